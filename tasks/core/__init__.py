@@ -1,0 +1,1 @@
+"""The nouns: settings, UDFs, fingerprints, plans, the engine, reports. No task lives here."""

@@ -1,0 +1,23 @@
+"""What it takes to talk to one Docker engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One reachable engine and the client programs that go with it.
+
+    ``host`` is a ``DOCKER_HOST`` value, such as ``unix:///var/run/docker.sock``.
+    ``docker`` and ``buildx`` are the argv prefixes of the docker CLI and of buildx; for the
+    private engine they are its own programs, since those on PATH may lack buildx.
+    ``env`` is laid over the process environment of every client program.
+    """
+
+    host: str
+    docker: tuple[str, ...] = ("docker",)
+    buildx: tuple[str, ...] = ("docker", "buildx")
+    env: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False

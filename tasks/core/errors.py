@@ -1,0 +1,110 @@
+"""Every error a user can meet, each with its own exit code and its next step.
+
+An error is raised where it is noticed and leaves through Invoke, which prints the message
+on stderr and exits with the code. The codes are listed in the README; a test holds both
+lists equal. Codes stay below 64 and never change their meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+from invoke.exceptions import Exit
+
+
+class UdfError(Exit):
+    """A cause in one line and a next step, with the exit code of its class.
+
+    ``what`` is one line that names the thing at fault; ``next_step`` is one line that says
+    what to do about it; ``detail`` (for example the last lines of a log) is printed above
+    both, so that the cause is the last thing on the screen.
+    """
+
+    exit_code: ClassVar[int] = 1
+    cause: ClassVar[str] = "any other error"
+
+    def __init__(self, what: str, *, next_step: str, detail: str = "") -> None:
+        self.what = " ".join(what.split())
+        self.next_step = " ".join(next_step.split())
+        self.detail = detail.rstrip("\n")
+        lines = [self.detail] if self.detail else []
+        lines += [f"error: {self.what}", f"next: {self.next_step}"]
+        super().__init__("\n".join(lines), code=self.exit_code)
+
+
+class ConfigError(UdfError):
+    exit_code = 10
+    cause = "a setting has a value that is not allowed"
+
+
+class UnknownUdfError(UdfError):
+    exit_code = 11
+    cause = "no UDF of that name"
+
+
+class NoProgramError(UdfError):
+    exit_code = 12
+    cause = "the folder holds no program (example.py or entry.sh)"
+
+
+class OutsideRootError(UdfError):
+    exit_code = 13
+    cause = "the path leaves the root of the UDFs"
+
+
+class ImageNameError(UdfError):
+    exit_code = 14
+    cause = "not a valid image name or tag"
+
+
+class ProjectFileError(UdfError):
+    exit_code = 15
+    cause = "a UDF's pyproject.toml or lock cannot be used"
+
+
+class CasesError(UdfError):
+    exit_code = 16
+    cause = "a cases.toml cannot be used"
+
+
+class EngineUnreachableError(UdfError):
+    exit_code = 20
+    cause = "no Docker engine answers"
+
+
+class BuildxError(UdfError):
+    exit_code = 21
+    cause = "docker buildx is missing or too old"
+
+
+class EngineSetupError(UdfError):
+    exit_code = 22
+    cause = "the private engine could not be brought up"
+
+
+class BuildFailedError(UdfError):
+    exit_code = 30
+    cause = "a build failed"
+
+
+class NotBuiltError(UdfError):
+    exit_code = 31
+    cause = "the image is not built yet"
+
+
+class VerifyFailedError(UdfError):
+    exit_code = 40
+    cause = "a UDF image does not satisfy Numaflow"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` with a leading space for the closest known name, else ``""``."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def all_errors() -> list[type[UdfError]]:
+    """Every error class with a code of its own, by code."""
+    return sorted(UdfError.__subclasses__(), key=lambda error: error.exit_code)

@@ -1,0 +1,210 @@
+"""UDFs: the folders under the root that hold a program, and what each says of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.core.errors import (
+    ImageNameError,
+    NoProgramError,
+    OutsideRootError,
+    ProjectFileError,
+    UnknownUdfError,
+    did_you_mean,
+)
+from tasks.core.settings import NAME, REPOSITORY, Settings
+
+PROGRAMS: Final = ("entry.sh", "example.py")
+"""What makes a folder a UDF, in the order in which the image looks for it."""
+
+KINDS: Final = (
+    "map",
+    "mapstream",
+    "batchmap",
+    "reduce",
+    "reducestream",
+    "accumulator",
+    "sink",
+    "source",
+    "sourcetransform",
+    "sideinput",
+)
+"""The kinds of UDF container that Numaflow's main container knows."""
+
+OPTIONS: Final = ("image", "kind", "system-packages", "include", "python")
+"""The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
+
+_SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
+_SYSTEM_PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
+_PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Udf:
+    """One UDF of the repository.
+
+    ``name`` is its path below the root, such as ``map/even_odd``, and what ``--udf`` takes.
+    ``repository`` is the image's name without registry and tag. ``kind`` is one of
+    :data:`KINDS`, or ``""`` where neither the path nor the project file tells it.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    repository: str
+    system_packages: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    python: str = ""
+    project: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def image(self, settings: Settings) -> str:
+        """The full image reference: ``[registry/]repository:tag``."""
+        prefix = f"{settings.registry}/" if settings.registry else ""
+        return f"{prefix}{self.repository}:{settings.tag}"
+
+
+def discover(settings: Settings) -> list[Udf]:
+    """Every UDF under the root, by name. Folders without a program are passed over."""
+    return [load(settings, path) for path in _program_folders(settings.root)]
+
+
+def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
+    """The UDFs that ``names`` ask for, in that order, each once.
+
+    A name is a path below the root (``map/even_odd``), or one that starts with the root
+    itself (``examples/map/even_odd``). Raises an error for a name that is neither.
+    """
+    found: dict[str, Udf] = {}
+    for name in names:
+        udf = load(settings, _folder_of(settings, name))
+        found.setdefault(udf.name, udf)
+    return list(found.values())
+
+
+def load(settings: Settings, path: Path) -> Udf:
+    """The UDF in folder ``path``, which is absolute and under the root."""
+    name = path.relative_to(settings.root).as_posix()
+    project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
+    options = _options(project, path)
+    kind = options.get("kind", "")
+    if not kind:
+        kind = next((part for part in name.split("/") if part in KINDS), "")
+        # A consumer of side inputs stands inside the folder of the side input and is a map.
+    repository = options.get("image") or image_name(name)
+    if not NAME.fullmatch(repository):
+        what = f"'{repository}' is not a valid image name (UDF {name})"
+        step = (
+            "set image under [tool.numaflow-udf] in its pyproject.toml to lower-case letters and "
+            "digits, with single '.', '_' or '-' between them"
+        )
+        raise ImageNameError(what, next_step=step)
+    return Udf(
+        name=name,
+        path=path,
+        kind=kind,
+        repository=repository,
+        system_packages=tuple(options.get("system-packages", ())),
+        include=tuple(options.get("include", ())),
+        python=options.get("python", ""),
+        project=project,
+    )
+
+
+def image_name(name: str) -> str:
+    """The default image name of a UDF: ``map/even_odd`` becomes ``map-even-odd``."""
+    return re.sub(r"[/_]+", "-", name.lower()).strip("-")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; :class:`ProjectFileError` where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        what = f"{shown(path)} is not valid TOML: {error}"
+        raise ProjectFileError(what, next_step="mend that line") from error
+
+
+def shown(path: Path) -> str:
+    """A path as a person reads it: relative to the repository where it is inside."""
+    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
+
+
+def _program_folders(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
+        )
+        path = Path(folder)
+        if path != root and any(program in files for program in PROGRAMS):
+            yield path
+
+
+def _folder_of(settings: Settings, name: str) -> Path:
+    asked = name.rstrip("/")
+    if not asked:
+        raise UnknownUdfError("an empty UDF name", next_step="run `invoke list` to see the UDFs")
+    path = settings.root / asked
+    prefixed = REPOSITORY / asked
+    if not path.is_dir() and prefixed.is_relative_to(settings.root) and prefixed != settings.root:
+        path = prefixed
+    normal = Path(os.path.normpath(path))
+    step = f"name a folder below {shown(settings.root)}; `invoke list` shows them"
+    if not normal.is_relative_to(settings.root) or normal == settings.root:
+        raise OutsideRootError(f"'{name}' leaves {shown(settings.root)}", next_step=step)
+    if not normal.is_dir():
+        known = [udf_path.relative_to(settings.root) for udf_path in _program_folders(settings.root)]
+        what = f"no UDF '{name}' in {shown(settings.root)}."
+        hint = did_you_mean(
+            normal.relative_to(settings.root).as_posix(), [path.as_posix() for path in known]
+        )
+        raise UnknownUdfError(what + hint, next_step="run `invoke list` to see the UDFs")
+    if not normal.resolve().is_relative_to(settings.root):
+        what = f"'{name}' leaves {shown(settings.root)}: it is a link to {normal.resolve()}"
+        raise OutsideRootError(what, next_step=step)
+    if not any((normal / program).is_file() for program in PROGRAMS):
+        what = f"'{name}' is a folder without a program"
+        raise NoProgramError(what, next_step="add an example.py, or an entry.sh that starts it")
+    return normal
+
+
+def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    options = project.get("tool", {}).get("numaflow-udf", {})
+    where = f"[tool.numaflow-udf] in {shown(path / 'pyproject.toml')}"
+    if not isinstance(options, dict):
+        raise ProjectFileError(f"{where} is not a table", next_step="make it a table")
+    for key, value in options.items():
+        if key not in OPTIONS:
+            what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"
+            raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
+        allowed = _wrong(key, value)
+        if allowed:
+            what = f"{key} = {value!r} under {where} is not allowed"
+            raise ProjectFileError(what, next_step=f"give {allowed}")
+    return dict(options)
+
+
+def _wrong(key: str, value: object) -> str:
+    """What is allowed for ``key`` where ``value`` is not, else ``""``."""
+    if key in ("system-packages", "include"):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return "a list of strings"
+        if key == "system-packages":
+            good = all(_SYSTEM_PACKAGE.fullmatch(item) for item in value)
+            return "" if good else "names of Debian packages, such as ffmpeg"
+        good = all(
+            item and not Path(item).is_absolute() and ".." not in Path(item).parts for item in value
+        )
+        return "" if good else "paths inside the repository, such as libs/common"
+    if not isinstance(value, str):
+        return "a string"
+    if key == "kind" and value not in KINDS:
+        return f"one of {', '.join(KINDS)}"
+    if key == "python" and not _PYTHON.fullmatch(value):
+        return "a Python version as major.minor, such as 3.12"
+    return ""
