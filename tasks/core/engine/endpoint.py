@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +16,9 @@ class Endpoint:
     ``docker`` and ``buildx`` are the argv prefixes of the docker CLI and of buildx; for the
     private engine they are its own programs, since those on PATH may lack buildx.
     ``env`` is laid over the process environment of every client program.
+    ``origin`` says what named the engine, such as ``docker context 'team'``.
+    ``tls`` is a folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` where the engine asks
+    for them.
     """
 
     host: str
@@ -21,3 +26,9 @@ class Endpoint:
     buildx: tuple[str, ...] = ("docker", "buildx")
     env: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
+    origin: str = ""
+    tls: Path | None = None
+
+    def environ(self) -> dict[str, str]:
+        """The environment in which the client programs run."""
+        return {**os.environ, **self.env}

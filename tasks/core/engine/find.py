@@ -1,0 +1,311 @@
+"""Find a Docker engine: the user's own first, then the private one.
+
+This runs before every build. A unix socket is therefore asked directly, which takes a few
+milliseconds, no process is started for it, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.layout import Layout, home_of
+from tasks.core.errors import BuildxError, EngineUnreachableError
+
+DEFAULT_SOCKET: Final = Path("/var/run/docker.sock")
+
+MINIMUM_BUILDX: Final = (0, 13)
+"""The oldest buildx that is tested here, and that of Debian 13."""
+
+# Where the docker CLI itself looks, in its order:
+# https://docs.docker.com/engine/extend/cli_plugins/
+_PLUGIN_FOLDERS: Final = (
+    Path("/usr/local/lib/docker/cli-plugins"),
+    Path("/usr/local/libexec/docker/cli-plugins"),
+    Path("/usr/lib/docker/cli-plugins"),
+    Path("/usr/libexec/docker/cli-plugins"),
+)
+
+_PING_SECONDS: Final = 5.0
+_PROBE_SECONDS: Final = 20.0
+
+# What of the user's config.json has to do with registries and proxies, and so holds for any
+# engine; the rest (contexts, plugins, the look of listings) belongs to the user's own.
+_SHARED_KEYS: Final = ("auths", "credHelpers", "credsStore", "HttpHeaders", "proxies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The engine that the user's environment names, whether or not it answers."""
+
+    host: str
+    origin: str
+    explicit: bool
+    tls: Path | None = None
+
+
+def find(environ: Mapping[str, str] | None = None) -> Endpoint:
+    """The engine to talk to: the user's Docker where it answers, else the private one.
+
+    Raises :class:`EngineUnreachableError` where none answers, and also where ``DOCKER_HOST``
+    or a context names one that does not: what a user names is used or nothing is.
+    Raises :class:`BuildxError` where the engine answers and the client programs are missing.
+    """
+    environ = os.environ if environ is None else environ
+    layout = Layout.of(environ)
+    choice = users_choice(environ)
+    reason = ""
+    if choice.host != f"unix://{layout.socket}":
+        reason = _unreachable(choice, environ, layout)
+        if not reason:
+            return _users_endpoint(choice, environ, layout)
+        if choice.explicit:
+            what = f"the Docker engine at {choice.host} ({choice.origin}) does not answer: {reason}"
+            step = f"start it, or unset {choice.origin} to use another engine"
+            raise EngineUnreachableError(what, next_step=step)
+    private = find_private(environ)
+    if private is not None:
+        return private
+    if reason == "permission denied":
+        what = f"no permission to talk to the Docker engine at {choice.host}"
+        step = "add your user to the group of that socket (`sudo usermod -aG docker $USER`)"
+        raise EngineUnreachableError(what, next_step=step)
+    what = "no Docker engine answers, neither yours nor a private one"
+    raise EngineUnreachableError(what, next_step="start Docker, or run `invoke engine`")
+
+
+def find_private(environ: Mapping[str, str] | None = None) -> Endpoint | None:
+    """The private engine of this user, or ``None`` where it does not run."""
+    environ = os.environ if environ is None else environ
+    layout = Layout.of(environ)
+    if ping(layout.socket):
+        return None
+    share_credentials(layout, environ)
+    return Endpoint(
+        host=f"unix://{layout.socket}",
+        docker=(str(layout.docker),),
+        buildx=(str(layout.buildx),),
+        env={
+            "DOCKER_HOST": f"unix://{layout.socket}",
+            "DOCKER_CONFIG": str(layout.config),
+            # What the user's environment says of another engine does not hold for this one.
+            "DOCKER_CONTEXT": "",
+            "DOCKER_TLS_VERIFY": "",
+            "BUILDX_BUILDER": "",
+        },
+        private=True,
+        origin="private engine",
+    )
+
+
+def users_choice(environ: Mapping[str, str]) -> Choice:
+    """What the docker CLI would talk to: ``DOCKER_HOST``, a context, or the default socket."""
+    folder = users_config_folder(environ)
+    if host := environ.get("DOCKER_HOST", "").strip():
+        tls = None
+        if environ.get("DOCKER_TLS_VERIFY"):
+            tls = Path(environ.get("DOCKER_CERT_PATH") or folder)
+        return Choice(host=host, origin="DOCKER_HOST", explicit=True, tls=tls)
+    name = environ.get("DOCKER_CONTEXT", "") or _config(folder).get("currentContext", "")
+    if name and name != "default":
+        return _context(folder, name)
+    return Choice(host=f"unix://{DEFAULT_SOCKET}", origin="default socket", explicit=False)
+
+
+def users_config_folder(environ: Mapping[str, str]) -> Path:
+    """The user's ``DOCKER_CONFIG``, never the private engine's own."""
+    folder = environ.get("DOCKER_CONFIG", "")
+    if folder and Path(folder) != Layout.of(environ).config:
+        return Path(folder)
+    return home_of(environ) / ".docker"
+
+
+def ping(path: Path, seconds: float = _PING_SECONDS) -> str:
+    """Why no engine answers at the unix socket ``path``; ``""`` where one does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(seconds)
+            connection.connect(str(path))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            answer = connection.recv(64)
+    except TimeoutError:
+        return f"no answer within {seconds:.0f} s"
+    except FileNotFoundError:
+        return "no such socket"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    words = answer.split()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or words[1] != b"200":
+        return "what answers there is not a Docker engine, or it is not ready"
+    return ""
+
+
+def buildx_version(endpoint: Endpoint) -> tuple[int, ...]:
+    """The version of buildx, as ``(0, 13, 1)``; :class:`BuildxError` where it does not run."""
+    argv = [*endpoint.buildx, "version"]
+    try:
+        done = subprocess.run(
+            argv,
+            env=endpoint.environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+        output = done.stdout if done.returncode == 0 else ""
+        detail = done.stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        output, detail = "", str(error)
+    version = parse_version(output)
+    if not version:
+        what = f"`{' '.join(argv)}` does not tell a version"
+        raise BuildxError(what, next_step=_BUILDX_STEP, detail=detail)
+    return version
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The first ``1.2.3`` in ``text`` as numbers; empty where there is none."""
+    match = re.search(r"(?<![\w.])v?(\d+)\.(\d+)\.(\d+)", text)
+    return tuple(int(group) for group in match.groups()) if match else ()
+
+
+def check(endpoint: Endpoint) -> tuple[int, ...]:
+    """The version of buildx; :class:`BuildxError` where it is older than what is needed."""
+    version = buildx_version(endpoint)
+    if version < MINIMUM_BUILDX:
+        have, need = (".".join(map(str, each)) for each in (version, MINIMUM_BUILDX))
+        what = f"docker buildx {have} is too old ({endpoint.buildx[0]})"
+        raise BuildxError(what, next_step=f"install docker buildx {need} or later")
+    return version
+
+
+def share_credentials(layout: Layout, environ: Mapping[str, str]) -> None:
+    """Bring the private engine's client configuration up to the user's registry logins."""
+    mine = layout.config / "config.json"
+    config = _config(users_config_folder(environ))
+    wanted = json.dumps({key: config[key] for key in _SHARED_KEYS if key in config}, indent=2)
+    if mine.is_file() and mine.read_text(encoding="utf-8") == wanted:
+        return
+    layout.config.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Renamed into place: a client may read the file at this moment. A login may be in it, so
+    # nobody else may read it at any time.
+    new = mine.with_name(f".config.json.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(wanted)
+    new.replace(mine)
+
+
+_BUILDX_STEP: Final = (
+    "install Docker's buildx plugin (Debian: the package docker-buildx or docker-buildx-plugin); "
+    "on Debian as root, `invoke engine` fetches it for this project alone"
+)
+
+
+def _unreachable(choice: Choice, environ: Mapping[str, str], layout: Layout) -> str:
+    """Why the chosen engine cannot be reached; ``""`` where it can."""
+    if choice.host.startswith("unix://"):
+        return ping(Path(choice.host.removeprefix("unix://")))
+    argv = [*_docker(environ, layout), "version", "--format", "{{.Server.Version}}"]
+    try:
+        done = subprocess.run(
+            argv,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_PROBE_SECONDS:.0f} s"
+    if done.returncode == 0 and done.stdout.strip():
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"`docker version` ended with code {done.returncode}"
+
+
+def _users_endpoint(choice: Choice, environ: Mapping[str, str], layout: Layout) -> Endpoint:
+    return Endpoint(
+        host=choice.host,
+        docker=_docker(environ, layout),
+        buildx=_buildx(environ, layout),
+        origin=choice.origin,
+        tls=choice.tls,
+    )
+
+
+def _docker(environ: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
+    if shutil.which("docker", path=environ.get("PATH")):
+        return ("docker",)
+    if layout.docker.exists():
+        return (str(layout.docker),)
+    what = "a Docker engine is there, but no docker command is on PATH"
+    step = (
+        "install the docker CLI with buildx (Debian: docker-cli and docker-buildx); "
+        "on Debian as root, `invoke engine` fetches them for this project alone"
+    )
+    raise BuildxError(what, next_step=step)
+
+
+def _buildx(environ: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
+    """The plugin as a program of its own: `docker buildx` takes 25 ms more to start it."""
+    for folder in _plugin_folders(users_config_folder(environ)):
+        plugin = folder / "docker-buildx"
+        if os.access(plugin, os.X_OK):
+            return (str(plugin),)
+    if layout.buildx.exists():
+        return (str(layout.buildx),)
+    what = "docker has no buildx plugin"
+    raise BuildxError(what, next_step=_BUILDX_STEP)
+
+
+def _plugin_folders(config: Path) -> Iterator[Path]:
+    yield config / "cli-plugins"
+    extra = _config(config).get("cliPluginsExtraDirs")
+    if isinstance(extra, list):
+        yield from (Path(folder) for folder in extra if isinstance(folder, str))
+    yield from _PLUGIN_FOLDERS
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    return _read_json(path) if path.is_file() else {}
+
+
+def _context(folder: Path, name: str) -> Choice:
+    # The docker CLI files a context under the SHA-256 of its name.
+    key = hashlib.sha256(name.encode()).hexdigest()
+    origin = f"docker context '{name}'"
+    meta = folder / "contexts" / "meta" / key / "meta.json"
+    if not meta.is_file():
+        what = f"the {origin} does not exist ({meta})"
+        raise EngineUnreachableError(what, next_step="`docker context ls` shows those there are")
+    endpoints = _read_json(meta).get("Endpoints")
+    docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
+    host = docker.get("Host") if isinstance(docker, dict) else None
+    if not isinstance(host, str) or not host:
+        # A context without a host stands for the default socket.
+        host = f"unix://{DEFAULT_SOCKET}"
+    tls = folder / "contexts" / "tls" / key / "docker"
+    return Choice(host=host, origin=origin, explicit=True, tls=tls if tls.is_dir() else None)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = f"{path} cannot be read: {error}"
+        raise EngineUnreachableError(what, next_step="mend that file") from error
+    return value if isinstance(value, dict) else {}
