@@ -10,7 +10,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tasks.core.builds import Built
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -101,6 +104,74 @@ def progress_mode() -> str:
     return "auto" if sys.stderr.isatty() else "plain"
 
 
-def plain(value: Any) -> Any:
-    """``value`` with paths, tuples and mappings as JSON knows them."""
-    return json.loads(json.dumps(value, default=str))
+def built_rows(results: Sequence[Built]) -> list[dict[str, Any]]:
+    """What came of each image, with the stable keys of ``--json``."""
+    return [
+        {
+            "udf": result.name,
+            "image": result.image,
+            "result": result.result,
+            "reason": result.reason,
+            "seconds": None if result.seconds is None else round(result.seconds, 3),
+            "bytes_added": result.added,
+            **({} if result else {"step": result.step, "error": result.error}),
+        }
+        for result in results
+    ]
+
+
+def built_lines(results: Sequence[Built]) -> str:
+    """What came of one image as a line, of several as a table with totals."""
+    if len(results) == 1:
+        return _built_line(results[0])
+    rows = [
+        (
+            result.name,
+            result.image,
+            result.result,
+            result.reason,
+            seconds(result.seconds),
+            size(result.added),
+        )
+        for result in results
+    ]
+    headers = ("udf", "image", "result", "reason", "seconds", "added to base")
+    align = ("left", "left", "left", "left", "right", "right")
+    counts = [
+        f"{count} {name}"
+        for name in ("built", "unchanged", "failed")
+        if (count := sum(result.result == name for result in results))
+    ]
+    added = sum(result.added or 0 for result in results)
+    totals = f"{len(results)} images: {', '.join(counts)}; {size(added)} added to the base"
+    return f"{table(headers, rows, align=align)}\n\n{totals}"
+
+
+def _built_line(result: Built) -> str:
+    if result.result == "unchanged":
+        return f"{result.name}: {result.image} is unchanged"
+    if result.result == "failed":
+        return f"{result.name}: {result.image} failed"
+    return (
+        f"{result.name}: {result.image} built in {seconds(result.seconds)} "
+        f"({result.reason}), {size(result.added)} added to the base"
+    )
+
+
+def listing(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of ``invoke list`` as a table."""
+    if not rows:
+        return "no UDFs: a UDF is a folder with an example.py or an entry.sh"
+    shown = [
+        (
+            row["udf"],
+            row["kind"] or "?",
+            row["image"],
+            {True: "yes", False: "no", None: "?"}[row["built"]],
+            size(row["bytes"]),
+            age(row["age_seconds"]),
+        )
+        for row in rows
+    ]
+    align = ("left", "left", "left", "left", "right", "right")
+    return table(("udf", "kind", "image", "built", "size", "age"), shown, align=align)

@@ -18,7 +18,8 @@ class Endpoint:
     ``env`` is laid over the process environment of every client program.
     ``origin`` says what named the engine, such as ``docker context 'team'``.
     ``tls`` is a folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` where the engine asks
-    for them.
+    for them. ``builder`` is the buildx builder that is this engine itself; without a name,
+    buildx would take the one that the user has chosen last, with a store of its own.
     """
 
     host: str
@@ -28,6 +29,7 @@ class Endpoint:
     private: bool = False
     origin: str = ""
     tls: Path | None = None
+    builder: str = "default"
 
     def environ(self) -> dict[str, str]:
         """The environment in which the client programs run."""

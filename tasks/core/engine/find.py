@@ -52,6 +52,7 @@ class Choice:
     origin: str
     explicit: bool
     tls: Path | None = None
+    context: str = "default"
 
 
 def find(environ: Mapping[str, str] | None = None) -> Endpoint:
@@ -243,6 +244,7 @@ def _users_endpoint(choice: Choice, environ: Mapping[str, str], layout: Layout) 
         buildx=_buildx(environ, layout),
         origin=choice.origin,
         tls=choice.tls,
+        builder=choice.context,
     )
 
 
@@ -299,7 +301,9 @@ def _context(folder: Path, name: str) -> Choice:
         # A context without a host stands for the default socket.
         host = f"unix://{DEFAULT_SOCKET}"
     tls = folder / "contexts" / "tls" / key / "docker"
-    return Choice(host=host, origin=origin, explicit=True, tls=tls if tls.is_dir() else None)
+    return Choice(
+        host=host, origin=origin, explicit=True, tls=tls if tls.is_dir() else None, context=name
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

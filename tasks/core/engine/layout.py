@@ -26,10 +26,7 @@ class Layout:
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Layout:
         """The layout below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-        home = environ.get("XDG_CACHE_HOME", "")
-        # The XDG Base Directory specification: a relative path is invalid and is ignored.
-        cache = Path(home) if home.startswith("/") else home_of(environ) / ".cache"
-        return cls(cache / "numaflow-udf" / "engine")
+        return cls(cache_folder(environ) / "engine")
 
     @property
     def lock(self) -> Path:
@@ -96,6 +93,13 @@ class Layout:
     def archives(self) -> Path:
         """Root file systems from which stand-in images are made."""
         return self.root / "rootfs"
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where this project keeps what can be made again: below the user's cache folder."""
+    cache = environ.get("XDG_CACHE_HOME", "")
+    # The XDG Base Directory specification: a relative path is invalid and is ignored.
+    return (Path(cache) if cache.startswith("/") else home_of(environ) / ".cache") / "numaflow-udf"
 
 
 def home_of(environ: Mapping[str, str]) -> Path:

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Stage 2, environment: the locked `udf` group in /opt/venv for the target platform, and
+# around it, in /rootfs, all that the runtime image has beyond its Python. It runs on the
+# build platform: for a foreign target, uv picks the target's wheels and nothing is emulated.
+set -eu
+. /scripts/host-settings.sh
+. /scripts/target-platform.sh
+
+VENV=/opt/venv
+USER_ID=10001
+
+python3 -m venv --without-pip "$VENV"
+# Word splitting is wanted: the platform is none or several options.
+# shellcheck disable=SC2086
+uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS \
+    --require-hashes --requirements /requirements.txt
+if [ -f /sdk/pyproject.toml ]; then
+    # The SDK from source takes the release's place. It is copied: builds write beside it.
+    cp -R /sdk /tmp/sdk
+    # shellcheck disable=SC2086
+    uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS \
+        --reinstall-package pynumaflow /tmp/sdk
+fi
+
+# Packages that one UDF adds come in /opt/deps. PYTHONPATH puts them first; this makes the
+# .pth files among them count as well. Without that folder, the line does nothing.
+site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo 'import site; site.addsitedir("/opt/deps", {"/opt/deps"})' >"$site/zz_udf_deps.pth"
+
+# Bytecode by hash, not by time: it stays good in a layer whose times were rewritten, and
+# "unchecked" spares each start a look at every source file.
+python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
+
+mkdir -p /rootfs/opt /rootfs/etc /rootfs/usr/local/bin
+mv "$VENV" /rootfs/opt/venv
+install -m 0755 /scripts/start-udf.sh /rootfs/usr/local/bin/start-udf
+install -d -m 0755 /rootfs/udf
+# In a pod a volume is mounted here; without one, the server must still be able to start.
+install -d -m 1777 /rootfs/run/numaflow
+cp /etc/passwd /etc/group /rootfs/etc/
+echo "udf:x:$USER_ID:$USER_ID:UDF:/udf:/usr/sbin/nologin" >>/rootfs/etc/passwd
+echo "udf:x:$USER_ID:" >>/rootfs/etc/group
+
+# One fixed time for all, so that the same input gives the same layer.
+find /rootfs -exec touch --no-dereference --date=@315532800 {} +

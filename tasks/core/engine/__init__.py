@@ -1,0 +1,8 @@
+"""The engine: the only package that runs the docker CLI or imports the docker SDK."""
+
+from __future__ import annotations
+
+from tasks.core.engine.client import Engine, Image, connect
+from tasks.core.engine.endpoint import Endpoint
+
+__all__ = ["Endpoint", "Engine", "Image", "connect"]

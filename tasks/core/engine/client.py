@@ -1,0 +1,225 @@
+"""One engine to work with: which images it has, and builds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.core.engine import find
+from tasks.core.engine.bake import BakeRun, Say, run_bake
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.layout import cache_folder
+from tasks.core.errors import BuildxError, EngineUnreachableError
+from tasks.core.plan import (
+    BASE_FINGERPRINT_LABEL,
+    BASE_INPUTS_LABEL,
+    FINGERPRINT_LABEL,
+    INPUTS_LABEL,
+    Present,
+)
+
+if TYPE_CHECKING:
+    import docker
+
+# Few enough for one argv on every system, many enough that a repository needs one call.
+_REFERENCES_A_CALL: Final = 400
+
+_FORMAT: Final = (
+    '{"id":{{json .Id}},"tags":{{json .RepoTags}},"labels":{{json .Config.Labels}},'
+    '"size":{{json .Size}},"created":{{json .Created}},"tagged":{{json .Metadata.LastTagTime}},'
+    '"layers":{{json .RootFS.Layers}},"architecture":{{json .Architecture}}}'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image of the engine's store. ``size`` is in bytes, ``tagged`` in seconds of the epoch."""
+
+    id: str
+    labels: Mapping[str, str] = field(default_factory=dict, repr=False)
+    size: int = 0
+    tagged: float = 0.0
+    layers: tuple[str, ...] = ()
+    architecture: str = ""
+
+    def present(self) -> Present:
+        """What the image was made from, as its labels say."""
+        return Present(
+            fingerprint=self.labels.get(FINGERPRINT_LABEL, ""),
+            inputs=_mapping(self.labels.get(INPUTS_LABEL, "")),
+            base_fingerprint=self.labels.get(BASE_FINGERPRINT_LABEL, ""),
+            base_inputs=_mapping(self.labels.get(BASE_INPUTS_LABEL, "")),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A reachable engine."""
+
+    endpoint: Endpoint
+
+    @property
+    def network(self) -> str:
+        """The network that builds need here: the private engine has none but the host's."""
+        return "host" if self.endpoint.private else ""
+
+    def images(self, references: Sequence[str]) -> dict[str, Image]:
+        """Those of ``references`` that the engine has, by the reference as it was asked for."""
+        found: dict[str, Image] = {}
+        for start in range(0, len(references), _REFERENCES_A_CALL):
+            part = references[start : start + _REFERENCES_A_CALL]
+            by_tag = {
+                familiar(tag): image
+                for tags, image in self._inspect(part)
+                for tag in (*tags, image.id)
+            }
+            found |= {name: by_tag[familiar(name)] for name in part if familiar(name) in by_tag}
+        return found
+
+    def _inspect(self, references: Sequence[str]) -> Iterator[tuple[list[str], Image]]:
+        done = self.docker("image", "inspect", "--format", _FORMAT, *references)
+        # An image that is not there is no error; it is said on stderr, for each.
+        others = [line for line in done.stderr.splitlines() if "o such image" not in line]
+        if done.returncode not in (0, 1) or (done.returncode == 1 and any(others)):
+            raise _engine_error(done)
+        for line in done.stdout.splitlines():
+            if line.strip():
+                data = json.loads(line)
+                yield data["tags"] or [], _image(data)
+
+    def tag(self, source: str, *names: str) -> None:
+        """Give the image ``source`` further names."""
+        for name in names:
+            done = self.docker("image", "tag", source, name)
+            if done.returncode:
+                raise _engine_error(done)
+
+    def bake(
+        self,
+        definition: Mapping[str, Any],
+        *,
+        say: Say,
+        builder: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> BakeRun:
+        """Build the targets of a bake definition; see :func:`tasks.core.engine.bake.run_bake`."""
+        run = run_bake(
+            self.endpoint,
+            definition,
+            say=say,
+            builder=builder or self.endpoint.builder,
+            environment=environment,
+            options=self._allowances(definition),
+        )
+        if not run.ok and not run.step:
+            # No step failed, so it may be the client: say so if it is too old or missing.
+            find.check(self.endpoint)
+        return run
+
+    def _allowances(self, definition: Mapping[str, Any]) -> list[str]:
+        """Since 0.17, buildx wants the host's network allowed on the command line as well."""
+        wanted = any(target.get("network") == "host" for target in definition["target"].values())
+        if wanted and not self.endpoint.private and find.buildx_version(self.endpoint) >= (0, 17):
+            return ["--allow", "network.host"]
+        return []
+
+    def docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the docker CLI; its output is captured."""
+        argv = [*self.endpoint.docker, *arguments]
+        try:
+            return subprocess.run(
+                argv,
+                env=self.endpoint.environ(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except OSError as error:
+            what = f"the docker command cannot be run: {error}"
+            raise BuildxError(
+                what, next_step="install the docker CLI, or run `invoke engine`"
+            ) from error
+
+    def sdk(self) -> docker.DockerClient:
+        """A new client of the docker SDK, which takes 0.1 s to import: close it after use."""
+        import docker
+        from docker.tls import TLSConfig
+
+        tls: TLSConfig | bool = False
+        if folder := self.endpoint.tls:
+            tls = TLSConfig(
+                client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
+                ca_cert=str(folder / "ca.pem"),
+                verify=True,
+            )
+        return docker.DockerClient(
+            base_url=self.endpoint.host, tls=tls, use_ssh_client=True, timeout=60
+        )
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold ``name`` on this engine: another run of these tasks waits here meanwhile."""
+        folder = cache_folder(os.environ) / "locks"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def connect() -> Engine:
+    """The engine to work with: the user's Docker, else the private one."""
+    return Engine(endpoint=find.find())
+
+
+@functools.cache
+def familiar(reference: str) -> str:
+    """A reference as Docker shows it: without the default registry, with a tag."""
+    name = reference.removeprefix("docker.io/").removeprefix("library/")
+    if "@" in name or name.startswith("sha256:") or ":" in name.rsplit("/", 1)[-1]:
+        return name
+    return f"{name}:latest"
+
+
+def _mapping(text: str) -> dict[str, str]:
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return (
+        {str(name): str(state) for name, state in value.items()} if isinstance(value, dict) else {}
+    )
+
+
+def _image(data: Mapping[str, Any]) -> Image:
+    return Image(
+        id=data["id"],
+        labels=data["labels"] or {},
+        size=int(data["size"] or 0),
+        tagged=_time(data["tagged"]) or _time(data["created"]),
+        layers=tuple(data["layers"] or ()),
+        architecture=data["architecture"] or "",
+    )
+
+
+def _time(text: str | None) -> float:
+    # "0001-01-01T00:00:00Z" stands for "not known".
+    if not text or text.startswith("0001"):
+        return 0.0
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _engine_error(done: subprocess.CompletedProcess[str]) -> EngineUnreachableError:
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    last = lines[-1] if lines else f"it ended with code {done.returncode}"
+    what = f"the Docker engine refused `docker {' '.join(done.args[1:3])}`: {last}"
+    return EngineUnreachableError(what, next_step="run `invoke engine --status`")

@@ -1,0 +1,75 @@
+"""Build contexts: one folder for each distinct set of files, in the user's cache.
+
+BuildKit gets exactly the files that the fingerprint was taken of, with normalised modes and
+times, so that two checkouts of one commit give the same layer. The folder's name is the
+digest of its content, so that it never changes once it is there: what was staged for the last
+build is used again, and builds that run at the same moment do not disturb each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tasks.core.engine.layout import cache_folder
+from tasks.core.fingerprint import ContextFile, digest
+
+EPOCH: Final = 315532800
+"""The time of every file in a context: 1980-01-01, the earliest that a ZIP file can hold."""
+
+_KEEP_SECONDS: Final = 14 * 86400
+
+
+def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
+    """The folder that holds exactly ``files``; it is made if it is not there yet."""
+    # Six hex digits more than on screens: 72 bits, for contexts of all repositories of a user.
+    name = digest({file.path: f"{file.state} {file.digest}" for file in files})[:18]
+    contexts = cache_folder(environ) / "contexts"
+    folder = contexts / name
+    if folder.is_dir():
+        os.utime(contexts / name)
+        return folder
+    contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget_old(contexts)
+    making = Path(tempfile.mkdtemp(prefix=".new-", dir=contexts))
+    try:
+        for file in files:
+            _copy(file, making / file.path)
+        for path in sorted((making, *making.rglob("*")), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(0o755)
+                os.utime(path, (EPOCH, EPOCH))
+        making.rename(folder)
+    except OSError:
+        shutil.rmtree(making, ignore_errors=True)
+        if not folder.is_dir():  # else another run was first, with the same content
+            raise
+    return folder
+
+
+def _copy(file: ContextFile, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if file.target:
+        place.symlink_to(file.target)
+    else:
+        shutil.copyfile(file.source, place)
+        place.chmod(0o755 if file.executable else 0o644)
+    # BuildKit takes a file with the same size and time for unchanged. Layers hold whole
+    # seconds, so the nanoseconds are free to tell one content from another.
+    nanoseconds = EPOCH * 10**9 + int(file.digest[:7], 16)
+    os.utime(place, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
+
+
+def _forget_old(contexts: Path) -> None:
+    limit = time.time() - _KEEP_SECONDS
+    for folder in contexts.iterdir():
+        # Another run may remove it at the same moment, which is as good.
+        with contextlib.suppress(FileNotFoundError):
+            if folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,310 @@
+"""Fingerprints: the digest of everything that goes into an image, and what it consists of.
+
+The inputs of an image are a flat mapping from a name that a person can read (``file
+example.py``) to the state it is in (``644 9f86d081884c``). The digest of that mapping is the
+image's fingerprint; the mapping itself travels along as a label, so that two states can be
+compared line by line (``invoke why``).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.core.errors import ConfigError, ProjectFileError
+from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.udf import PROGRAMS, Udf, read_toml, shown
+
+Inputs = Mapping[str, str]
+"""What an image is made from: readable name to readable state."""
+
+BASE_DOCKERFILE: Final = "Dockerfile.base"
+BASE_SCRIPTS: Final = "dockerfiles/base"
+UDF_SCRIPTS: Final = "dockerfiles/udf"
+SDK: Final = "pynumaflow"
+
+_SHORT: Final = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextFile:
+    """One file of a build context, as the image will hold it.
+
+    ``path`` is relative to the context. ``digest`` is the SHA-256 of the content, or of the
+    target where the file is a symbolic link (``target`` is then not empty).
+    """
+
+    path: str
+    source: Path
+    digest: str
+    executable: bool = False
+    target: str = ""
+
+    @property
+    def state(self) -> str:
+        """Mode and content in short, such as ``644 9f86d081884c``."""
+        if self.target:
+            return f"link {self.target}"
+        return f"{755 if self.executable else 644} {self.digest[:_SHORT]}"
+
+
+def digest(inputs: Inputs) -> str:
+    """The fingerprint of a set of inputs: SHA-256 in hex, the same for the same mapping."""
+    return sha256(json.dumps(dict(inputs), sort_keys=True, separators=(",", ":")).encode())
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of ``data`` in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def short(fingerprint: str) -> str:
+    """The twelve digits that stand in tags and on screens."""
+    return fingerprint[:_SHORT]
+
+
+# --- the files of a context -------------------------------------------------------------------
+
+
+def context_files(settings: Settings, udf: Udf) -> tuple[ContextFile, ...]:
+    """The files of ``udf`` that go into its image, by path.
+
+    These are the files of its folder that ``.dockerignore`` lets through, without the folders
+    of other UDFs inside it, and what it names under ``include``, at the same path as in the
+    repository. Times play no part; of the mode, only whether the file can be executed.
+    """
+    root, matcher = _rules(_context_root(settings), settings.root)
+    files = {file.path: file for file in _walk(udf.path, root, matcher, nested=True)}
+    for item in udf.include:
+        files.update({file.path: file for file in _included(udf, item, root, matcher)})
+    if not any(program in files for program in PROGRAMS):
+        what = (
+            f".dockerignore in {shown(root)} keeps the program of UDF {udf.name} out of the image"
+        )
+        step = f"add a line '!{udf.path.relative_to(root).as_posix()}' at its end"
+        raise ConfigError(what, next_step=step)
+    return tuple(files[path] for path in sorted(files))
+
+
+def _included(udf: Udf, item: str, root: Path, matcher: _Matcher) -> Iterator[ContextFile]:
+    path = root / item
+    if not path.resolve().is_relative_to(root) or not path.exists():
+        what = f"include '{item}' of UDF {udf.name} is no file or folder in {shown(root)}"
+        step = "name a path relative to the repository, such as libs/common"
+        raise ProjectFileError(what, next_step=step)
+    # What a UDF includes by name is wanted, whatever the allow-list of folders says; what may
+    # never be in an image stays out of these folders, too.
+    if path.is_file():
+        yield _context_file(path, item)
+        return
+    for file in _walk(path, root, _never(), nested=False):
+        yield ContextFile(
+            path=f"{Path(item).as_posix()}/{file.path}",
+            source=file.source,
+            digest=file.digest,
+            executable=file.executable,
+            target=file.target,
+        )
+
+
+def _context_root(settings: Settings) -> Path:
+    """The folder that ``.dockerignore`` speaks of: the repository in which the root stands."""
+    if settings.root.is_relative_to(REPOSITORY):
+        return REPOSITORY
+    for folder in (settings.root, *settings.root.parents):
+        if (folder / ".dockerignore").is_file() or (folder / ".git").exists():
+            return folder
+    return settings.root
+
+
+def _walk(folder: Path, root: Path, matcher: _Matcher, *, nested: bool) -> Iterator[ContextFile]:
+    """The files under ``folder`` that are not ignored, with paths relative to it."""
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        with os.scandir(current) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            path = Path(entry.path)
+            relative = path.relative_to(root).as_posix()
+            ignored = matcher.ignores(relative)
+            if entry.is_dir(follow_symlinks=False):
+                other_udf = nested and is_udf(path)
+                if not other_udf and not (ignored and not matcher.may_hold_exceptions(relative)):
+                    pending.append(path)
+            elif not ignored:
+                yield _context_file(path, path.relative_to(folder).as_posix())
+
+
+def is_udf(folder: Path) -> bool:
+    """Whether a folder inside another UDF is a UDF of its own: a program and a project file."""
+    return (folder / "pyproject.toml").is_file() and any(
+        (folder / program).is_file() for program in PROGRAMS
+    )
+
+
+def _context_file(path: Path, relative: str) -> ContextFile:
+    if path.is_symlink():
+        target = str(path.readlink())
+        return ContextFile(
+            path=relative, source=path, digest=sha256(target.encode()), target=target
+        )
+    if not path.is_file():
+        what = f"{shown(path)} is neither a file, a folder nor a link, and cannot go into an image"
+        raise ProjectFileError(what, next_step="remove it, or name it in .dockerignore")
+    executable = bool(path.stat().st_mode & 0o111)
+    return ContextFile(
+        path=relative, source=path, digest=sha256(path.read_bytes()), executable=executable
+    )
+
+
+class _Matcher:
+    """The rules of a ``.dockerignore``, judged by the docker SDK's own matcher."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        rules = [line.strip() for line in lines]
+        rules = [line for line in rules if line and not line.startswith("#")]
+        self._matches = _docker_build_module().PatternMatcher(rules).matches
+        self._exceptions = [line[1:].strip("/") for line in rules if line.startswith("!")]
+
+    def ignores(self, relative: str) -> bool:
+        return bool(self._matches(relative))
+
+    def may_hold_exceptions(self, relative: str) -> bool:
+        """Whether a later ``!`` rule may let through something below an ignored folder."""
+        return any(
+            rule.startswith(f"{relative}/") or "*" in rule.split("/")[0]
+            for rule in self._exceptions
+        )
+
+
+@functools.cache
+def _never() -> _Matcher:
+    """What never goes into an image: the ``**/`` lines of this repository's .dockerignore."""
+    lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    return _Matcher([line for line in lines if line.startswith("**/")])
+
+
+@functools.cache
+def _rules(root: Path, udf_root: Path) -> tuple[Path, _Matcher]:
+    path = root / ".dockerignore"
+    own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if root == REPOSITORY:
+        if udf_root != REPOSITORY:
+            # `udf.root` may name another folder of this repository than the list allows.
+            first_never = next(
+                (i for i, line in enumerate(own) if line.startswith("**/")), len(own)
+            )
+            own.insert(first_never, f"!{udf_root.relative_to(root).as_posix()}")
+        return root, _Matcher(own)
+    lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    return root, _Matcher([*(line for line in lines if line.startswith("**/")), *own])
+
+
+@functools.cache
+def _docker_build_module() -> Any:
+    """``docker.utils.build`` without the rest of the SDK.
+
+    Importing it the plain way runs ``docker/__init__``, which loads an HTTP stack and takes
+    longer than all else in this process; the module itself needs two small neighbours only.
+    """
+    spec = importlib.util.find_spec("docker")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(name="docker")
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    for name, path in (("_docker_light", folder), ("_docker_light.utils", folder / "utils")):
+        package = types.ModuleType(name)
+        package.__path__ = [str(path)]
+        sys.modules.setdefault(name, package)
+    return importlib.import_module("_docker_light.utils.build")
+
+
+# --- the inputs of the base -------------------------------------------------------------------
+
+
+def base_inputs(settings: Settings, python_image: str) -> dict[str, str]:
+    """Everything that the base image is made from, for the given Python image.
+
+    Of ``pyproject.toml`` and ``poetry.lock`` only what concerns the group ``udf`` counts.
+    """
+    inputs = {"python image": python_image}
+    for path in base_recipe():
+        inputs[f"recipe {path.relative_to(REPOSITORY).as_posix()}"] = _file_state(path)
+    group = read_toml(REPOSITORY / "pyproject.toml")["dependency-groups"]["udf"]
+    inputs["group udf"] = ", ".join(sorted(map(str, group)))
+    for name, package in locked_packages().items():
+        content = json.dumps(package, sort_keys=True, default=str).encode()
+        inputs[f"package {name}"] = f"{package['version']} {sha256(content)[:_SHORT]}"
+    if settings.sdk is not None:
+        for file in _walk(settings.sdk, settings.sdk, _never(), nested=False):
+            inputs[f"sdk {file.path}"] = file.state
+    return inputs
+
+
+def base_recipe() -> list[Path]:
+    """The files that say how the base is built."""
+    return [REPOSITORY / BASE_DOCKERFILE, *sorted((REPOSITORY / BASE_SCRIPTS).glob("*.sh"))]
+
+
+@functools.cache
+def locked_packages() -> dict[str, dict[str, Any]]:
+    """The packages that ``poetry.lock`` gives the group ``udf``: name to its entry."""
+    path = REPOSITORY / "poetry.lock"
+    if not path.is_file():
+        what = "poetry.lock is missing"
+        raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
+    entries = read_toml(path).get("package", [])
+    return {
+        normalised(entry["name"]): entry for entry in entries if "udf" in entry.get("groups", ())
+    }
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as the packaging specification compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _file_state(path: Path) -> str:
+    return sha256(path.read_bytes())[:_SHORT]
+
+
+# --- the inputs of a UDF's image --------------------------------------------------------------
+
+
+def udf_inputs(
+    udf: Udf, files: Sequence[ContextFile], *, dockerfile: str, base: str, arguments: Inputs
+) -> dict[str, str]:
+    """Everything that the image of ``udf`` is made from.
+
+    ``base`` is the fingerprint of the base's inputs, ``arguments`` are the build arguments.
+    """
+    inputs = {f"file {file.path}": file.state for file in files}
+    inputs["base"] = short(base)
+    inputs[f"recipe {dockerfile}"] = _file_state(REPOSITORY / dockerfile)
+    inputs.update({f"argument {name}": value for name, value in sorted(arguments.items())})
+    for option in ("kind", "system_packages"):
+        value = getattr(udf, option)
+        if value:
+            inputs[f"option {option}"] = value if isinstance(value, str) else " ".join(value)
+    return inputs
+
+
+def difference(before: Inputs, after: Inputs) -> list[tuple[str, str, str]]:
+    """What differs between two sets of inputs: ``(name, before, after)``, by name.
+
+    A side that lacks the input has ``""``.
+    """
+    names = sorted({*before, *after})
+    rows = [(name, before.get(name, ""), after.get(name, "")) for name in names]
+    return [row for row in rows if row[1] != row[2]]

@@ -1,0 +1,46 @@
+"""List the UDFs of the repository and what is built of them."""
+
+from __future__ import annotations
+
+import time
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report
+from tasks.core.engine import Image, connect
+from tasks.core.errors import EngineUnreachableError
+from tasks.core.plan import FINGERPRINT_LABEL
+from tasks.core.settings import Settings
+from tasks.core.udf import Udf, discover
+
+
+@task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))
+def list_udfs(
+    c: Context, root: str = "", registry: str = "", tag: str = "", json: bool = False
+) -> None:
+    """List the UDFs: kind, image, built or not, size, age."""
+    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
+    udfs = discover(settings)
+    names = [udf.image(settings) for udf in udfs]
+    try:
+        images = connect().images(names)
+    except EngineUnreachableError as error:
+        report.say(f"{error.what}: what is built is not known")
+        images = None
+    rows = [_row(udf, name, images) for udf, name in zip(udfs, names, strict=True)]
+    report.show(report.as_json(rows) if json else report.listing(rows))
+
+
+def _row(udf: Udf, name: str, images: dict[str, Image] | None) -> dict[str, object]:
+    image = images.get(name) if images else None
+    return {
+        "udf": udf.name,
+        "kind": udf.kind,
+        "image": name,
+        "built": None if images is None else image is not None,
+        "bytes": image.size if image else None,
+        "age_seconds": round(time.time() - image.tagged) if image else None,
+        "fingerprint": image.labels.get(FINGERPRINT_LABEL) if image else None,
+    }

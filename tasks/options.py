@@ -1,0 +1,23 @@
+"""The flags that several tasks share: what each means, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HELP: Final = {
+    "udf": "UDF by its path, such as map/even_odd; may be given more than once",
+    "root": "folder that holds the UDFs (udf.root)",
+    "registry": "registry and path to put before image names (udf.registry)",
+    "tag": "tag of the images (udf.tag)",
+    "python-image": "Python image that everything starts from (udf.python_image)",
+    "network": "network of build steps: default, host or none (udf.network)",
+    "builder": "buildx builder to build with (udf.builder)",
+    "sdk": "source tree of pynumaflow to use in place of the release (udf.sdk)",
+    "force": "build also what is there already",
+    "json": "print the result as JSON",
+}
+
+
+def of(*names: str, **own: str) -> dict[str, str]:
+    """The help of the shared flags ``names``, and of a task's ``own``."""
+    return {**{name: HELP[name] for name in names}, **own}
