@@ -44,6 +44,10 @@ _PROBE_SECONDS: Final = 20.0
 _SHARED_KEYS: Final = ("auths", "credHelpers", "credsStore", "HttpHeaders", "proxies")
 
 
+class NoEngineError(EngineUnreachableError):
+    """The user has named no engine, and there is none: the one case for a private engine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The engine that the user's environment names, whether or not it answers."""
@@ -82,7 +86,7 @@ def find(environ: Mapping[str, str] | None = None) -> Endpoint:
         step = "add your user to the group of that socket (`sudo usermod -aG docker $USER`)"
         raise EngineUnreachableError(what, next_step=step)
     what = "no Docker engine answers, neither yours nor a private one"
-    raise EngineUnreachableError(what, next_step="start Docker, or run `invoke engine`")
+    raise NoEngineError(what, next_step="start Docker, or run `invoke engine`")
 
 
 def find_private(environ: Mapping[str, str] | None = None) -> Endpoint | None:

@@ -70,6 +70,15 @@ def require_host() -> None:
         raise EngineSetupError(what, next_step=step)
 
 
+def suits_host() -> bool:
+    """Whether :func:`require_host` passes."""
+    try:
+        require_host()
+    except EngineSetupError:
+        return False
+    return True
+
+
 def run(
     argv: Sequence[str | Path], what: str, env: Mapping[str, str] | None = None, cwd: str = "/"
 ) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import selectors
-import shutil
 import subprocess
 import tempfile
 import time
@@ -213,24 +212,37 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
                 "PATH": f"{shim.parent}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
                 "DEBOOTSTRAP_DIR": str(layout.programs / "usr/share/debootstrap"),
             }
-            argv = bootstrap_argv(layout, source, suite, architecture, tree)
+            (work / "status").touch()
+            run(prefetch_argv(work, suite), f"fetching the packages of Debian {suite}", env)
+            argv = bootstrap_argv(layout, source, suite, architecture, work)
             run(argv, f"installing Debian {suite} into a folder", env)
         with timed(say, "packing it"):
             tidy(tree)
             made = work / archive.name
-            run(
-                ["tar", "--sort=name", "--numeric-owner", "--one-file-system"]
-                + ["-C", tree, "-cf", made, "."],
-                "packing the root file system",
-            )
+            options = ("--sort=name", "--numeric-owner", "--one-file-system")
+            run(["tar", *options, "-C", tree, "-cf", made, "."], "packing the root file system")
         made.replace(archive)
     return archive
 
 
+def prefetch_argv(work: Path, suite: str) -> list[str]:
+    """How apt fetches what debootstrap will need, all at once: one by one takes 12 s more.
+
+    debootstrap checks each package again, and fetches by itself what is missing.
+    """
+    return [
+        *("apt-get", "install", "-q", "-y", "--download-only", "--no-install-recommends"),
+        # An empty list of installed packages: the new system's, not this machine's.
+        *("-o", f"Dir::State::status={work / 'status'}"),
+        *("-o", f"APT::Default-Release={suite}"),
+        *("?essential", "?priority(required)", "apt", *PACKAGES),
+    ]
+
+
 def bootstrap_argv(
-    layout: Layout, source: packages.Source, suite: str, architecture: str, tree: Path
+    layout: Layout, source: packages.Source, suite: str, architecture: str, work: Path
 ) -> list[str]:
-    """How debootstrap is run.
+    """How debootstrap is run, to make the folder ``tree`` in ``work``.
 
     Its mounts are in a namespace of their own, and it ends with this process, so that a run
     that is killed leaves neither a mount nor a process.
@@ -244,8 +256,9 @@ def bootstrap_argv(
         f"--include={','.join(PACKAGES)}",
         f"--keyring={source.keyring}",
         "--force-check-gpg",
+        f"--cache-dir={work / 'archives'}",
         suite,
-        str(tree),
+        str(work / "tree"),
         source.mirror,
     ]
 

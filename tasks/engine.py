@@ -1,0 +1,42 @@
+"""Find a Docker engine, or bring up a private one."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report
+from tasks.core.engine import private, setup
+from tasks.core.settings import Settings
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "python-image",
+        "json",
+        status="only tell which engine there is",
+        stop="end the private engine; its images stay",
+        remove="end the private engine and delete its files",
+    ),
+)
+def engine(
+    c: Context,
+    status: bool = False,
+    stop: bool = False,
+    remove: bool = False,
+    python_image: str = "",
+    json: bool = False,
+) -> None:
+    """Find a Docker engine, or bring up a private one."""
+    settings = Settings.from_config(c.config, python_image=python_image)
+    if stop or remove:
+        done = private.remove(report.say) if remove else private.stop(report.say)
+        word = "removed" if remove else "stopped"
+        text = f"private engine {word}" if done else f"no private engine: nothing was {word}"
+        report.show(report.as_json({word: done}) if json else text)
+        return
+    image = settings.python_image
+    found = setup.status(image) if status else setup.ensure(image, report.say)
+    report.show(report.as_json(found.as_dict()) if json else report.table((), found.rows()))
