@@ -1,0 +1,51 @@
+#!/bin/sh
+# What one UDF needs beyond the base, into /deps, for the target platform. It runs in the
+# builder, which has the base's environment, so that nothing is installed a second time.
+#
+# /requirements holds what the tasks made of the UDF's project file and locks:
+#   requirements.txt   exact versions with hashes, of that which the base lacks
+#   sources.txt        packages from git or a URL, which have no hash
+#   requirements.in    without a lock: the UDF's own requirements, resolved here
+set -eu
+. /scripts/host-settings.sh
+. /scripts/target-platform.sh
+
+ln -s /rootfs/opt/venv /opt/venv
+mkdir /deps
+
+install() {
+    # Word splitting is wanted: the platform is none or several options.
+    # shellcheck disable=SC2086
+    uv pip install --quiet --python /opt/venv/bin/python --target /deps --no-deps \
+        $PLATFORM_OPTIONS "$@"
+}
+
+if [ -f /requirements/requirements.in ]; then
+    uv pip freeze --quiet --python /opt/venv/bin/python | grep '==' >/tmp/base.txt
+    # Versions in the output file are preferred to newer ones, but not forced: the base's hold
+    # wherever the UDF's own requirements allow them.
+    cp /tmp/base.txt /tmp/all.txt
+    # shellcheck disable=SC2086
+    uv pip compile --quiet --no-header --no-annotate --python /opt/venv/bin/python \
+        ${PLATFORM_OPTIONS} --output-file /tmp/all.txt /requirements/requirements.in
+    grep --invert-match --line-regexp --fixed-strings --file=/tmp/base.txt /tmp/all.txt \
+        >/tmp/added.txt || true # none: the base has everything
+    if [ -s /tmp/added.txt ]; then
+        while IFS= read -r line; do
+            name=${line%%[=@ ]*}
+            if before=$(grep "^$name==" /tmp/base.txt); then
+                echo "overrides $name ${before#*==} -> ${line#*==}"
+            fi
+        done </tmp/added.txt
+        install --requirements /tmp/added.txt
+    fi
+fi
+if [ -f /requirements/requirements.txt ]; then
+    install --require-hashes --requirements /requirements/requirements.txt
+fi
+if [ -f /requirements/sources.txt ]; then
+    install --requirements /requirements/sources.txt
+fi
+
+python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /deps
+find /deps -exec touch --no-dereference --date=@315532800 {} +

@@ -1,0 +1,296 @@
+"""The containers of `invoke verify`: a UDF and a probe beside it, and nothing left behind.
+
+Nothing of the host's file system is mounted, so it works with a remote engine as well: the
+probe's program and what it is to do are copied into its container before that is started.
+The two containers have no network; they share memory-backed volumes, as in a pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.core.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from tasks.core.judge import Outcome
+
+if TYPE_CHECKING:
+    import docker
+
+    from tasks.core.engine.client import Engine
+
+LABEL: Final = "io.numaflow.udf.verify"
+"""On everything that verify makes; its value is the id of the run."""
+
+_PROGRAM: Final = "/probe"
+_PYTHON: Final = "/opt/venv/bin/python"
+_TASKS: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One UDF container to run with a probe beside it. ``spec`` is what the probe is told."""
+
+    image: str
+    probe_image: str
+    spec: Mapping[str, Any]
+    env: Mapping[str, str] = field(default_factory=dict)
+    grace: float = 10.0
+    limit: float = 120.0
+
+
+def run(engine: Engine, run_id: str, job: Job) -> Outcome:
+    """Run ``job`` to its end. Whatever it made is removed, also where it raises."""
+    with contextlib.closing(engine.sdk()) as client, contextlib.closing(engine.sdk()) as other:
+        return _Sandbox(client, other, run_id, job).run()
+
+
+def sweep(engine: Engine, run_id: str) -> int:
+    """Remove what a run left on the engine, after an interrupt; how many things that were."""
+    with contextlib.closing(engine.sdk()) as client:
+        return _sweep(client, f"{LABEL}={run_id}")
+
+
+def _sweep(client: docker.DockerClient, label: str) -> int:
+    from docker.errors import APIError
+
+    count = 0
+    for container in client.containers.list(
+        all=True, filters={"label": label}, ignore_removed=True
+    ):
+        with contextlib.suppress(APIError):  # its own run may just be removing it
+            container.remove(force=True, v=True)
+        count += 1
+    for volume in client.volumes.list(filters={"label": label}):
+        with contextlib.suppress(APIError):
+            volume.remove(force=True)
+        count += 1
+    return count
+
+
+class _Sandbox:
+    """One UDF container, one probe container, their volumes, and the thread that watches."""
+
+    def __init__(
+        self, client: docker.DockerClient, other: docker.DockerClient, run_id: str, job: Job
+    ) -> None:
+        self.api = client.api
+        # The watcher's calls block, and a client is for one thread.
+        self.watcher_api = other.api
+        self.labels = {LABEL: run_id}
+        self.job = job
+        self.udf = ""
+        self.probe = ""
+        self.volumes: dict[str, str] = {}
+        self.ended = threading.Event()
+        self.exit_code: int | None = None
+        self.terminated = 0.0
+        self.stop_ms: float | None = None
+
+    def run(self) -> Outcome:
+        limit = threading.Timer(self.job.limit, self._kill, [self.watcher_api, "probe", "SIGKILL"])
+        limit.daemon = True
+        try:
+            folders = [RUN_FOLDER, RUNTIME_FOLDER]
+            if self.job.spec["side_inputs_folder"]:
+                folders.append(SIDE_INPUTS_FOLDER)
+            self.volumes = {folder: self._volume() for folder in folders}
+            self.probe = self._create_probe()
+            output = self.api.attach(self.probe, stream=True, logs=True, demux=True)
+            limit.start()
+            self.api.start(self.probe)
+            self.udf = self._create_udf()
+            events, errors = self._follow(output)
+            self._end_udf()
+            return self._outcome(events, errors)
+        finally:
+            limit.cancel()
+            self._remove()
+
+    # --- making -------------------------------------------------------------------------------
+
+    def _volume(self) -> str:
+        # As an emptyDir of a pod: in memory, and everyone may write.
+        options = {"type": "tmpfs", "device": "tmpfs", "o": "mode=0777"}
+        made = self.api.create_volume(driver="local", driver_opts=options, labels=self.labels)
+        return str(made["Name"])
+
+    def _create_probe(self) -> str:
+        binds = [f"{name}:{folder}" for folder, name in self.volumes.items()]
+        made = self.api.create_container(
+            self.job.probe_image,
+            entrypoint=[_PYTHON],
+            command=["-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
+            # Another user than the UDF's, with no privilege to pass over a file's mode.
+            user=_other_user(self.api.inspect_image(self.job.image)["Config"].get("User") or "0"),
+            working_dir=_PROGRAM,
+            environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
+            labels=self.labels,
+            host_config=self.api.create_host_config(
+                binds=binds,
+                network_mode="none",
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+            ),
+        )
+        self.probe = str(made["Id"])
+        self.api.put_archive(self.probe, "/", _archive(self.job.spec))
+        return self.probe
+
+    def _create_udf(self) -> str:
+        binds = [
+            f"{name}:{folder}{':ro' if folder == SIDE_INPUTS_FOLDER else ''}"
+            for folder, name in self.volumes.items()
+        ]
+        made = self.api.create_container(
+            self.job.image,
+            environment=dict(self.job.env),
+            labels=self.labels,
+            host_config=self.api.create_host_config(binds=binds, network_mode="none"),
+        )
+        return str(made["Id"])
+
+    # --- running ------------------------------------------------------------------------------
+
+    def _follow(self, output: Iterator[tuple[bytes | None, bytes | None]]) -> tuple[list[Any], str]:
+        events: list[dict[str, Any]] = []
+        errors = bytearray()
+        rest = b""
+        for out, err in output:
+            errors += err or b""
+            *lines, rest = (rest + (out or b"")).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                events.append(event)
+                events += self._react(event["event"])
+        return events, errors.decode(errors="replace")
+
+    def _react(self, event: str) -> list[dict[str, Any]]:
+        """Do what the probe waits for; what there is to report of it."""
+        from docker.errors import APIError
+
+        if event == "waiting":
+            try:
+                self.api.start(self.udf)
+            except APIError as error:
+                # For example an entrypoint that does not exist, or another architecture.
+                self._kill(self.api, "probe", "SIGKILL")
+                detail = f"the container does not start: {error.explanation}"
+                failed = {"event": "check", "name": "start", "status": "failed", "detail": detail}
+                return [failed, {"event": "end"}]
+            threading.Thread(target=self._watch, daemon=True).start()
+        elif event == "stop":
+            self.terminated = time.monotonic()
+            self._kill(self.api, "udf", "SIGTERM")
+            self._kill(self.api, "probe", "SIGUSR2")
+        return []
+
+    def _watch(self) -> None:
+        """Wait for the end of the UDF, and tell the probe of it."""
+        from docker.errors import APIError
+        from requests.exceptions import RequestException
+
+        with contextlib.suppress(APIError, RequestException):  # removed while it is watched
+            self.exit_code = int(self.watcher_api.wait(self.udf, timeout=None)["StatusCode"])
+            if self.terminated:
+                self.stop_ms = (time.monotonic() - self.terminated) * 1000
+        self.ended.set()
+        self._kill(self.watcher_api, "probe", "SIGUSR1")
+
+    def _end_udf(self) -> None:
+        """Give the UDF its grace period where it was asked to stop; else end it now."""
+        if self.terminated:
+            left = self.job.grace - (time.monotonic() - self.terminated)
+            if self.ended.wait(max(left, 0)):
+                return
+        elif self.ended.is_set():
+            return
+        self._kill(self.api, "udf", "SIGKILL")
+        self.ended.wait(10)
+        self.exit_code = self.stop_ms = None
+
+    def _kill(self, api: Any, which: str, signal: str) -> None:  # noqa: ANN401
+        from docker.errors import APIError
+
+        # A container that has ended by itself meanwhile cannot be sent a signal.
+        with contextlib.suppress(APIError):
+            api.kill(self.udf if which == "udf" else self.probe, signal)
+
+    def _outcome(self, events: Sequence[dict[str, Any]], errors: str) -> Outcome:
+        state = self.api.inspect_container(self.udf)["State"]
+        started = _seconds(state["StartedAt"])
+        ready = next((event["time"] for event in events if event["event"] == "ready"), None)
+        text = self.api.logs(self.udf, timestamps=True).decode(errors="replace")
+        return Outcome(
+            events=tuple(events),
+            exit_code=self.exit_code,
+            out_of_memory=bool(state.get("OOMKilled")),
+            # Both clocks are the engine's, also where that is on another machine.
+            ready_ms=(ready - started) * 1000 if ready else None,
+            stop_ms=self.stop_ms,
+            log=tuple(_timed(line, started) for line in text.splitlines()),
+            probe_errors=errors,
+        )
+
+    def _remove(self) -> None:
+        from docker.errors import APIError
+
+        for container in (self.udf, self.probe):
+            if container:
+                with contextlib.suppress(APIError):
+                    self.api.remove_container(container, force=True, v=True)
+        for volume in self.volumes.values():
+            with contextlib.suppress(APIError):
+                self.api.remove_volume(volume, force=True)
+
+
+def _other_user(user: str) -> str:
+    """A user and group that are neither root nor ``user``, by number."""
+    number = "65533" if user.split(":")[0] == "65532" else "65532"
+    return f"{number}:{number}"
+
+
+def _archive(spec: Mapping[str, Any]) -> bytes:
+    """The probe's program and what it is to do, as a tar archive."""
+    files = {
+        f"tasks/{path.relative_to(_TASKS).as_posix()}": path.read_bytes()
+        for path in (*sorted((_TASKS / "probe").rglob("*.py")), _TASKS / "core" / "contract.py")
+    }
+    files["spec.json"] = json.dumps(spec).encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{_PROGRAM.strip('/')}/{name}")
+            info.size = len(content)
+            info.mode = 0o644
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+_STAMP: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})\.(\d+)Z(.*)")
+
+
+def _seconds(stamp: str) -> float:
+    # The engine writes nine digits; datetime takes six.
+    found = _STAMP.match(stamp)
+    if not found:
+        return datetime.fromisoformat(stamp).timestamp()
+    return datetime.fromisoformat(f"{found[1]}.{found[2][:6].ljust(6, '0')}+00:00").timestamp()
+
+
+def _timed(line: str, started: float) -> tuple[float, str]:
+    """A line of the log with the milliseconds since the start of the container."""
+    stamp, _, text = line.partition(" ")
+    try:
+        return (_seconds(stamp) - started) * 1000, text
+    except ValueError:
+        return 0.0, line
