@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
 
 from pynumaflow.mapper import Datum, Mapper, MapServer, Message, Messages
 
@@ -35,16 +36,21 @@ class Factorize(Mapper):
         return Messages(Message(str(factor).encode(), keys=keys))
 
 
+def start_worker(all_up: Barrier) -> None:
+    """Runs first in each worker process."""
+    # The signal reaches every process of the container; the workers finish their work.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    all_up.wait()
+
+
 def main() -> None:
+    # "spawn", since a fork of a process that runs gRPC can hang.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        WORKERS,
-        # "spawn", since a fork of a process that runs gRPC can hang.
-        mp_context=multiprocessing.get_context("spawn"),
-        # The signal reaches every process of the container; the workers finish their work.
-        initializer=signal.signal,
-        initargs=(signal.SIGTERM, signal.SIG_IGN),
+        WORKERS, context, initializer=start_worker, initargs=(context.Barrier(WORKERS),)
     ) as pool:
-        list(pool.map(largest_prime_factor, [2] * WORKERS))  # all workers up before the server
+        # No worker goes past the barrier alone, so all are up before the server is.
+        list(pool.map(largest_prime_factor, [2] * WORKERS))
         server = MapServer(Factorize(pool))
         # A pod ends with SIGTERM: finish the messages in flight, then exit with 0.
         signal.signal(signal.SIGTERM, lambda *_: server.servicer.shutdown_event.set())
