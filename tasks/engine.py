@@ -39,4 +39,12 @@ def engine(
         return
     image = settings.python_image
     found = setup.status(image) if status else setup.ensure(image, report.say)
-    report.show(report.as_json(found.as_dict()) if json else report.table((), found.rows()))
+    report.show(report.as_json(found.as_dict()) if json else _text(found))
+
+
+def _text(found: setup.Status) -> str:
+    first, *rest = found.rows()
+    lines = [report.table(first, rest)]
+    if found.by_hand:
+        lines += ["", f"by hand: {found.by_hand}"]
+    return "\n".join(lines)

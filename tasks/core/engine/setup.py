@@ -28,6 +28,7 @@ class Status:
     python_image: str
     python_image_state: standin.State
     by_hand: str
+    """A shell command after which plain ``docker`` talks to a private engine, else ``""``."""
 
     def as_dict(self) -> dict[str, object]:
         """The status under stable keys, as ``--json`` prints it."""
@@ -47,7 +48,7 @@ class Status:
         """``(what, value)`` lines for a table."""
         whose = "private" if self.endpoint.private else f"yours ({self.endpoint.origin})"
         state = _STATES[self.python_image_state]
-        rows = [
+        return [
             ("engine", f"{whose}, {self.endpoint.host}"),
             ("version", self.version),
             ("buildx", self.buildx),
@@ -55,12 +56,11 @@ class Status:
             ("platforms", ", ".join(self.platforms)),
             ("Python image", f"{self.python_image}: {state}"),
         ]
-        return [*rows, ("by hand", self.by_hand)] if self.by_hand else rows
 
 
 _STATES: Final[Mapping[standin.State, str]] = {
     "present": "there",
-    "stand-in": "a stand-in made of Debian packages, for trying out and CI, not production",
+    "stand-in": "a stand-in made of Debian packages, not for production",
     "absent": "not there yet, pulled by the first build",
 }
 
@@ -126,7 +126,6 @@ def platforms(inspection: str) -> tuple[str, ...]:
 
 
 def _by_hand(endpoint: Endpoint) -> str:
-    """What to type in a shell so that plain ``docker`` commands reach a private engine."""
     if not endpoint.private:
         return ""
     names = ("DOCKER_HOST", "DOCKER_CONFIG")
