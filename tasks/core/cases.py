@@ -210,7 +210,7 @@ class Case:
         if self.read:
             spec["read"] = self.read.spec()
         if self.side_inputs:
-            spec["side_inputs"] = _encoded(self.side_inputs)
+            spec["side_inputs"] = encoded(self.side_inputs)
             spec["within_ms"] = self.within_ms
             spec["until"] = [_until(message) for message in self.messages]
         return spec
@@ -752,7 +752,8 @@ def _read(table: _Table, expect: tuple[Result, ...] | None) -> Read:
     )
 
 
-def _encoded(values: Mapping[str, Value]) -> dict[str, str]:
+def encoded(values: Mapping[str, Value]) -> dict[str, str]:
+    """Values as the probe reads them: their bytes in base64."""
     return {name: base64.b64encode(value.data).decode() for name, value in values.items()}
 
 

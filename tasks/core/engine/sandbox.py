@@ -24,9 +24,10 @@ from tasks.core.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
 from tasks.core.judge import Outcome
 
 if TYPE_CHECKING:
-    import docker
-
     from tasks.core.engine.client import Engine
+
+DockerClient = Any
+"""``docker.DockerClient``; the stubs of the SDK are without the half that is used here."""
 
 LABEL: Final = "io.numaflow.udf.verify"
 """On everything that verify makes; its value is the id of the run."""
@@ -60,7 +61,7 @@ def sweep(engine: Engine, run_id: str) -> int:
         return _sweep(client, f"{LABEL}={run_id}")
 
 
-def _sweep(client: docker.DockerClient, label: str) -> int:
+def _sweep(client: DockerClient, label: str) -> int:
     from docker.errors import APIError
 
     count = 0
@@ -80,9 +81,7 @@ def _sweep(client: docker.DockerClient, label: str) -> int:
 class _Sandbox:
     """One UDF container, one probe container, their volumes, and the thread that watches."""
 
-    def __init__(
-        self, client: docker.DockerClient, other: docker.DockerClient, run_id: str, job: Job
-    ) -> None:
+    def __init__(self, client: DockerClient, other: DockerClient, run_id: str, job: Job) -> None:
         self.api = client.api
         # The watcher's calls block, and a client is for one thread.
         self.watcher_api = other.api

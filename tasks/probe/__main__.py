@@ -1,0 +1,35 @@
+"""``python -m tasks.probe SPEC``: verify one UDF, and say what was seen on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tasks.core.contract import RUNTIME_FOLDER
+from tasks.probe.session import Flags, Session, critical_errors
+
+
+def emit(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def main() -> int:
+    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    flags = Flags()
+    flags.listen()
+    try:
+        Session(spec, emit, flags).run()
+        errors = critical_errors(Path(spec.get("runtime_folder", RUNTIME_FOLDER)))
+        emit({"event": "end", "critical_errors": errors})
+    except Exception:
+        # A slip of the probe's own must not look like one of the UDF.
+        emit({"event": "broken", "trace": traceback.format_exc()})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The messages of each kind of UDF: one module a protocol, one class a kind."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from tasks.probe.kinds.base import Service
+from tasks.probe.wire import Client
+
+_SERVICES: Final = {
+    "map": ("map", "UnaryMap"),
+    "mapstream": ("map", "StreamMap"),
+    "batchmap": ("map", "BatchMap"),
+    "sourcetransform": ("transform", "SourceTransform"),
+    "reduce": ("reduce", "Reduce"),
+    "reducestream": ("reduce", "Reduce"),
+    "accumulator": ("accumulator", "Accumulator"),
+    "sink": ("sink", "Sink"),
+    "source": ("source", "Source"),
+    "sideinput": ("sideinput", "SideInput"),
+}
+
+
+def service(kind: str) -> type[Service]:
+    """The class that talks to a UDF of ``kind``. Imports the stubs of that kind alone."""
+    module, name = _SERVICES[kind]
+    found: type[Service] = getattr(import_module(f"tasks.probe.kinds.{module}"), name)
+    return found
+
+
+__all__ = ["Client", "Service", "service"]

@@ -1,0 +1,114 @@
+"""What every kind has in common: readiness, and the shape of requests and answers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tasks.probe.wire import BrokenError, Client, ClosedError, SilentError, Stream
+
+HANDSHAKE_SECONDS: Final = 5.0
+
+Spec = Mapping[str, Any]
+"""A message or a case as ``cases.py`` writes it for the probe."""
+
+
+class UnansweredError(Exception):
+    """An answer is missing, doubled, or belongs to no message."""
+
+
+class HandshakeError(Exception):
+    """The first message of a stream was not echoed."""
+
+
+class Service:
+    """Talks to one UDF. A subclass knows the messages of one kind.
+
+    ``seconds`` is how long an answer may take.
+    """
+
+    ready_response: ClassVar[Any]
+
+    def __init__(self, client: Client, seconds: float) -> None:
+        self.client = client
+        self.seconds = seconds
+
+    def ready(self, seconds: float) -> bool:
+        """What IsReady answers. Raises an error of ``wire`` where it does not answer."""
+        return bool(self.client.call("IsReady", Empty(), self.ready_response, seconds).ready)
+
+    def open(self) -> None:
+        """Open the streams that live as long as the vertex, with their handshake."""
+
+    def play(self, case: Spec) -> Any:  # noqa: ANN401
+        """Send the messages of a case; the answers, as JSON can hold them."""
+        raise NotImplementedError
+
+    def pulse(self, case: Spec) -> None:
+        """Send one message, the first of ``case``, and wait for its answer."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """End what :meth:`open` opened, as the core does when it drains, and see it end."""
+
+
+def handshake(stream: Stream, message: object) -> None:
+    """Send the first message of a stream and see its echo."""
+    stream.send(message)
+    try:
+        answer = stream.receive(HANDSHAKE_SECONDS)
+    except SilentError:
+        text = f"no answer to the handshake within {HANDSHAKE_SECONDS:.0f} s"
+        raise HandshakeError(text) from None
+    except ClosedError:
+        text = "the stream was closed in answer to the handshake"
+        raise HandshakeError(text) from None
+    except BrokenError as error:
+        text = f"the handshake was answered with {error}"
+        raise HandshakeError(text) from None
+    if not answer.HasField("handshake") or not answer.handshake.sot:
+        text = f"the first answer is no handshake: {str(answer).strip() or 'an empty message'}"
+        raise HandshakeError(text)
+
+
+def timestamp(micros: int) -> Timestamp:
+    """Microseconds since 1970 as protobuf has them."""
+    found = Timestamp()
+    found.FromMicroseconds(micros)
+    return found
+
+
+def payload(message: Spec) -> dict[str, Any]:
+    """The fields that a request of nearly every kind has."""
+    return {
+        "keys": message["keys"],
+        "value": base64.b64decode(message["value"]),
+        "event_time": timestamp(message["event_time"]),
+        "watermark": timestamp(message["watermark"]),
+        "headers": message["headers"],
+    }
+
+
+def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields that a result of nearly every kind has, as JSON can hold them."""
+    names = {field.name for field in answer.DESCRIPTOR.fields}
+    found: dict[str, Any] = {
+        "keys": list(answer.keys),
+        "value": base64.b64encode(answer.value).decode(),
+    }
+    if "tags" in names:
+        found["tags"] = list(answer.tags)
+    if "event_time" in names:
+        found["event_time"] = answer.event_time.ToMicroseconds()
+    if "headers" in names:
+        found["headers"] = dict(answer.headers)
+    return found
+
+
+def numbers(ids: Iterable[str]) -> str:
+    """The messages with these ids, as a person counts them."""
+    return ", ".join(str(int(identity.rsplit("-", 1)[1]) + 1) for identity in ids)

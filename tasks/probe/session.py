@@ -1,0 +1,373 @@
+"""One verification, step by step, as Numaflow's main container would start and work."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from tasks.core.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
+from tasks.probe.kinds import Client, Service, service
+from tasks.probe.kinds.base import HandshakeError, UnansweredError
+from tasks.probe.wire import BrokenError, ClosedError, SilentError
+
+Emit = Callable[[dict[str, Any]], None]
+
+PAUSE: Final = 0.004
+"""Seconds between two looks at something that is not there yet."""
+
+SOCKET_SECONDS: Final = 2.0
+"""How long the socket may take once the UDF says or shows that it is up.
+
+The SDK binds its socket before it writes the info file.
+"""
+
+END_MARK_SECONDS: Final = 1.5
+"""How long an info file may be without its end; the core waits about a second."""
+
+
+class FailedError(Exception):
+    """A check failed; what follows depends on it."""
+
+    def __init__(self, check: str, detail: str, **more: object) -> None:
+        self.check = check
+        self.detail = detail
+        self.more = more
+        super().__init__(f"{check}: {detail}")
+
+
+def fail(check: str, detail: str, **more: object) -> NoReturn:
+    raise FailedError(check, detail, **more)
+
+
+class Flags:
+    """What the other side tells the probe, by signals: they need no channel of their own."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.terminated = False
+
+    def listen(self) -> None:
+        """SIGUSR1: the UDF has ended. SIGUSR2: the UDF was sent SIGTERM."""
+        signal.signal(signal.SIGUSR1, lambda *_: setattr(self, "ended", True))
+        signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "terminated", True))
+
+
+class Session:
+    """Plays ``spec`` and reports each event to ``emit``."""
+
+    def __init__(self, spec: Mapping[str, Any], emit: Emit, flags: Flags) -> None:
+        self.spec = spec
+        self.emit = emit
+        self.flags = flags
+        self.contract = CONTRACTS[spec["kind"], spec["container"]]
+        self.folder = Path(spec.get("folder", RUN_FOLDER))
+        self.socket = self.contract.socket
+        self.service_class: type[Service] = service(spec["kind"])
+        self.service: Service
+        self.client: Client | None = None
+        self.multiproc = 0
+        self.deadline = 0.0
+
+    def run(self) -> None:
+        """All of it. A failure ends it; the events up to there have been reported."""
+        side_inputs = SideInputs(self.spec.get("side_inputs_folder", ""))
+        side_inputs.write(self.spec["side_inputs"])
+        self.emit({"event": "waiting"})
+        self.deadline = time.monotonic() + self.spec["ready_seconds"]
+        steps = {"info": self.info, "connect": self.connect, "ready": self.ready}
+        try:
+            for step in self.contract.order:
+                steps[step]()
+            self.handshake()
+            for case in self.spec["cases"]:
+                self.play(case, side_inputs)
+            self.still_ready()
+            self.stop()
+        except FailedError as failure:
+            self.emit(
+                {
+                    "event": "check",
+                    "name": failure.check,
+                    "status": "failed",
+                    "detail": failure.detail,
+                    **failure.more,
+                }
+            )
+        finally:
+            if self.client:
+                self.client.close()
+
+    @contextlib.contextmanager
+    def check(self, name: str) -> Iterator[None]:
+        """Report ``name`` as passed, with its time, unless the block raises."""
+        start = time.monotonic()
+        yield
+        self.emit(
+            {
+                "event": "check",
+                "name": name,
+                "status": "ok",
+                "ms": (time.monotonic() - start) * 1000,
+            }
+        )
+
+    def wait(self, there: Callable[[], object], deadline: float, failure: FailedError) -> None:
+        """Look again and again until ``there``; ``failure`` after ``deadline``."""
+        while not there():
+            if self.flags.ended:
+                fail("start", "the UDF's process ended before it was ready")
+            if time.monotonic() > deadline:
+                raise failure
+            time.sleep(PAUSE)
+
+    def info(self) -> None:
+        """The info file: there, complete, and JSON. What it says is judged elsewhere."""
+        path = self.folder / self.contract.info_file
+        with self.check("info-file"):
+            text = f"{path} is not written {self.spec['ready_seconds']:.0f} s after the start"
+            self.wait(
+                lambda: path.exists() and path.stat().st_size,
+                self.deadline,
+                FailedError("info-file", text),
+            )
+            end = time.monotonic() + END_MARK_SECONDS
+            text = f"{path} does not end with {END_MARK}: it is never complete"
+            self.wait(lambda: _read(path).endswith(END_MARK), end, FailedError("info-file", text))
+            try:
+                content = json.loads(_read(path).removesuffix(END_MARK))
+                metadata = content.get("metadata") or {}
+            except (ValueError, AttributeError) as error:
+                text = f"{path} holds no JSON object before {END_MARK}: {error}"
+                fail("info-file", text)
+            self.emit({"event": "info", "content": content})
+        if self.contract.map_mode:
+            # The core takes a mode that it does not know for the unary one.
+            self.socket = MAP_SOCKETS.get(metadata.get(MAP_MODE, ""), "map.sock")
+        self.multiproc = int(metadata.get("MULTIPROC") or 0)
+
+    def connect(self) -> None:
+        """The one socket that the core dials, and a connection to it as another user."""
+        path = self.folder / self.socket
+        with self.check("socket"):
+            self.wait_socket(path)
+        with self.check("socket-access"):
+            self.wait(lambda: self.connected(path), self.deadline, _nobody(path))
+        self.client = Client(str(path), self.contract.service)
+        self.service = self.service_class(self.client, self.spec["answer_seconds"])
+
+    def wait_socket(self, path: Path) -> None:
+        info = self.folder / self.contract.info_file
+        shown_up: list[float] = []
+
+        def late() -> bool:
+            # Up to the deadline for a UDF that is still starting, a moment for one that is up.
+            if not shown_up and (self.others(path) or _read(info).endswith(END_MARK)):
+                shown_up.append(time.monotonic())
+            return bool(shown_up) and time.monotonic() - shown_up[0] > SOCKET_SECONDS
+
+        text = f"{path} is not there {self.spec['ready_seconds']:.0f} s after the start"
+        self.wait(lambda: path.exists() or late(), self.deadline, FailedError("socket", text))
+        if path.exists():
+            return
+        others = self.others(path)
+        names = ", ".join(others) or "no socket at all"
+        if len(others) > 1 or self.multiproc > 1:
+            text = f"Numaflow dials {path} alone, but the UDF serves {names}"
+            fail("endpoint", text)
+        text = f"Numaflow dials {path}, but the UDF serves {names}"
+        fail("socket", text)
+
+    def others(self, path: Path) -> list[str]:
+        """The names of the sockets in the folder that are not ``path``."""
+        return sorted(item.name for item in self.folder.glob("*.sock") if item != path)
+
+    def connected(self, path: Path) -> bool:
+        with socket.socket(socket.AF_UNIX) as peer:
+            try:
+                peer.connect(str(path))
+            except PermissionError:
+                mode = stat.filemode(path.stat().st_mode)
+                text = (
+                    f"{path} has the mode {mode} and the owner {path.stat().st_uid}, so that "
+                    f"another user ({os.getuid()}) cannot connect: it needs write permission"
+                )
+                fail("socket-access", text)
+            except OSError as error:
+                if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
+                    return False
+                raise
+        return True
+
+    def ready(self) -> None:
+        """IsReady answers, and answers true."""
+        last = "IsReady gave no answer"
+
+        def is_ready() -> bool:
+            nonlocal last
+            try:
+                if self.service.ready(1.0):
+                    return True
+                last = "IsReady answers ready = false"
+            except SilentError:
+                last = "IsReady gives no answer within a second"
+            except BrokenError as error:
+                if error.code == "UNIMPLEMENTED":
+                    text = f"the socket does not serve {self.contract.service}: {error.text}"
+                    fail("ready", text)
+                last = f"IsReady fails with {error}"
+            return False
+
+        with self.check("ready"):
+            while not is_ready():
+                if self.flags.ended:
+                    fail("start", "the UDF's process ended before it was ready")
+                if time.monotonic() > self.deadline:
+                    text = f"{last}, {self.spec['ready_seconds']:.0f} s after the start"
+                    fail("ready", text)
+                time.sleep(PAUSE)
+            # Wall clock, to be compared with the engine's own record of the start.
+            self.emit({"event": "ready", "time": time.time()})
+
+    def handshake(self) -> None:
+        try:
+            if self.contract.handshake:
+                with self.check("handshake"):
+                    self.service.open()
+            else:
+                self.service.open()
+        except HandshakeError as error:
+            fail("handshake", str(error))
+
+    def play(self, case: Mapping[str, Any], side_inputs: SideInputs) -> None:
+        start = time.monotonic()
+        try:
+            if case.get("side_inputs"):
+                side_inputs.write(case["side_inputs"])
+                answers = self.until_expected(case)
+            else:
+                answers = self.service.play(case)
+        except UnansweredError as error:
+            fail("answers", str(error), case=case["name"])
+        except SilentError:
+            text = f"no answer within {self.spec['answer_seconds']:.0f} s"
+            fail("answers", text, case=case["name"])
+        except ClosedError:
+            text = "the stream was ended before everything was answered"
+            fail("answers", text, case=case["name"])
+        except BrokenError as error:
+            fail("handler", str(error), case=case["name"], trace=error.trace)
+        milliseconds = (time.monotonic() - start) * 1000
+        self.emit(
+            {"event": "answers", "case": case["name"], "ms": milliseconds, "answers": answers}
+        )
+
+    def until_expected(self, case: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        """Play a case again until the changed side input shows, or its time is over."""
+        deadline = time.monotonic() + case["within_ms"] / 1000
+        while True:
+            answers = self.service.play(case)
+            if _settled(answers, case["until"]) or time.monotonic() > deadline:
+                return answers
+            time.sleep(0.02)
+
+    def still_ready(self) -> None:
+        with self.check("still-ready"):
+            try:
+                good = self.service.ready(self.spec["answer_seconds"])
+                text = "IsReady answers ready = false"
+            except (SilentError, BrokenError) as error:
+                good, text = False, f"IsReady fails after the cases: {error or 'no answer'}"
+            if not good:
+                fail("still-ready", text)
+
+    def stop(self) -> None:
+        """Keep a message in flight while the other side sends SIGTERM, then drain."""
+        self.emit({"event": "stop"})
+        first = self.spec["cases"][0]
+        answered, refused, problem = 0, "", ""
+        try:
+            while not self.flags.terminated and not self.flags.ended:
+                self.service.pulse(first)
+                answered += 1
+                time.sleep(PAUSE)
+            self.service.finish()
+        except BrokenError as error:
+            refused = str(error)
+            if error.code in ("INTERNAL", "UNKNOWN"):
+                problem = f"the message in flight was answered with {error}"
+        except ClosedError:
+            refused = "the stream was closed"
+        except (UnansweredError, SilentError) as error:
+            problem = f"the message in flight was neither answered nor refused: {error}"
+        self.emit(
+            {"event": "drained", "answered": answered, "refused": refused, "problem": problem}
+        )
+
+
+class SideInputs:
+    """The side inputs' folder, written as Numaflow's sidecar writes it.
+
+    Each name is a link to a file with its value; a new value is a new file, and the link is
+    moved over in one step, so that a reader never sees half a value.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def write(self, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            stamp = time.time_ns()
+            file = self.folder / f"{name}_{stamp}"
+            file.write_bytes(base64.b64decode(value))
+            file.chmod(0o644)
+            link = self.folder / name
+            old = link.resolve() if link.is_symlink() else None
+            fresh = self.folder / f"{name}_temp{stamp}"
+            fresh.symlink_to(file)
+            fresh.rename(link)
+            if old:
+                old.unlink(missing_ok=True)
+
+
+def critical_errors(folder: Path) -> list[dict[str, str]]:
+    """The files that the SDK's ``persist_critical_error`` wrote below ``folder``."""
+    return [
+        {"file": str(path), "text": _read(path)}
+        for path in sorted(folder.rglob("*.json"))
+        if path.is_file()
+    ]
+
+
+def _settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] | None]) -> bool:
+    for results, wanted in zip(answers, until, strict=True):
+        if wanted is None:
+            continue
+        values = [item["value"] for item in results]
+        if len(values) != len(wanted):
+            return False
+        if any(
+            want is not None and want != have for want, have in zip(wanted, values, strict=True)
+        ):
+            return False
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _nobody(path: Path) -> FailedError:
+    return FailedError("socket", f"{path} is there, but nobody listens on it")

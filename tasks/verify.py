@@ -1,0 +1,124 @@
+"""Prove that the images of UDFs answer as Numaflow would ask them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import FrameType
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import builds, report, verdicts
+from tasks.core.contract import NUMAFLOW
+from tasks.core.engine import connect
+from tasks.core.errors import UnknownUdfError
+from tasks.core.settings import Settings
+from tasks.core.udf import Udf, discover, select
+from tasks.core.verify import Options, failed, jobs_by_default, subjects
+from tasks.core.verify import verify as verify_all
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["udf", "only"],
+    help=options.of(
+        "udf",
+        "root",
+        "registry",
+        "tag",
+        "python-image",
+        "json",
+        all="verify every UDF below the root",
+        only="with --all: UDFs whose path matches, such as 'map/*'; may be given more than once",
+        junit="write the result to this file as JUnit XML",
+        jobs="how many UDFs at a time (default: as many as the machine has cores, 2 to 4)",
+        ready="seconds that a UDF may take until it is ready",
+        answer="seconds that an answer may take",
+        grace="seconds that a UDF may take to end after SIGTERM (a pod gives 30)",
+        numaflow="version of Numaflow that the UDF is to run with",
+    ),
+)
+def verify(
+    c: Context,
+    udf: list[str],
+    only: list[str],
+    all: bool = False,
+    json: bool = False,
+    junit: str = "",
+    jobs: int = 0,
+    ready: float = Options.ready,
+    answer: float = Options.answer,
+    grace: float = Options.grace,
+    numaflow: str = NUMAFLOW,
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+) -> None:
+    """Play Numaflow's main container against images of UDFs, without a cluster."""
+    settings = Settings.from_config(
+        c.config, root=root, registry=registry, tag=tag, python_image=python_image
+    )
+    chosen = _chosen(settings, udf, only, everything=all)
+    engine = connect()
+    patience = Options(
+        ready=float(ready),
+        answer=float(answer),
+        grace=float(grace),
+        numaflow=numaflow,
+        jobs=int(jobs) or jobs_by_default(),
+    )
+    bases = [builds.base_of(settings, each.python).image for each in chosen]
+    found = subjects(engine, settings, chosen, bases)
+    with _interruptible():
+        result = verify_all(engine, found, patience, say=report.say)
+    if junit:
+        Path(junit).write_text(verdicts.junit(result), encoding="utf-8")
+    report.show(report.as_json(verdicts.rows(result)) if json else verdicts.text(result))
+    if error := failed(result):
+        raise error
+
+
+def _chosen(
+    settings: Settings, names: list[str], only: list[str], *, everything: bool
+) -> list[Udf]:
+    if not everything and not only:
+        if not names:
+            what = "no UDF is named"
+            raise UnknownUdfError(
+                what, next_step="give --udf, such as --udf map/even_odd, or --all"
+            )
+        return select(settings, names)
+    found = {each.name: each for each in select(settings, names)} if names else {}
+    patterns = only or ["*"]
+    for each in discover(settings):
+        if any(fnmatchcase(each.name, pattern) for pattern in patterns):
+            found.setdefault(each.name, each)
+    if not found:
+        what = f"no UDF matches {' or '.join(patterns)}"
+        raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
+    return list(found.values())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End on Ctrl-C and on SIGTERM with one line and the usual code, once all is removed."""
+
+    def terminated(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    old = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        message = "verify was interrupted; its containers and volumes are removed"
+        raise Exit(message, code=128 + int(number)) from None
+    finally:
+        signal.signal(signal.SIGTERM, old)
