@@ -510,7 +510,9 @@ def traceback(outcome: Outcome) -> str:
             (i for i in range(start + 1, len(lines)) if not lines[i].startswith((" ", "\t"))),
             len(lines) - 1,
         )
-        return "\n".join(lines[start : end + 1])
+        # That is how asyncio stops what runs when the UDF is told to stop.
+        if "CancelledError" not in lines[end]:
+            return "\n".join(lines[start : end + 1])
     traces = [event["trace"] for event in outcome.events if event.get("trace")]
     return str(traces[0]) if traces else ""
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 
 from tasks.core.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
 from tasks.probe.kinds import Client, Service, service
-from tasks.probe.kinds.base import HandshakeError, UnansweredError
+from tasks.probe.kinds.base import EndedError, HandshakeError, UnansweredError
 from tasks.probe.wire import BrokenError, ClosedError, SilentError
 
 Emit = Callable[[dict[str, Any]], None]
@@ -305,8 +305,9 @@ class Session:
             refused = str(error)
             if error.code in ("INTERNAL", "UNKNOWN"):
                 problem = f"the message in flight was answered with {error}"
-        except ClosedError:
-            refused = "the stream was closed"
+        except (EndedError, ClosedError):
+            # What is not answered is not acknowledged, so Numaflow reads it again.
+            refused = "the stream was ended"
         except (UnansweredError, SilentError) as error:
             problem = f"the message in flight was neither answered nor refused: {error}"
         self.emit(

@@ -21,6 +21,10 @@ class UnansweredError(Exception):
     """An answer is missing, doubled, or belongs to no message."""
 
 
+class EndedError(UnansweredError):
+    """The UDF ended the stream, without an error, while an answer was due."""
+
+
 class HandshakeError(Exception):
     """The first message of a stream was not echoed."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
 
 from tasks.probe.kinds.base import (
+    EndedError,
     Service,
     Spec,
     UnansweredError,
@@ -50,7 +51,7 @@ class UnaryMap(Service):
             raise UnansweredError(text) from None
         except ClosedError:
             text = f"{self.missing(open_ids)}: the stream was ended"
-            raise UnansweredError(text) from None
+            raise EndedError(text) from None
         return [answers.get(identity, []) for identity in ids]
 
     def send(self, identity: str, message: Spec) -> None:

@@ -1,0 +1,27 @@
+"""sideinput: one call, one value, to be broadcast or not."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from pynumaflow.proto.sideinput import sideinput_pb2  # type: ignore[import-untyped]
+
+from tasks.probe.kinds.base import Service, Spec
+
+
+class SideInput(Service):
+    """Each case is one retrieval."""
+
+    ready_response = sideinput_pb2.ReadyResponse
+
+    def play(self, case: Spec) -> dict[str, Any]:
+        answer = self.client.call(
+            "RetrieveSideInput", Empty(), sideinput_pb2.SideInputResponse, self.seconds
+        )
+        value = base64.b64encode(answer.value).decode()
+        return {"broadcast": not answer.no_broadcast, "value": value}
+
+    def pulse(self, case: Spec) -> None:
+        self.play(case)

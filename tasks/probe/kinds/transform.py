@@ -1,0 +1,24 @@
+"""sourcetransform: as a unary map, with its own messages."""
+
+from __future__ import annotations
+
+from pynumaflow.proto.sourcetransformer import transform_pb2  # type: ignore[import-untyped]
+
+from tasks.probe.kinds.base import Spec, handshake, payload
+from tasks.probe.kinds.map import UnaryMap
+
+
+class SourceTransform(UnaryMap):
+    """One answer a message, found by its id, in any order; a result has an event time."""
+
+    ready_response = transform_pb2.ReadyResponse
+
+    def open(self) -> None:
+        request = transform_pb2.SourceTransformRequest
+        answer = transform_pb2.SourceTransformResponse
+        self.stream = self.client.stream("SourceTransformFn", request, answer)
+        handshake(self.stream, request(handshake=transform_pb2.Handshake(sot=True)))
+
+    def send(self, identity: str, message: Spec) -> None:
+        request = transform_pb2.SourceTransformRequest.Request(id=identity, **payload(message))
+        self.stream.send(transform_pb2.SourceTransformRequest(request=request))
