@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tasks.core.engine import processes
 from tasks.core.engine.layout import Layout
 from tasks.core.errors import EngineSetupError
 
@@ -120,6 +121,8 @@ def ensure(layout: Layout, say: Say) -> None:
     wanted = "\n".join((SUITE, *PACKAGES, *HOST_PACKAGES))
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
+    if processes.own(layout.programs):
+        return  # the engine runs; its programs are brought up to date at its next start
     require_host()
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
         work = Path(name)

@@ -43,10 +43,10 @@ def bring_up(say: Say, environ: Mapping[str, str] | None = None) -> Endpoint:
     """
     environ = os.environ if environ is None else environ
     layout = Layout.of(environ)
+    if endpoint := find_private(environ):
+        return endpoint
+    packages.require_host()
     with locked(layout, say):
-        if endpoint := find_private(environ):
-            return endpoint
-        packages.require_host()
         clear_remains(layout)
         packages.ensure(layout, say)
         _start(layout, environ, say)
@@ -113,6 +113,9 @@ def locked(layout: Layout, say: Say) -> Iterator[None]:
             if not _is_file(descriptor, layout.lock):
                 continue  # `--remove` deleted the file meanwhile: lock the new one
             layout.root.mkdir(mode=0o700, exist_ok=True)
+            for folder in layout.root.glob(".*-*"):  # half-made by a run that was killed
+                _unmount(folder)
+                shutil.rmtree(folder)
             yield
             return
         finally:
@@ -160,7 +163,7 @@ def daemon_environ(environ: Mapping[str, str], layout: Layout) -> dict[str, str]
 
 
 def clear_remains(layout: Layout) -> None:
-    """Clear away what a killed run left: processes, mounts, sockets, half-made folders."""
+    """Clear away what an engine left that did not end well: processes, mounts, sockets."""
     own = processes.own(layout.programs)
     if daemons := processes.daemon(own):
         # Not ended here, for it may hold somebody's builds.
@@ -172,14 +175,11 @@ def clear_remains(layout: Layout) -> None:
         what = "processes of an earlier private engine do not end"
         raise EngineSetupError(what, next_step=f"see `ps {own[0].pid}`, or reboot")
     _clear_state(layout)
-    for folder in layout.root.glob(".*-*"):
-        _unmount(folder)
-        shutil.rmtree(folder)
 
 
 def _start(layout: Layout, environ: Mapping[str, str], say: Say) -> None:
     if not ping(layout.socket):
-        return  # came up while its remains were looked at
+        return  # another run has brought it up
     layout.exec.mkdir(mode=0o700, parents=True)
     layout.state.chmod(0o700)
     layout.data.mkdir(mode=0o710, exist_ok=True)

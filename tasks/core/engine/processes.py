@@ -44,7 +44,8 @@ def read(pid: int) -> Process | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     try:
-        program = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115 (may be no path at all)
+        # The kernel marks the path of a file that is deleted by now.
+        program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")  # noqa: PTH115
     except OSError:
         program = ""  # a kernel thread, or another user's
     return parse(pid, stat, program)

@@ -164,18 +164,20 @@ def pull(endpoint: Endpoint, image: str) -> str:
         while True:
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 process.kill()
-                waited = _PULL_SECONDS if output else _ANSWER_SECONDS
-                return (
-                    f"not done within {waited:.0f} s" if output else f"no answer in {waited:.0f} s"
-                )
+                if output:
+                    return f"not done within {_PULL_SECONDS:.0f} s"
+                return f"no answer from its registry within {_ANSWER_SECONDS:.0f} s"
             part = os.read(descriptor, 65536)
             if not part:
                 break
             output += part
             deadline = end
         code = process.wait()
+    if code == 0:
+        return ""
     lines = output.decode(errors="replace").strip().splitlines()
-    return "" if code == 0 else (lines[-1] if lines else f"docker pull ended with code {code}")
+    last = lines[-1] if lines else f"docker pull ended with code {code}"
+    return last.removeprefix("Error response from daemon: ")
 
 
 def host_architecture() -> str:
