@@ -43,6 +43,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "handler": "no exception in the handler",
     "still-ready": "IsReady is true after all cases",
     "stop": "SIGTERM ends it in time, and no message in flight is lost",
+    "probe": "the probe itself works; shown only where it does not",
 }
 """Every check with what it says; ``case`` is followed by the case's name."""
 
@@ -289,13 +290,14 @@ def _stop(event: Mapping[str, Any], outcome: Outcome, grace: float) -> _Seen:
     if outcome.exit_code is None:
         text = f"still running {grace:.0f} s after SIGTERM"
         return _Seen("failed", detail=f"{text}; {problem}" if problem else text)
+    if problem:
+        return _Seen("failed", outcome.stop_ms, problem)
     if outcome.exit_code not in CLEAN_EXITS:
         text = f"it ended with code {outcome.exit_code} after SIGTERM, and not with 0 or 143"
         return _Seen("failed", outcome.stop_ms, text)
-    if problem:
-        return _Seen("failed", outcome.stop_ms, problem)
-    refused = f"; the message in flight was refused: {event['refused']}" if event["refused"] else ""
-    return _Seen("ok", outcome.stop_ms, f"exit code {outcome.exit_code}{refused}")
+    how = f"refused: {event['refused']}" if event["refused"] else "answered"
+    detail = f"exit code {outcome.exit_code}; the message in flight was {how}"
+    return _Seen("ok", outcome.stop_ms, detail)
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -498,21 +500,21 @@ def plain_log(outcome: Outcome) -> list[str]:
     ]
 
 
-def traceback(outcome: Outcome) -> str:
-    """The traceback of the exception that ended the UDF, or ``""``.
+def traceback(outcome: Outcome, checks: Sequence[Check]) -> str:
+    """The traceback of the exception that made a check fail, or ``""``.
 
     The log has the one that Python printed; the SDK sends the same with the failed call.
     """
+    if not any(check.name in ("start", "handler", "stop") for check in checks if not check):
+        return ""  # an exception after that may come of the probe's going away
     lines = plain_log(outcome)
-    starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call")]
-    for start in starts:
-        end = next(
-            (i for i in range(start + 1, len(lines)) if not lines[i].startswith((" ", "\t"))),
-            len(lines) - 1,
-        )
-        # That is how asyncio stops what runs when the UDF is told to stop.
-        if "CancelledError" not in lines[end]:
-            return "\n".join(lines[start : end + 1])
+    for start, line in enumerate(lines):
+        if line.startswith("Traceback (most recent call last)"):
+            rest = range(start + 1, len(lines))
+            end = next((i for i in rest if not lines[i].startswith((" ", "\t"))), len(lines) - 1)
+            # That is how asyncio stops what runs when the UDF is told to stop.
+            if "CancelledError" not in lines[end]:
+                return "\n".join(lines[start : end + 1])
     traces = [event["trace"] for event in outcome.events if event.get("trace")]
     return str(traces[0]) if traces else ""
 

@@ -145,7 +145,7 @@ def verify(
         _wait(futures, say if len(subjects) > 1 else lambda _: None)
         return [future.result() for future in futures]
     except BaseException:
-        _abandon(engine, run_id, pool)
+        _abandon(engine, run_id, pool, futures)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -161,15 +161,19 @@ def _wait(futures: Sequence[Future[Verdict]], say: Say) -> None:
             say(f"{'ok' if verdict else 'FAILED':<6} {verdict.udf} ({verdict.seconds:.1f} s)")
 
 
-def _abandon(engine: Engine, run_id: str, pool: ThreadPoolExecutor) -> None:
+def _abandon(
+    engine: Engine, run_id: str, pool: ThreadPoolExecutor, futures: Sequence[Future[Verdict]]
+) -> None:
     """End what still runs, and leave nothing of it. A second Ctrl-C must not cut it short."""
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         pool.shutdown(wait=False, cancel_futures=True)
-        # Without their containers the workers come to an end; one that was just making some
-        # has made them by then.
-        sandbox.sweep(engine, run_id)
-        pool.shutdown()
+        running = [future for future in futures if not future.cancelled()]
+        # Without their containers the workers come to an end. One that is just making some
+        # has made them by the next look.
+        while wait(running, timeout=0).not_done:
+            sandbox.sweep(engine, run_id)
+            wait(running, timeout=0.2)
         sandbox.sweep(engine, run_id)
     finally:
         signal.signal(signal.SIGINT, old)
@@ -192,7 +196,7 @@ def _verify(engine: Engine, run_id: str, subject: Subject, options: Options) -> 
                 startup=judge.startup(outcome),
                 stop_ms=outcome.stop_ms,
                 log=tuple(judge.plain_log(outcome)),
-                traceback=judge.traceback(outcome),
+                traceback=judge.traceback(outcome, checks),
                 critical_errors=tuple(
                     (item["file"], item["text"]) for item in judge.critical_errors(outcome)
                 ),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.core.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from tasks.core.errors import EngineUnreachableError
 from tasks.core.judge import Outcome
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ DockerClient = Any
 LABEL: Final = "io.numaflow.udf.verify"
 """On everything that verify makes; its value is the id of the run."""
 
+_LAST_WORDS: Final = 3.0
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
@@ -51,8 +53,15 @@ class Job:
 
 def run(engine: Engine, run_id: str, job: Job) -> Outcome:
     """Run ``job`` to its end. Whatever it made is removed, also where it raises."""
-    with contextlib.closing(engine.sdk()) as client, contextlib.closing(engine.sdk()) as other:
-        return _Sandbox(client, other, run_id, job).run()
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        with contextlib.closing(engine.sdk()) as client, contextlib.closing(engine.sdk()) as other:
+            return _Sandbox(client, other, run_id, job).run()
+    except (DockerException, RequestException) as error:
+        what = f"the Docker engine could not run {job.image} for verify: {error}"
+        raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error
 
 
 def sweep(engine: Engine, run_id: str) -> int:
@@ -109,7 +118,7 @@ class _Sandbox:
             self.api.start(self.probe)
             self.udf = self._create_udf()
             events, errors = self._follow(output)
-            self._end_udf()
+            self._end_udf(events)
             return self._outcome(events, errors)
         finally:
             limit.cancel()
@@ -205,13 +214,15 @@ class _Sandbox:
         self.ended.set()
         self._kill(self.watcher_api, "probe", "SIGUSR1")
 
-    def _end_udf(self) -> None:
+    def _end_udf(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Give the UDF its grace period where it was asked to stop; else end it now."""
+        patience = 0.0
         if self.terminated:
-            left = self.job.grace - (time.monotonic() - self.terminated)
-            if self.ended.wait(max(left, 0)):
-                return
-        elif self.ended.is_set():
+            patience = self.job.grace - (time.monotonic() - self.terminated)
+        elif any(event.get("name") == "handler" for event in events):
+            # The SDK ends the process by itself then; its log and exit code say more.
+            patience = _LAST_WORDS
+        if self.ended.wait(max(patience, 0)):
             return
         self._kill(self.api, "udf", "SIGKILL")
         self.ended.wait(10)

@@ -60,7 +60,7 @@ class Source(Service):
         )
         self.reads.send(source_pb2.ReadRequest(request=request))
         seconds = self.seconds + asked["timeout_ms"] / 1000
-        found = []
+        found: list[Any] = []
         try:
             while not (answer := self.reads.receive(seconds)).status.eot:
                 if not answer.HasField("result"):
