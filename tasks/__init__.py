@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from invoke.collection import Collection
 
-from tasks import build, listing
+from tasks import build, engine, listing, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
 
 ns = Collection(
     build.base,
+    build.image,
+    build.image_all,
     build.image_fast,
+    engine.engine,
     listing.list_udfs,
+    verify.verify,
+    why.why,
 )
-if find_spec("tasks.engine"):
-    from tasks import engine
-
-    ns.add_task(engine.engine)
-if find_spec("tasks.verify"):
-    from tasks import verify
-
-    ns.add_task(verify.verify)
 ns.configure({"udf": dict(DEFAULTS)})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import builds, report
+from tasks.core import builds, changes, report
 from tasks.core.engine import connect
+from tasks.core.errors import UnknownUdfError
 from tasks.core.plan import Strategy
 from tasks.core.settings import Settings
-from tasks.core.udf import select
+from tasks.core.udf import Refused, Udf, scan, select
 
 _SHARED = ("udf", "root", "registry", "tag", "python-image", "network", "builder", "sdk")
 
@@ -74,9 +77,123 @@ def image_fast(
     _build(settings, udf, "shared-base", force=force, json=json)
 
 
+@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "force", "json"))
+def image(
+    c: Context,
+    udf: list[str],
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    network: str = "",
+    builder: str = "",
+    sdk: str = "",
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """Build the image of one UDF from nothing, in several stages."""
+    settings = Settings.from_config(
+        c.config,
+        root=root,
+        registry=registry,
+        tag=tag,
+        python_image=python_image,
+        network=network,
+        builder=builder,
+        sdk=sdk,
+    )
+    _build(settings, udf, "optimized", force=force, json=json)
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["only", "exclude"],
+    help=options.of(
+        *_SHARED[1:],
+        "force",
+        "json",
+        **{
+            "fast": "build on the shared base; --no-fast builds each from nothing",
+            "only": "build only UDFs that match this pattern, such as 'map/*'",
+            "exclude": "leave out UDFs that match this pattern",
+            "changed-since": "build only what changed since this git revision",
+            "dry-run": "print the bake definition and build nothing",
+        },
+    ),
+)
+def image_all(
+    c: Context,
+    only: list[str],
+    exclude: list[str],
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    network: str = "",
+    builder: str = "",
+    sdk: str = "",
+    changed_since: str = "",
+    fast: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Build the images of all UDFs in one graph, those that changed."""
+    settings = Settings.from_config(
+        c.config,
+        root=root,
+        registry=registry,
+        tag=tag,
+        python_image=python_image,
+        network=network,
+        builder=builder,
+        sdk=sdk,
+    )
+    strategy: Strategy = "shared-base" if fast else "optimized"
+    udfs, refused = _matching(settings, only, exclude)
+    if changed_since:
+        udfs = changes.changed_since(settings, udfs, changed_since, strategy)
+    engine = connect()
+    plan = builds.plan_images(
+        engine, settings, udfs, strategy=strategy, force=force, refused=refused
+    )
+    if dry_run:
+        report.show(report.as_json(builds.definition_of(engine, settings, plan)))
+        return
+    with report.fold(f"building {len(plan.to_build)} of {len(plan.steps)} images"):
+        results = builds.build(engine, settings, plan, say=report.say)
+    report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
+    if error := builds.failed(results):
+        raise error
+
+
+def _matching(
+    settings: Settings, only: list[str], exclude: list[str]
+) -> tuple[list[Udf], list[Refused]]:
+    """The UDFs, and those that cannot be used, whose names the patterns let through."""
+    udfs, refused = scan(settings)
+
+    def wanted(name: str) -> bool:
+        chosen = not only or any(fnmatchcase(name, pattern) for pattern in only)
+        return chosen and not any(fnmatchcase(name, pattern) for pattern in exclude)
+
+    names = [*(udf.name for udf in udfs), *(each.name for each in refused)]
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            what = f"no UDF matches --only '{pattern}'"
+            raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
+    return (
+        [udf for udf in udfs if wanted(udf.name)],
+        [each for each in refused if wanted(each.name)],
+    )
+
+
 def _build(
     settings: Settings, names: list[str], strategy: Strategy, *, force: bool, json: bool
 ) -> None:
+    if not names:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     udfs = select(settings, names)
     engine = connect()
     plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force)

@@ -13,7 +13,7 @@ from tasks.core.engine import Image, connect
 from tasks.core.errors import EngineUnreachableError
 from tasks.core.plan import FINGERPRINT_LABEL
 from tasks.core.settings import Settings
-from tasks.core.udf import Udf, discover
+from tasks.core.udf import Udf, scan
 
 
 @task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))
@@ -22,13 +22,15 @@ def list_udfs(
 ) -> None:
     """List the UDFs: kind, image, built or not, size, age."""
     settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
-    udfs = discover(settings)
+    udfs, refused = scan(settings)
     names = [udf.image(settings) for udf in udfs]
     try:
         images = connect().images(names)
     except EngineUnreachableError as error:
         report.say(f"{error.what}: what is built is not known")
         images = None
+    for each in refused:
+        report.say(f"{each.name} is left out: {each.error.what}")
     rows = [_row(udf, name, images) for udf, name in zip(udfs, names, strict=True)]
     report.show(report.as_json(rows) if json else report.listing(rows))
 

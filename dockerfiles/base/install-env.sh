@@ -9,6 +9,7 @@ set -eu
 VENV=/opt/venv
 USER_ID=10001
 
+echo "locked packages for ${TARGETARCH:-this machine}"
 python3 -m venv --without-pip "$VENV"
 # Word splitting is wanted: the platform is none or several options.
 # shellcheck disable=SC2086

@@ -14,6 +14,7 @@ apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"
 }
 
+echo "Debian packages"
 # The archives stay in the cache mount: Debian's images delete them after each install.
 rm -f /etc/apt/apt.conf.d/docker-clean
 apt_get update
@@ -30,6 +31,7 @@ if [ ! -f "$headers/Python.h" ]; then
     apt_get install --yes --no-install-recommends python3-dev
 fi
 
+echo "uv $UV and Poetry $POETRY"
 # uv first: it installs Poetry several times faster than pip would.
 python3 -m venv /opt/uv
 /opt/uv/bin/pip install --quiet --disable-pip-version-check "uv==$UV"

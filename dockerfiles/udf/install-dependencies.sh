@@ -10,6 +10,7 @@ set -eu
 . /scripts/host-settings.sh
 . /scripts/target-platform.sh
 
+echo "packages that the base lacks, for ${TARGETARCH:-this machine}"
 ln -s /rootfs/opt/venv /opt/venv
 mkdir /deps
 

@@ -24,14 +24,15 @@ from typing import Any, Final
 
 from tasks.core.errors import ConfigError, ProjectFileError
 from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import PROGRAMS, Udf, read_toml, shown
+from tasks.core.udf import PROGRAMS, Udf, is_nested_udf, read_toml, shown
 
 Inputs = Mapping[str, str]
 """What an image is made from: readable name to readable state."""
 
 BASE_DOCKERFILE: Final = "Dockerfile.base"
 BASE_SCRIPTS: Final = "dockerfiles/base"
-UDF_SCRIPTS: Final = "dockerfiles/udf"
+DEPENDENCIES_SCRIPT: Final = "dockerfiles/udf/install-dependencies.sh"
+SYSTEM_PACKAGES_SCRIPT: Final = "dockerfiles/udf/install-system-packages.sh"
 SDK: Final = "pynumaflow"
 
 _SHORT: Final = 12
@@ -42,12 +43,14 @@ class ContextFile:
     """One file of a build context, as the image will hold it.
 
     ``path`` is relative to the context. ``digest`` is the SHA-256 of the content, or of the
-    target where the file is a symbolic link (``target`` is then not empty).
+    target where the file is a symbolic link (``target`` is then not empty). The content is that
+    of the file ``source``, or ``text`` where there is no such file.
     """
 
     path: str
-    source: Path
+    source: Path | None
     digest: str
+    text: str = ""
     executable: bool = False
     target: str = ""
 
@@ -84,7 +87,7 @@ def context_files(settings: Settings, udf: Udf) -> tuple[ContextFile, ...]:
     of other UDFs inside it, and what it names under ``include``, at the same path as in the
     repository. Times play no part; of the mode, only whether the file can be executed.
     """
-    root, matcher = _rules(_context_root(settings), settings.root)
+    root, matcher = _rules(context_root(settings), settings.root)
     files = {file.path: file for file in _walk(udf.path, root, matcher, nested=True)}
     for item in udf.include:
         files.update({file.path: file for file in _included(udf, item, root, matcher)})
@@ -118,7 +121,18 @@ def _included(udf: Udf, item: str, root: Path, matcher: _Matcher) -> Iterator[Co
         )
 
 
-def _context_root(settings: Settings) -> Path:
+def wanted_in_context(settings: Settings, udf: Udf, path: Path) -> bool:
+    """Whether ``path``, a file of ``udf`` now or once, is one that goes into its image."""
+    root, matcher = _rules(context_root(settings), settings.root)
+    for folder in path.parents:
+        if folder == udf.path:
+            break
+        if is_nested_udf(folder):
+            return False
+    return not matcher.ignores(path.relative_to(root).as_posix())
+
+
+def context_root(settings: Settings) -> Path:
     """The folder that ``.dockerignore`` speaks of: the repository in which the root stands."""
     if settings.root.is_relative_to(REPOSITORY):
         return REPOSITORY
@@ -140,18 +154,11 @@ def _walk(folder: Path, root: Path, matcher: _Matcher, *, nested: bool) -> Itera
             relative = path.relative_to(root).as_posix()
             ignored = matcher.ignores(relative)
             if entry.is_dir(follow_symlinks=False):
-                other_udf = nested and is_udf(path)
+                other_udf = nested and is_nested_udf(path)
                 if not other_udf and not (ignored and not matcher.may_hold_exceptions(relative)):
                     pending.append(path)
             elif not ignored:
                 yield _context_file(path, path.relative_to(folder).as_posix())
-
-
-def is_udf(folder: Path) -> bool:
-    """Whether a folder inside another UDF is a UDF of its own: a program and a project file."""
-    return (folder / "pyproject.toml").is_file() and any(
-        (folder / program).is_file() for program in PROGRAMS
-    )
 
 
 def _context_file(path: Path, relative: str) -> ContextFile:
@@ -213,7 +220,7 @@ def _rules(root: Path, udf_root: Path) -> tuple[Path, _Matcher]:
 
 
 @functools.cache
-def _docker_build_module() -> Any:
+def _docker_build_module() -> types.ModuleType:
     """``docker.utils.build`` without the rest of the SDK.
 
     Importing it the plain way runs ``docker/__init__``, which loads an HTTP stack and takes
@@ -239,17 +246,21 @@ def base_inputs(settings: Settings, python_image: str) -> dict[str, str]:
     Of ``pyproject.toml`` and ``poetry.lock`` only what concerns the group ``udf`` counts.
     """
     inputs = {"python image": python_image}
-    for path in base_recipe():
-        inputs[f"recipe {path.relative_to(REPOSITORY).as_posix()}"] = _file_state(path)
-    group = read_toml(REPOSITORY / "pyproject.toml")["dependency-groups"]["udf"]
-    inputs["group udf"] = ", ".join(sorted(map(str, group)))
+    inputs |= recipe(*(path.relative_to(REPOSITORY).as_posix() for path in base_recipe()))
+    inputs["group udf"] = ", ".join(udf_group())
     for name, package in locked_packages().items():
         content = json.dumps(package, sort_keys=True, default=str).encode()
         inputs[f"package {name}"] = f"{package['version']} {sha256(content)[:_SHORT]}"
     if settings.sdk is not None:
-        for file in _walk(settings.sdk, settings.sdk, _never(), nested=False):
-            inputs[f"sdk {file.path}"] = file.state
+        inputs |= {f"sdk {file.path}": file.state for file in sdk_files(settings.sdk)}
     return inputs
+
+
+def sdk_files(sdk: Path) -> list[ContextFile]:
+    """The files of a source tree of pynumaflow that its build can need."""
+    rules = ["**/.*", "**/__pycache__", "**/*.py[cod]", "**/*.egg-info", "**/venv", "**/dist"]
+    matcher = _Matcher([*rules, "examples", "tests", "packages/*/tests", "docs", "site"])
+    return list(_walk(sdk, sdk, matcher, nested=False))
 
 
 def base_recipe() -> list[Path]:
@@ -264,10 +275,23 @@ def locked_packages() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         what = "poetry.lock is missing"
         raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
-    entries = read_toml(path).get("package", [])
+    return packages_of(read_toml(path))
+
+
+def packages_of(lock: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The packages of the group ``udf`` in a Poetry lock, by normalised name."""
     return {
-        normalised(entry["name"]): entry for entry in entries if "udf" in entry.get("groups", ())
+        normalised(entry["name"]): entry
+        for entry in lock.get("package", [])
+        if "udf" in entry.get("groups", ())
     }
+
+
+def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
+    """The requirements of the group ``udf`` in a project file, by default this project's."""
+    if project is None:
+        project = read_toml(REPOSITORY / "pyproject.toml")
+    return sorted(map(str, project.get("dependency-groups", {}).get("udf", [])))
 
 
 def normalised(name: str) -> str:
@@ -275,6 +299,17 @@ def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def text_file(path: str, text: str) -> ContextFile:
+    """A file of a context that is made here, and stands nowhere else."""
+    return ContextFile(path=path, source=None, digest=sha256(text.encode()), text=text)
+
+
+def recipe(*paths: str) -> dict[str, str]:
+    """The state of files that say how something is built, by their path in the repository."""
+    return {f"recipe {path}": _file_state(REPOSITORY / path) for path in paths}
+
+
+@functools.cache
 def _file_state(path: Path) -> str:
     return sha256(path.read_bytes())[:_SHORT]
 
@@ -283,20 +318,31 @@ def _file_state(path: Path) -> str:
 
 
 def udf_inputs(
-    udf: Udf, files: Sequence[ContextFile], *, dockerfile: str, base: str, arguments: Inputs
+    udf: Udf,
+    files: Sequence[ContextFile],
+    *,
+    strategy: str,
+    dockerfile: str,
+    base: str,
+    arguments: Inputs,
+    requirements: Sequence[ContextFile] = (),
 ) -> dict[str, str]:
     """Everything that the image of ``udf`` is made from.
 
-    ``base`` is the fingerprint of the base's inputs, ``arguments`` are the build arguments.
+    ``base`` is the fingerprint of the base's inputs, ``arguments`` are the build arguments,
+    ``requirements`` the requirement files of what the UDF adds to the base's environment.
     """
     inputs = {f"file {file.path}": file.state for file in files}
-    inputs["base"] = short(base)
-    inputs[f"recipe {dockerfile}"] = _file_state(REPOSITORY / dockerfile)
-    inputs.update({f"argument {name}": value for name, value in sorted(arguments.items())})
-    for option in ("kind", "system_packages"):
-        value = getattr(udf, option)
-        if value:
-            inputs[f"option {option}"] = value if isinstance(value, str) else " ".join(value)
+    inputs |= {"strategy": strategy, "base": short(base)}
+    inputs |= recipe(dockerfile)
+    inputs |= {f"argument {name}": value for name, value in arguments.items()}
+    inputs |= {f"requirements {file.path}": file.state for file in requirements}
+    if requirements:
+        inputs |= recipe(DEPENDENCIES_SCRIPT)
+    if udf.system_packages:
+        inputs |= recipe(SYSTEM_PACKAGES_SCRIPT)
+    if udf.kind:
+        inputs["kind"] = udf.kind
     return inputs
 
 

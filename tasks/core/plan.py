@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from tasks.core.dependencies import Extra
 from tasks.core.errors import ConfigError, ImageNameError
-from tasks.core.fingerprint import BASE_DOCKERFILE, ContextFile, Inputs, digest, short
+from tasks.core.fingerprint import BASE_DOCKERFILE, ContextFile, Inputs, digest, short, text_file
 from tasks.core.settings import Settings
-from tasks.core.udf import Udf
+from tasks.core.udf import Refused, Udf
 
 Strategy = Literal["shared-base", "optimized"]
 
@@ -43,6 +44,7 @@ STAND_IN_LABEL: Final = f"{LABEL}.stand-in"
 LOCAL_REGISTRY: Final = "127.0.0.1:1"
 
 _BASE_CONTEXT: Final = "numaflow-base"
+_BUILDER_CONTEXT: Final = "numaflow-builder"
 _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
 
 
@@ -84,7 +86,10 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One image of a plan: built because of ``reason``, or unchanged where it is empty."""
+    """One image of a plan: built because of ``reason``, or unchanged where it is empty.
+
+    ``added`` is what an unchanged image holds beyond its base, in bytes, where it is known.
+    """
 
     udf: Udf
     target: str
@@ -94,19 +99,47 @@ class Step:
     files: Sequence[ContextFile]
     inputs: Inputs
     arguments: Inputs = field(default_factory=dict)
+    extra: Extra = field(default_factory=Extra)
     reason: str = ""
+    added: int | None = None
 
     @property
     def fingerprint(self) -> str:
         return digest(self.inputs)
 
+    @property
+    def requirements(self) -> tuple[ContextFile, ...]:
+        """The files from which the builder installs what the UDF adds."""
+        return requirement_files(self.extra)
+
+    @property
+    def installs(self) -> bool:
+        """Whether a step of its build installs something, which takes network and secrets."""
+        return bool(self.strategy == "optimized" or self.extra or self.udf.system_packages)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of this image, one line each."""
+        lines = [
+            f"overrides {name} {before} -> {after}" for name, before, after in self.extra.overrides
+        ]
+        if self.extra and not self.extra.locked:
+            lines.append(f"adds packages without a lock ({self.extra.source})")
+        if self.udf.system_packages:
+            lines.append(f"installs system packages: {' '.join(self.udf.system_packages)}")
+        return tuple(lines)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to build: ``bases`` are the missing ones, ``steps`` all that was asked for."""
+    """What to build: ``bases`` are the missing ones, ``steps`` all that was asked for.
+
+    ``refused`` are UDFs that cannot be built as they are.
+    """
 
     bases: tuple[Base, ...]
     steps: tuple[Step, ...]
+    refused: tuple[Refused, ...] = ()
 
     @property
     def to_build(self) -> tuple[Step, ...]:
@@ -146,6 +179,23 @@ def python_version(image: str) -> str:
     """``3.13`` for ``python:3.13-slim-trixie``; ``""`` where the name does not tell."""
     match = _VERSION.match(image)
     return match["version"] if match else ""
+
+
+def requirement_files(extra: Extra) -> tuple[ContextFile, ...]:
+    """The requirement files of ``extra`` as the context that the builder gets."""
+    return tuple(text_file(name, text) for name, text in sorted(extra.files.items()))
+
+
+def arguments_of(udf: Udf, extra: Extra, base: Base, strategy: Strategy) -> dict[str, str]:
+    """The build arguments of an image that say what is in it."""
+    arguments = {}
+    if strategy == "optimized":
+        arguments["PYTHON_IMAGE"] = base.python_image
+    if udf.system_packages:
+        arguments |= {"SYSTEM": "some", "SYSTEM_PACKAGES": " ".join(udf.system_packages)}
+    if extra:
+        arguments["DEPENDENCIES"] = "some"
+    return arguments
 
 
 def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
@@ -200,8 +250,10 @@ def reason(step_inputs: Inputs, present: Present | None, *, force: bool) -> str:
         for name in sorted({*present.inputs, *step_inputs})
         if present.inputs.get(name) != step_inputs.get(name)
     ]
-    if not changed:
+    if not present.inputs:
         return "built by other means"
+    if "strategy" in changed:
+        return f"built as {present.inputs.get('strategy', 'another kind of image')}"
     rest = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return f"{changed[0]} changed{rest}"
 
@@ -213,11 +265,13 @@ def reason(step_inputs: Inputs, present: Present | None, *, force: bool) -> str:
 class Site:
     """Where a graph is built: what depends on the machine and not on the plan.
 
-    ``contexts`` gives the folder that holds the files of each step, by target.
+    ``contexts`` gives the folder that holds the files of each step, by target, and
+    ``requirements`` the one with its requirement files, where it has any.
     """
 
     repository: str
     contexts: Mapping[str, str]
+    requirements: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
     platforms: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -230,7 +284,28 @@ def bake(plan: Plan, site: Site) -> dict[str, Any]:
     targets = {base.target: base_target(base, site) for base in plan.bases}
     for step in plan.to_build:
         targets[step.target] = _udf_target(step, site, missing.get(step.base.image, ""))
-    return {"group": {"default": {"targets": list(targets)}}, "target": targets}
+    wanted = list(targets)
+    for step in plan.to_build:
+        # The environment stage of the base, to install on: from the cache where the base was
+        # built here, and of no use to a UDF that adds nothing.
+        if step.extra and step.strategy == "shared-base":
+            targets[_builder_name(step.base)] = _builder_target(step.base, site)
+    return {"group": {"default": {"targets": wanted}}, "target": targets}
+
+
+def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """The definition of some of its targets, and of those that they link to."""
+    every: Mapping[str, Any] = definition["target"]
+    names = list(wanted)
+    for name in names:  # grows while it is walked
+        for context in every[name].get("contexts", {}).values():
+            linked = context.removeprefix("target:")
+            if linked != context and linked not in names:
+                names.append(linked)
+    return {
+        "group": {"default": {"targets": list(wanted)}},
+        "target": {name: every[name] for name in names},
+    }
 
 
 def base_target(base: Base, site: Site) -> dict[str, Any]:
@@ -243,8 +318,8 @@ def base_target(base: Base, site: Site) -> dict[str, Any]:
     }
     target = _common(site, BASE_DOCKERFILE, base.tags, labels)
     target["args"] = {"PYTHON_IMAGE": base.python_image}
-    target.update(_base_needs(site))
-    return target
+    target["contexts"] = _sdk_context(site)
+    return target | _secrets(site) | _network(site)
 
 
 def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]:
@@ -259,28 +334,49 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
     }
     arguments = dict(step.arguments)
     contexts = {"udf": site.contexts[step.target]}
-    needs: dict[str, Any] = {}
+    if step.target in site.requirements:
+        contexts["requirements"] = site.requirements[step.target]
     if step.strategy == "optimized":
-        labels |= {
-            **_base_labels(step.base),
-            "org.opencontainers.image.base.name": step.base.python_image,
-        }
-        needs = _base_needs(site)
+        labels |= _base_labels(step.base)
+        labels["org.opencontainers.image.base.name"] = step.base.python_image
+        contexts |= _sdk_context(site)
     else:
         labels["org.opencontainers.image.base.name"] = step.base.image
+        arguments["BASE_IMAGE"] = step.base.local
         if base_target_name:
             arguments["BASE_IMAGE"] = _BASE_CONTEXT
             contexts[_BASE_CONTEXT] = f"target:{base_target_name}"
-            # A target that links to another builds it with its own network, not with that of
-            # the other (buildx issue 1138).
-            needs = {"network": site.network} if site.network else {}
-        else:
-            arguments["BASE_IMAGE"] = step.base.local
+        if step.extra:
+            arguments["BUILDER_IMAGE"] = _BUILDER_CONTEXT
+            contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step.base)}"
     target = _common(site, DOCKERFILES[step.strategy], (step.image,), labels)
     target["args"] = arguments
-    target.update(needs)
-    target["contexts"] = {**needs.get("contexts", {}), **contexts}
+    target["contexts"] = contexts
+    if step.installs:
+        target |= _secrets(site)
+    if step.installs or base_target_name:
+        # A target that links to another builds it with its own network, not with that of the
+        # other (buildx issue 1138).
+        target |= _network(site)
     return target
+
+
+def _builder_name(base: Base) -> str:
+    return f"{base.target}-builder"
+
+
+def _builder_target(base: Base, site: Site) -> dict[str, Any]:
+    return {
+        "context": site.repository,
+        "dockerfile": BASE_DOCKERFILE,
+        "target": "env",
+        "args": {"PYTHON_IMAGE": base.python_image},
+        "contexts": _sdk_context(site),
+        # Without this, the engine would export it as an image without a name.
+        "output": ["type=cacheonly"],
+        **_secrets(site),
+        **_network(site),
+    }
 
 
 def _common(
@@ -298,16 +394,16 @@ def _common(
     return target
 
 
-def _base_needs(site: Site) -> dict[str, Any]:
-    """What a target that installs something needs: the network and the host's secrets."""
-    needs: dict[str, Any] = {}
-    if site.network:
-        needs["network"] = site.network
-    if site.secrets:
-        needs["secret"] = list(site.secrets)
-    if site.sdk:
-        needs["contexts"] = {"sdk": site.sdk}
-    return needs
+def _network(site: Site) -> dict[str, str]:
+    return {"network": site.network} if site.network else {}
+
+
+def _secrets(site: Site) -> dict[str, list[str]]:
+    return {"secret": list(site.secrets)} if site.secrets else {}
+
+
+def _sdk_context(site: Site) -> dict[str, str]:
+    return {"sdk": site.sdk} if site.sdk else {}
 
 
 def _base_labels(base: Base) -> dict[str, str]:

@@ -114,6 +114,7 @@ def built_rows(results: Sequence[Built]) -> list[dict[str, Any]]:
             "reason": result.reason,
             "seconds": None if result.seconds is None else round(result.seconds, 3),
             "bytes_added": result.added,
+            "notes": list(result.notes),
             **({} if result else {"step": result.step, "error": result.error}),
         }
         for result in results
@@ -121,9 +122,14 @@ def built_rows(results: Sequence[Built]) -> list[dict[str, Any]]:
 
 
 def built_lines(results: Sequence[Built]) -> str:
-    """What came of one image as a line, of several as a table with totals."""
-    if len(results) == 1:
-        return _built_line(results[0])
+    """What came of one image as a line, of several as a table."""
+    return _built_line(results[0]) if len(results) == 1 else built_table(results)
+
+
+def built_table(results: Sequence[Built]) -> str:
+    """What came of each image as a table, with a line of totals."""
+    if not results:
+        return "no image to build"
     rows = [
         (
             result.name,
@@ -144,18 +150,20 @@ def built_lines(results: Sequence[Built]) -> str:
     ]
     added = sum(result.added or 0 for result in results)
     totals = f"{len(results)} images: {', '.join(counts)}; {size(added)} added to the base"
-    return f"{table(headers, rows, align=align)}\n\n{totals}"
+    notes = [f"{result.name}: {note}" for result in results for note in result.notes]
+    return "\n".join([table(headers, rows, align=align), "", *notes, totals])
 
 
 def _built_line(result: Built) -> str:
-    if result.result == "unchanged":
-        return f"{result.name}: {result.image} is unchanged"
+    line = f"{result.name}: {result.image} is unchanged"
     if result.result == "failed":
-        return f"{result.name}: {result.image} failed"
-    return (
-        f"{result.name}: {result.image} built in {seconds(result.seconds)} "
-        f"({result.reason}), {size(result.added)} added to the base"
-    )
+        line = f"{result.name}: {result.image} failed"
+    elif result.result == "built":
+        line = (
+            f"{result.name}: {result.image} built in {seconds(result.seconds)} "
+            f"({result.reason}), {size(result.added)} added to the base"
+        )
+    return "\n".join([line, *(f"  {note}" for note in result.notes)])
 
 
 def listing(rows: Sequence[dict[str, Any]]) -> str:
@@ -175,3 +183,22 @@ def listing(rows: Sequence[dict[str, Any]]) -> str:
     ]
     align = ("left", "left", "left", "left", "right", "right")
     return table(("udf", "kind", "image", "built", "size", "age"), shown, align=align)
+
+
+def differences(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of ``invoke why`` as text."""
+    return "\n\n".join(_difference(row) for row in rows)
+
+
+def _difference(row: dict[str, Any]) -> str:
+    head = f"{row['udf']}: {row['image']}"
+    if not row["built"]:
+        return f"{head} is not built yet"
+    if not row["known"]:
+        return f"{head} was built by other means: it does not say what it was made from"
+    if not row["differences"]:
+        return f"{head} is current: nothing differs"
+    cells = [
+        (each["input"], each["image"] or "-", each["now"] or "-") for each in row["differences"]
+    ]
+    return f"{head} would be built again\n{table(('input', 'in the image', 'now'), cells)}"

@@ -146,7 +146,9 @@ def _fail(key: str, value: object, source: str) -> Fail:
     return fail
 
 
-def _matching(pattern: re.Pattern[str], allowed: str, *, optional: bool = True) -> Callable[..., str]:
+def _matching(
+    pattern: re.Pattern[str], allowed: str, *, optional: bool = True
+) -> Callable[..., str]:
     def check(value: object, fail: Fail) -> str:
         if not isinstance(value, str):
             raise fail(allowed)

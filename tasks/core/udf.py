@@ -15,6 +15,7 @@ from tasks.core.errors import (
     NoProgramError,
     OutsideRootError,
     ProjectFileError,
+    UdfError,
     UnknownUdfError,
     did_you_mean,
 )
@@ -69,9 +70,37 @@ class Udf:
         return f"{prefix}{self.repository}:{settings.tag}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A UDF that cannot be used, and why. One such does not stand in the way of others."""
+
+    name: str
+    error: UdfError
+
+
 def discover(settings: Settings) -> list[Udf]:
-    """Every UDF under the root, by name. Folders without a program are passed over."""
-    return [load(settings, path) for path in _program_folders(settings.root)]
+    """Every UDF under the root, by name; the error of the first that cannot be used."""
+    udfs, refused = scan(settings)
+    if refused:
+        raise refused[0].error
+    return udfs
+
+
+def scan(settings: Settings) -> tuple[list[Udf], list[Refused]]:
+    """Every UDF under the root, by name, and those whose project file cannot be used.
+
+    A folder is a UDF where it holds a program; inside another UDF, it needs a project file of
+    its own as well. All other folders are passed over.
+    """
+    udfs: list[Udf] = []
+    refused: list[Refused] = []
+    for path in _program_folders(settings.root):
+        try:
+            udfs.append(load(settings, path))
+        except UdfError as error:
+            name = path.relative_to(settings.root).as_posix()
+            refused.append(Refused(name=name, error=error))
+    return udfs, refused
 
 
 def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
@@ -135,20 +164,33 @@ def shown(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
 
 
+def is_nested_udf(folder: Path) -> bool:
+    """Whether a folder inside another UDF is a UDF of its own: a program and a project file."""
+    return (folder / "pyproject.toml").is_file() and any(
+        (folder / program).is_file() for program in PROGRAMS
+    )
+
+
 def _program_folders(root: Path) -> Iterator[Path]:
+    inner: Path | None = None
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
         )
         path = Path(folder)
-        if path != root and any(program in files for program in PROGRAMS):
+        if path == root or not any(program in files for program in PROGRAMS):
+            continue
+        inside_another = inner is not None and path.is_relative_to(inner)
+        if not inside_another or "pyproject.toml" in files:
+            inner = path
             yield path
 
 
 def _folder_of(settings: Settings, name: str) -> Path:
     asked = name.rstrip("/")
     if not asked:
-        raise UnknownUdfError("an empty UDF name", next_step="run `invoke list` to see the UDFs")
+        what = "an empty UDF name"
+        raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
     path = settings.root / asked
     prefixed = REPOSITORY / asked
     if not path.is_dir() and prefixed.is_relative_to(settings.root) and prefixed != settings.root:
@@ -156,9 +198,12 @@ def _folder_of(settings: Settings, name: str) -> Path:
     normal = Path(os.path.normpath(path))
     step = f"name a folder below {shown(settings.root)}; `invoke list` shows them"
     if not normal.is_relative_to(settings.root) or normal == settings.root:
-        raise OutsideRootError(f"'{name}' leaves {shown(settings.root)}", next_step=step)
+        what = f"'{name}' leaves {shown(settings.root)}"
+        raise OutsideRootError(what, next_step=step)
     if not normal.is_dir():
-        known = [udf_path.relative_to(settings.root) for udf_path in _program_folders(settings.root)]
+        known = [
+            udf_path.relative_to(settings.root) for udf_path in _program_folders(settings.root)
+        ]
         what = f"no UDF '{name}' in {shown(settings.root)}."
         hint = did_you_mean(
             normal.relative_to(settings.root).as_posix(), [path.as_posix() for path in known]
@@ -177,7 +222,8 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
     options = project.get("tool", {}).get("numaflow-udf", {})
     where = f"[tool.numaflow-udf] in {shown(path / 'pyproject.toml')}"
     if not isinstance(options, dict):
-        raise ProjectFileError(f"{where} is not a table", next_step="make it a table")
+        what = f"{where} is not a table"
+        raise ProjectFileError(what, next_step="make it a table")
     for key, value in options.items():
         if key not in OPTIONS:
             what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"

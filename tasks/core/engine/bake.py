@@ -28,6 +28,8 @@ _END: Final = re.compile(
     r"#(?P<number>\d+) (?P<state>DONE (?P<seconds>[0-9.]+)s|CACHED|CANCELED|ERROR: (?P<error>.*))"
 )
 _FAILED_TARGET: Final = re.compile(r"^(?:ERROR: )?target (?P<target>[\w.-]+): (?P<error>.*)")
+_OVERRIDE: Final = re.compile(r"overrides \S+ \S+ -> \S+")
+_TARGET: Final = re.compile(r"\[(?P<target>[\w.-]+) \S+ +\d+/\d+\] ")
 _MOUNT: Final = re.compile(r"--mount=\S+\s*")
 _TAIL: Final = 20
 
@@ -35,6 +37,7 @@ _TAIL: Final = 20
 @dataclass
 class _Step:
     text: str
+    target: str = ""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
     error: str = ""
 
@@ -46,6 +49,7 @@ class Progress:
         self._say = say
         self._steps: dict[str, _Step] = {}
         self._other: deque[str] = deque(maxlen=_TAIL)
+        self.notes: dict[str, list[str]] = {}
         self.failed_target = ""
         self.error = ""
 
@@ -56,12 +60,17 @@ class Progress:
             self._end(match)
         elif match := _LOG.match(line):
             if step := self._steps.get(match["number"]):
+                # A step that comes from the cache is named as well, but writes nothing.
+                if not step.lines and " RUN " in step.text:
+                    self._say(f"  {step.text} ...")
                 step.lines.append(match["text"])
+                if _OVERRIDE.fullmatch(match["text"]):
+                    self.notes.setdefault(step.target, []).append(match["text"])
         elif match := _STEP.match(line):
             if match["number"] not in self._steps:
-                step = self._steps[match["number"]] = _Step(_readable(match["text"]))
-                if " RUN " in step.text:
-                    self._say(f"  {step.text} ...")
+                target = _TARGET.match(match["text"])
+                step = _Step(_readable(match["text"]), target["target"] if target else "")
+                self._steps[match["number"]] = step
         elif match := _FAILED_TARGET.match(line):
             self.failed_target, self.error = match["target"], match["error"]
         elif line.startswith("ERROR: "):
@@ -98,10 +107,14 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BakeRun:
-    """How a run of bake ended. ``step``, ``target`` and ``tail`` tell of a failure."""
+    """How a run of bake ended. ``step``, ``target`` and ``tail`` tell of a failure.
+
+    ``notes`` are remarks of the steps themselves, by target.
+    """
 
     ok: bool
     seconds: float
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     target: str = ""
     step: str = ""
     error: str = ""
@@ -151,6 +164,7 @@ def run_bake(
     return BakeRun(
         ok=process.returncode == 0,
         seconds=time.monotonic() - start,
+        notes=progress.notes,
         target=progress.failed_target,
         step=progress.failed_step,
         error=progress.error or f"buildx ended with code {process.returncode}",

@@ -112,7 +112,8 @@ def locked(layout: Layout, say: Say) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_file(descriptor, layout.lock):
                 continue  # `--remove` deleted the file meanwhile: lock the new one
-            layout.root.mkdir(mode=0o700, exist_ok=True)
+            layout.root.mkdir(exist_ok=True)
+            layout.root.chmod(0o700)  # it holds registry logins, and what root runs
             for folder in layout.root.glob(".*-*"):  # half-made by a run that was killed
                 _unmount(folder)
                 shutil.rmtree(folder)

@@ -23,6 +23,7 @@ from tasks.core.fingerprint import ContextFile, digest
 EPOCH: Final = 315532800
 """The time of every file in a context: 1980-01-01, the earliest that a ZIP file can hold."""
 
+_FILES: Final = "files"
 _KEEP_SECONDS: Final = 14 * 86400
 
 
@@ -33,15 +34,16 @@ def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     contexts = cache_folder(environ) / "contexts"
     folder = contexts / name
     if folder.is_dir():
-        os.utime(contexts / name)
-        return folder
+        os.utime(folder)  # used today: not to be forgotten
+        return folder / _FILES
     contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget_old(contexts)
     making = Path(tempfile.mkdtemp(prefix=".new-", dir=contexts))
     try:
+        (making / _FILES).mkdir()
         for file in files:
-            _copy(file, making / file.path)
-        for path in sorted((making, *making.rglob("*")), reverse=True):
+            _copy(file, making / _FILES / file.path)
+        for path in sorted((making / _FILES).rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
                 os.utime(path, (EPOCH, EPOCH))
@@ -50,7 +52,7 @@ def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
         shutil.rmtree(making, ignore_errors=True)
         if not folder.is_dir():  # else another run was first, with the same content
             raise
-    return folder
+    return folder / _FILES
 
 
 def _copy(file: ContextFile, place: Path) -> None:
@@ -58,7 +60,10 @@ def _copy(file: ContextFile, place: Path) -> None:
     if file.target:
         place.symlink_to(file.target)
     else:
-        shutil.copyfile(file.source, place)
+        if file.source is None:
+            place.write_text(file.text, encoding="utf-8")
+        else:
+            shutil.copyfile(file.source, place)
         place.chmod(0o755 if file.executable else 0o644)
     # BuildKit takes a file with the same size and time for unchanged. Layers hold whole
     # seconds, so the nanoseconds are free to tell one content from another.

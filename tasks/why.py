@@ -1,0 +1,40 @@
+"""Tell why an image would be built again."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import builds, report
+from tasks.core.engine import connect
+from tasks.core.errors import UnknownUdfError
+from tasks.core.settings import Settings
+from tasks.core.udf import select
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["udf"],
+    help=options.of("udf", "root", "registry", "tag", "python-image", "sdk", "json"),
+)
+def why(
+    c: Context,
+    udf: list[str],
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    sdk: str = "",
+    json: bool = False,
+) -> None:
+    """Tell what differs between a UDF and its image: file, argument, base, or nothing."""
+    settings = Settings.from_config(
+        c.config, root=root, registry=registry, tag=tag, python_image=python_image, sdk=sdk
+    )
+    if not udf:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
+    found = builds.differences(connect(), settings, select(settings, udf))
+    rows = [each.row() for each in found]
+    report.show(report.as_json(rows) if json else report.differences(rows))
