@@ -1,0 +1,116 @@
+"""Fixtures of all tests, and the rule that tests on a real engine are not skipped in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tasks.core.engine import Engine, connect
+from tasks.core.engine.private import bring_up
+from tasks.core.errors import EngineUnreachableError
+from tasks.core.settings import REPOSITORY
+
+Invoke = Callable[..., subprocess.CompletedProcess[str]]
+
+# What belongs to a checkout: everything that the tasks read, and nothing that they make.
+_CHECKOUT = (
+    "tasks.py",
+    "tasks",
+    "Dockerfile.base",
+    "dockerfiles",
+    "examples",
+    "pyproject.toml",
+    "poetry.lock",
+    ".dockerignore",
+    ".gitignore",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-docker",
+        action="store_true",
+        default=bool(os.environ.get("CI")),
+        help="fail, and do not skip, where no Docker engine answers (the default in CI)",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.docker)
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """A real engine: the user's Docker or the private one."""
+    try:
+        return connect()
+    except EngineUnreachableError as error:
+        if not request.config.getoption("--require-docker"):
+            pytest.skip(f"{error.what}; run `invoke engine` first")
+    bring_up(lambda _: None)
+    return connect()
+
+
+@pytest.fixture
+def invoke() -> Invoke:
+    """Runs ``invoke`` in a process of its own: ``invoke("list", "--json", cwd=...)``.
+
+    What is set in the environment for tasks does not reach it, but for ``env``.
+    """
+
+    def run(
+        *arguments: str, cwd: Path = REPOSITORY, timeout: float = 300, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not _is_ours(name)}
+        return subprocess.run(
+            [sys.executable, "-m", "invoke", *arguments],
+            cwd=cwd,
+            env={**clean, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+def _is_ours(name: str) -> bool:
+    # The network is what a machine needs to build at all, and no business of a test.
+    return name.startswith("INVOKE_") and name != "INVOKE_UDF_NETWORK"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of this repository without its history, to change at will."""
+    place = tmp_path / "checkout"
+    place.mkdir()
+    for name in _CHECKOUT:
+        source = REPOSITORY / name
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, place / name, symlinks=True, ignore=ignore)
+        else:
+            shutil.copy2(source, place / name)
+    return place
+
+
+@pytest.fixture
+def tag(engine: Engine) -> Iterator[str]:
+    """A tag that no other image has; every image with it is removed after the test."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    listed = engine.docker(
+        "image", "ls", "--filter", f"reference=*:{name}", "--format", "{{.Repository}}"
+    )
+    for repository in listed.stdout.split():
+        engine.docker("image", "rm", "--force", f"{repository}:{name}")
