@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tasks.core.engine import Engine, connect
 from tasks.core.engine.private import bring_up
 from tasks.core.errors import EngineUnreachableError

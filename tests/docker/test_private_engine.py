@@ -1,6 +1,6 @@
-"""A second private engine, in a cache folder of its own: up, found, stopped, removed.
+"""A second private second, in a cache folder of its own: up, found, stopped, removed.
 
-It shares no file, process or image with the user's own private engine, but for the programs,
+It shares no file, process or image with the user's own private second, but for the programs,
 which are linked from there where they are, so that nothing has to be fetched.
 """
 
@@ -44,7 +44,7 @@ print(private.bring_up(lambda line: print(line, file=sys.stderr)).host)
 
 @pytest.fixture(scope="module")
 def environ() -> Iterator[dict[str, str]]:
-    """The environment of a user who has no engine, with a cache folder of its own."""
+    """The environment of a user who has no second, with a cache folder of its own."""
     home = Path(tempfile.mkdtemp(prefix="udf-", dir="/tmp"))
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")},
@@ -71,8 +71,8 @@ def layout(environ: dict[str, str]) -> Layout:
 
 
 @pytest.fixture
-def engine(environ: dict[str, str]) -> Endpoint:
-    """The engine, running; its start takes about a second."""
+def second(environ: dict[str, str]) -> Endpoint:
+    """The second, running; its start takes about a second."""
     return private.bring_up(print, environ)
 
 
@@ -134,16 +134,16 @@ def _python(environ: dict[str, str], program: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, env=environ, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
 
 
-def test_it_answers_its_user_alone(engine: Endpoint, layout: Layout) -> None:
-    assert engine.private
+def test_it_answers_its_user_alone(second: Endpoint, layout: Layout) -> None:
+    assert second.private
     assert find.ping(layout.socket) == ""
     assert stat.S_IMODE(layout.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(layout.state.stat().st_mode) == 0o700
     assert stat.S_IMODE(layout.root.stat().st_mode) == 0o700
 
 
-def test_it_is_what_builds_need(engine: Endpoint) -> None:
-    status = setup.describe(engine, "python:none")
+def test_it_is_what_builds_need(second: Endpoint) -> None:
+    status = setup.describe(second, "python:none")
     assert find.parse_version(f"v{status.buildx}") >= find.MINIMUM_BUILDX
     assert status.image_store.startswith("containerd")
     assert status.platforms
@@ -151,49 +151,49 @@ def test_it_is_what_builds_need(engine: Endpoint) -> None:
 
 
 def test_every_task_finds_it(
-    engine: Endpoint, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    second: Endpoint, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(find, "DEFAULT_SOCKET", Path("/nonexistent/docker.sock"))
-    assert find.find(environ) == engine
+    assert find.find(environ) == second
     # As after the command that `invoke engine` prints for work by hand.
-    by_hand = {"DOCKER_HOST": engine.host, "DOCKER_CONFIG": engine.env["DOCKER_CONFIG"]}
-    assert find.find({**environ, **by_hand}) == engine
+    by_hand = {"DOCKER_HOST": second.host, "DOCKER_CONFIG": second.env["DOCKER_CONFIG"]}
+    assert find.find({**environ, **by_hand}) == second
 
 
-def test_plain_docker_has_buildx(engine: Endpoint) -> None:
-    assert "buildx" in _docker(engine, "buildx", "version")
+def test_plain_docker_has_buildx(second: Endpoint) -> None:
+    assert "buildx" in _docker(second, "buildx", "version")
 
 
-def test_a_second_time_it_is_there_at_once(engine: Endpoint, environ: dict[str, str]) -> None:
+def test_a_second_time_it_is_there_at_once(second: Endpoint, environ: dict[str, str]) -> None:
     pid = _daemon(Layout.of(environ))
     said: list[str] = []
     start = time.monotonic()
-    assert private.bring_up(said.append, environ) == engine
+    assert private.bring_up(said.append, environ) == second
     assert time.monotonic() - start < 0.5
     assert said == []
     assert _daemon(Layout.of(environ)) == pid
 
 
-def test_a_stand_in_is_made_once_and_says_so(engine: Endpoint, environ: dict[str, str]) -> None:
+def test_a_stand_in_is_made_once_and_says_so(second: Endpoint, environ: dict[str, str]) -> None:
     said: list[str] = []
-    assert standin.ensure_image(engine, IMAGE, said.append, environ) == "stand-in"
+    assert standin.ensure_image(second, IMAGE, said.append, environ) == "stand-in"
     assert any("not production" in line for line in said)
-    assert standin.image_state(engine, IMAGE) == "stand-in"
-    assert standin.ensure_image(engine, IMAGE, pytest.fail, environ) == "stand-in"
+    assert standin.image_state(second, IMAGE) == "stand-in"
+    assert standin.ensure_image(second, IMAGE, pytest.fail, environ) == "stand-in"
     label = _docker(
-        engine, "inspect", "--format", f'{{{{index .Config.Labels "{standin.LABEL}"}}}}', IMAGE
+        second, "inspect", "--format", f'{{{{index .Config.Labels "{standin.LABEL}"}}}}', IMAGE
     )
     assert "Debian trixie" in label
 
 
 def test_stop_ends_containers_and_keeps_images(
-    engine: Endpoint, environ: dict[str, str], layout: Layout
+    second: Endpoint, environ: dict[str, str], layout: Layout
 ) -> None:
-    standin.ensure_image(engine, IMAGE, print, environ)
+    standin.ensure_image(second, IMAGE, print, environ)
     # With --init the program ends on SIGTERM; sleep as process 1 would not.
     options = ("--init", "--network", "none", "--volume", "/usr:/usr:ro")
-    container = _docker(engine, "run", "--detach", *options, IMAGE, "/usr/bin/sleep", "300")
-    assert _docker(engine, "ps", "--quiet", "--no-trunc") == container
+    container = _docker(second, "run", "--detach", *options, IMAGE, "/usr/bin/sleep", "300")
+    assert _docker(second, "ps", "--quiet", "--no-trunc") == container
     sleeping = [each for each in processes.own(layout.programs) if each.program.endswith("/sleep")]
     assert len(sleeping) == 1
 
@@ -231,11 +231,11 @@ def test_two_starts_at_the_same_moment(environ: dict[str, str], layout: Layout) 
 
 
 def test_after_a_crash_and_with_pids_that_are_others_by_now(
-    engine: Endpoint, environ: dict[str, str], layout: Layout
+    second: Endpoint, environ: dict[str, str], layout: Layout
 ) -> None:
-    standin.ensure_image(engine, IMAGE, print, environ)
+    standin.ensure_image(second, IMAGE, print, environ)
     options = ("--network", "none", "--volume", "/usr:/usr:ro")
-    _docker(engine, "run", "--detach", "--rm", *options, IMAGE, "/usr/bin/sleep", "300")
+    _docker(second, "run", "--detach", "--rm", *options, IMAGE, "/usr/bin/sleep", "300")
     own = processes.own(layout.programs)
     for process in processes.daemon(own):
         processes.send(process, signal.SIGKILL)
@@ -274,7 +274,7 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(
 
 
 def test_remove_deletes_all_of_it(
-    engine: Endpoint, environ: dict[str, str], layout: Layout
+    second: Endpoint, environ: dict[str, str], layout: Layout
 ) -> None:
     assert find.ping(layout.socket) == ""
     cache = Path(environ["XDG_CACHE_HOME"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import tarfile
 import threading
 import time
@@ -240,6 +239,9 @@ class _Sandbox:
         started = _seconds(state["StartedAt"])
         ready = next((event["time"] for event in events if event["event"] == "ready"), None)
         text = self.api.logs(self.udf, timestamps=True).decode(errors="replace")
+        log = [_timed(line, started) for line in text.splitlines()]
+        # The engine records the start when it gets to it; the first words may be earlier.
+        started = min([started, *(at for at, _ in log[:1])])
         return Outcome(
             events=tuple(events),
             exit_code=self.exit_code,
@@ -247,7 +249,7 @@ class _Sandbox:
             # Both clocks are the engine's, also where that is on another machine.
             ready_ms=(ready - started) * 1000 if ready else None,
             stop_ms=self.stop_ms,
-            log=tuple(_timed(line, started) for line in text.splitlines()),
+            log=tuple(((at - started) * 1000, line) for at, line in log),
             probe_errors=errors,
         )
 
@@ -286,21 +288,14 @@ def _archive(spec: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-_STAMP: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})\.(\d+)Z(.*)")
-
-
 def _seconds(stamp: str) -> float:
-    # The engine writes nine digits; datetime takes six.
-    found = _STAMP.match(stamp)
-    if not found:
-        return datetime.fromisoformat(stamp).timestamp()
-    return datetime.fromisoformat(f"{found[1]}.{found[2][:6].ljust(6, '0')}+00:00").timestamp()
+    return datetime.fromisoformat(stamp).timestamp()
 
 
-def _timed(line: str, started: float) -> tuple[float, str]:
-    """A line of the log with the milliseconds since the start of the container."""
+def _timed(line: str, before: float) -> tuple[float, str]:
+    """The time of a line of the log in seconds, and its text; ``before`` if it has no time."""
     stamp, _, text = line.partition(" ")
     try:
-        return (_seconds(stamp) - started) * 1000, text
+        return _seconds(stamp), text
     except ValueError:
-        return 0.0, line
+        return before, line
