@@ -1,6 +1,6 @@
-"""A second private second, in a cache folder of its own: up, found, stopped, removed.
+"""A second private engine, in a cache folder of its own: up, found, stopped, removed.
 
-It shares no file, process or image with the user's own private second, but for the programs,
+It shares no file, process or image with the user's own private engine, but for the programs,
 which are linked from there where they are, so that nothing has to be fetched.
 """
 
@@ -42,9 +42,9 @@ print(private.bring_up(lambda line: print(line, file=sys.stderr)).host)
 """
 
 
-@pytest.fixture(scope="module")
-def environ() -> Iterator[dict[str, str]]:
-    """The environment of a user who has no second, with a cache folder of its own."""
+@contextlib.contextmanager
+def fresh() -> Iterator[dict[str, str]]:
+    """The environment of a user who has no engine, with a cache folder of its own."""
     home = Path(tempfile.mkdtemp(prefix="udf-", dir="/tmp"))
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")},
@@ -65,6 +65,12 @@ def environ() -> Iterator[dict[str, str]]:
         shutil.rmtree(home)
 
 
+@pytest.fixture(scope="module")
+def environ() -> Iterator[dict[str, str]]:
+    with fresh() as environ:
+        yield environ
+
+
 @pytest.fixture
 def layout(environ: dict[str, str]) -> Layout:
     return Layout.of(environ)
@@ -72,7 +78,7 @@ def layout(environ: dict[str, str]) -> Layout:
 
 @pytest.fixture
 def second(environ: dict[str, str]) -> Endpoint:
-    """The second, running; its start takes about a second."""
+    """The second engine, running; its start takes about a second."""
     return private.bring_up(print, environ)
 
 
@@ -273,14 +279,14 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(
     assert _gone(layout)
 
 
-def test_remove_deletes_all_of_it(
-    second: Endpoint, environ: dict[str, str], layout: Layout
-) -> None:
-    assert find.ping(layout.socket) == ""
-    cache = Path(environ["XDG_CACHE_HOME"])
-    with contextlib.suppress(FileExistsError):
+def test_remove_deletes_all_of_it() -> None:
+    with fresh() as environ:
+        layout = Layout.of(environ)
+        private.bring_up(print, environ)
+        assert find.ping(layout.socket) == ""
+        cache = Path(environ["XDG_CACHE_HOME"])
         (cache / "of-others").mkdir()
-    assert private.remove(print, environ)
-    assert _gone(layout)
-    assert [entry.name for entry in cache.iterdir()] == ["of-others"]
-    assert not private.remove(print, environ)
+        assert private.remove(print, environ)
+        assert _gone(layout)
+        assert [entry.name for entry in cache.iterdir()] == ["of-others"]
+        assert not private.remove(print, environ)
