@@ -180,7 +180,7 @@ def judge(
         seen.setdefault("handler", _Seen())
     if seen:
         seen.setdefault("start", _Seen())
-    if "socket" in seen and seen["socket"].status == "ok":
+    if "socket" in seen:  # there is one, be it the right one or not
         seen.setdefault("endpoint", _Seen())
     return _in_order([*names, *(["probe"] if "probe" in seen else [])], seen)
 

@@ -1,0 +1,554 @@
+"""The probe against real servers of the SDK, with no container."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.cases import DROP_TAG, EPOCH, Case, encoded, micros, parse
+from tasks.core.contract import CONTRACTS, END_MARK
+from tasks.core.settings import REPOSITORY
+from tasks.core.udf import KINDS
+from tasks.probe import session
+from tasks.probe.kinds import service
+from tasks.probe.session import Flags, Session, SideInputs, critical_errors
+
+SERVERS = Path(__file__).with_name("sdk_servers.py")
+SECONDS = 20.0
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: that of a Unix socket may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="udf-", dir="/tmp") as path:
+        yield Path(path)
+
+
+@contextmanager
+def server(kind: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The SDK's server of ``kind``, with its socket and its info file in ``folder``."""
+    process = subprocess.Popen(
+        [sys.executable, str(SERVERS), kind, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def probe(
+    kind: str,
+    folder: Path,
+    cases: list[Case],
+    process: subprocess.Popen[bytes] | None = None,
+    *,
+    ready: float = SECONDS,
+    answer: float = SECONDS,
+) -> list[Event]:
+    """What a session reports. ``process`` is sent SIGTERM when the probe asks for it."""
+    events: list[Event] = []
+    flags = Flags()
+
+    def emit(event: Event) -> None:
+        json.dumps(event)
+        events.append(event)
+        if event["event"] == "stop" and process:
+            process.send_signal(signal.SIGTERM)
+            flags.terminated = True
+
+    spec = {
+        "kind": kind,
+        "container": "main",
+        "folder": str(folder),
+        "ready_seconds": ready,
+        "answer_seconds": answer,
+        "side_inputs_folder": str(folder),
+        "side_inputs": {},
+        "cases": [case.spec() for case in cases],
+    }
+    Session(spec, emit, flags).run()
+    return events
+
+
+def played(kind: str, text: str, folder: Path) -> list[Any]:
+    """The answers to the cases of ``text``, from a run in which all else went well."""
+    cases = list(parse(text, kind).cases)
+    with server(kind, folder) as process:
+        events = probe(kind, folder, cases, process)
+        code = process.wait(timeout=SECONDS)
+    assert [event for event in events if event.get("status") == "failed"] == []
+    assert events[-1]["event"] == "drained"
+    assert events[-1]["problem"] == ""
+    assert code == 0
+    names = [event["name"] for event in events if event["event"] == "check"]
+    expected = {"info-file", "socket", "socket-access", "ready", "still-ready"}
+    assert set(names) == expected | ({"handshake"} if CONTRACTS[kind, "main"].handshake else set())
+    return [event["answers"] for event in events if event["event"] == "answers"]
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def values(results: list[Event]) -> list[str]:
+    return [base64.b64decode(result["value"]).decode() for result in results]
+
+
+def test_a_map(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "two at a time"
+    message = [{ keys = ["a"], value = "x" }, { value = "y", headers = { h = "1" } }]
+
+    [[case]]
+    name = "none and dropped"
+    message = [{ value = "none" }, { value = "drop" }]
+    """
+    first, second = played("map", text, folder)
+    assert first == [
+        [{"keys": ["a", "mapped"], "value": b64("x"), "tags": ["tag"]}],
+        [{"keys": ["mapped"], "value": b64('{"h": "1"}'), "tags": ["tag"]}],
+    ]
+    assert second == [[], [{"keys": [], "value": "", "tags": [DROP_TAG]}]]
+
+
+def test_a_mapstream(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "parts"
+    message = [{ value = "a,b,c" }, { value = "d" }]
+    """
+    (answers,) = played("mapstream", text, folder)
+    assert [values(results) for results in answers] == [["a", "b", "c"], ["d"]]
+
+
+def test_a_batchmap(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "a batch of two"
+    message = [{ value = "a" }, { value = "b" }]
+
+    [[case]]
+    name = "a batch of one"
+    message = [{ value = "c" }]
+    """
+    first, second = played("batchmap", text, folder)
+    assert [values(results) for results in first] == [["a2"], ["b2"]]
+    assert [values(results) for results in second] == [["c1"]]
+
+
+def test_a_sourcetransform(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "another event time"
+    message = [{ value = "a", event_time = 2026-03-01T00:00:00Z }]
+    """
+    ((results,),) = played("sourcetransform", text, folder)
+    assert results[0]["event_time"] == micros(EPOCH.replace(year=2000, month=3))
+
+
+WINDOWS = """
+[[case]]
+name = "two keys and two windows"
+
+  [[case.message]]
+  keys = ["a"]
+  value = "1"
+
+  [[case.message]]
+  keys = ["b"]
+  value = "2"
+
+  [[case.message]]
+  keys = ["a"]
+  value = "3"
+
+  [[case.message]]
+  keys = ["a"]
+  value = "4"
+  window = { start = 2026-01-01T00:01:00Z, end = 2026-01-01T00:02:00Z }
+"""
+
+
+def test_a_reduce(folder: Path) -> None:
+    (answers,) = played("reduce", WINDOWS, folder)
+    minute = 60_000_000
+    start = micros(EPOCH)
+    assert [(each["keys"], each["window"]) for each in answers] == [
+        (["a"], {"start": start, "end": start + minute}),
+        (["b"], {"start": start, "end": start + minute}),
+        (["a"], {"start": start + minute, "end": start + 2 * minute}),
+    ]
+    assert values(answers) == ["1+3", "2", "4"]
+
+
+def test_a_reducestream(folder: Path) -> None:
+    (answers,) = played("reducestream", WINDOWS, folder)
+    by_key = [
+        (each["keys"][0], value) for each, value in zip(answers, values(answers), strict=True)
+    ]
+    assert sorted(by_key) == [("a", "1"), ("a", "3"), ("a", "4"), ("b", "2")]
+
+
+def test_an_accumulator(folder: Path) -> None:
+    text = WINDOWS.replace("  window = ", "  # ")
+    (answers,) = played("accumulator", text, folder)
+    assert [
+        value for each, value in zip(answers, values(answers), strict=True) if each["keys"] == ["a"]
+    ] == ["4", "3", "1"]
+    assert [
+        value for each, value in zip(answers, values(answers), strict=True) if each["keys"] == ["b"]
+    ] == ["2"]
+    assert answers[0]["event_time"] == micros(EPOCH)
+
+
+def test_a_sink(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "every answer"
+    message = [
+      { value = "x" }, { value = "fallback" }, { value = "failure" }, { value = "on-success" }
+    ]
+
+    [[case]]
+    name = "another batch"
+    message = [{ value = "x" }]
+    """
+    first, second = played("sink", text, folder)
+    assert [(each["status"], each["error"]) for each in first] == [
+        ("success", ""),
+        ("fallback", ""),
+        ("failure", "no room"),
+        ("on-success", ""),
+    ]
+    assert first[3]["result"] == {"keys": ["k"], "value": b64("done")}
+    assert [each["status"] for each in second] == ["success"]
+
+
+def test_a_source(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "given back"
+    read = 2
+    nack = true
+    pending = 0
+    partitions = []
+
+    [[case]]
+    name = "acknowledged"
+    read = 10
+    timeout_ms = 10
+    """
+    first, second = played("source", text, folder)
+    assert values(first["results"]) == ["0", "1"]
+    assert first["results"][0] == {
+        "keys": ["k"],
+        "value": b64("0"),
+        "event_time": micros(EPOCH),
+        "headers": {"h": "0"},
+    }
+    assert (first["pending"], first["partitions"], first["total_partitions"]) == (5, [0, 1], 2)
+    assert values(second["results"]) == ["0", "1", "2", "3", "4"]
+    assert (second["pending"], second["partitions"]) == (None, None)
+
+
+def test_a_side_input(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "first"
+    expect = { broadcast = true }
+
+    [[case]]
+    name = "second"
+    expect = { broadcast = false }
+    """
+    assert played("sideinput", text, folder) == [
+        {"broadcast": True, "value": b64("first")},
+        {"broadcast": False, "value": ""},
+    ]
+
+
+ONE = """
+[[case]]
+name = "one"
+message = [{ value = "x" }]
+"""
+
+
+def failure(events: list[Event]) -> tuple[str, str]:
+    (found,) = [event for event in events if event.get("status") == "failed"]
+    assert events[-1] is found
+    return found["name"], found["detail"]
+
+
+def test_an_exception_comes_with_its_traceback(folder: Path) -> None:
+    cases = list(parse(ONE.replace('"x"', '"raise"'), "map").cases)
+    with server("map", folder):
+        events = probe("map", folder, cases)
+    name, detail = failure(events)
+    assert name == "handler"
+    assert "ValueError('told to raise')" in detail
+    assert events[-1]["case"] == "one"
+    assert "in handler" in events[-1]["trace"]
+
+
+def test_a_process_that_has_ended_ends_the_waiting(folder: Path) -> None:
+    flags = Flags()
+    flags.ended = True
+    events: list[Event] = []
+    spec = {
+        "kind": "map",
+        "container": "main",
+        "folder": str(folder),
+        "ready_seconds": SECONDS,
+        "answer_seconds": SECONDS,
+        "side_inputs": {},
+        "cases": [],
+    }
+    Session(spec, events.append, flags).run()
+    assert failure(events) == ("start", "the UDF's process ended before it was ready")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(None, "is not written", id="no file"),
+        pytest.param("{}", "is never complete", id="no end mark"),
+        pytest.param("{" + END_MARK, "holds no JSON object", id="no json"),
+        pytest.param("[]" + END_MARK, "holds no JSON object", id="no object"),
+    ],
+)
+def test_the_info_file_is_complete(
+    folder: Path, content: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "END_MARK_SECONDS", 0.05)
+    if content is not None:
+        (folder / "mapper-server-info").write_text(content)
+    name, detail = failure(probe("map", folder, [], ready=0.2))
+    assert name == "info-file"
+    assert words in detail
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.bind(str(path))
+        peer.listen()
+        yield
+
+
+def info(folder: Path, kind: str = "map", **metadata: str) -> None:
+    content = json.dumps({"protocol": "uds", "metadata": metadata})
+    (folder / CONTRACTS[kind, "main"].info_file).write_text(content + END_MARK)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "metadata", "name", "words"),
+    [
+        pytest.param(["mapper.sock"], {}, "socket", "serves mapper.sock", id="another name"),
+        pytest.param(["map.sock"], {"MAP_MODE": "batch-map"}, "socket", "batchmap.sock", id="mode"),
+        pytest.param(
+            ["multiproc0.sock", "multiproc1.sock"],
+            {"MULTIPROC": "2"},
+            "endpoint",
+            "multiproc0.sock, multiproc1.sock",
+            id="several",
+        ),
+        pytest.param([], {}, "socket", "no socket at all", id="none"),
+    ],
+)
+def test_the_socket_is_the_one_that_is_dialled(
+    folder: Path,
+    sockets: list[str],
+    metadata: dict[str, str],
+    name: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "SOCKET_SECONDS", 0.05)
+    info(folder, **metadata)
+    for each in sockets:
+        (folder / each).touch()
+    failed, detail = failure(probe("map", folder, [], ready=0.5))
+    assert failed == name
+    assert words in detail
+
+
+def test_a_socket_that_nobody_listens_on(folder: Path) -> None:
+    info(folder)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.bind(str(folder / "map.sock"))
+        name, detail = failure(probe("map", folder, [], ready=0.1))
+    assert (name, "nobody listens" in detail) == ("socket", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_socket_that_another_user_cannot_connect_to(folder: Path) -> None:
+    folder.chmod(0o755)
+    info(folder)
+    with listening(folder / "map.sock"):
+        (folder / "map.sock").chmod(0o755)
+        code = (
+            "import os, sys, json\n"
+            "from tasks.probe.session import Flags, Session\n"
+            "from tasks.probe.kinds import map\n"
+            "os.setgid(65532); os.setuid(65532)\n"
+            "Session(json.loads(sys.argv[1]), lambda e: print(json.dumps(e)), Flags()).run()"
+        )
+        spec = {
+            "kind": "map",
+            "container": "main",
+            "folder": str(folder),
+            "ready_seconds": 1,
+            "answer_seconds": 1,
+            "side_inputs": {},
+            "cases": [],
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(spec)],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    name, detail = failure([json.loads(line) for line in done.stdout.splitlines()])
+    assert name == "socket-access"
+    assert "srwxr-xr-x" in detail
+
+
+def test_a_socket_that_serves_another_service(folder: Path) -> None:
+    info(folder, "reduce")
+    (folder / "reduce.sock").symlink_to(folder / "map.sock")
+    with server("map", folder):
+        name, detail = failure(probe("reduce", folder, []))
+    assert name == "ready"
+    assert "reduce.v1.Reduce" in detail
+
+
+def test_side_inputs_are_changed_in_one_step(folder: Path) -> None:
+    side_inputs = SideInputs(str(folder))
+    side_inputs.write({"greeting": b64("Hello")})
+    first = (folder / "greeting").resolve()
+    side_inputs.write({"greeting": b64("Good night")})
+    assert (folder / "greeting").read_text() == "Good night"
+    assert (folder / "greeting").is_symlink()
+    assert not first.exists()
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_case_is_played_again_until_a_side_input_shows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([[[{"value": b64("old")}]], [[]], [[{"value": b64("new")}]]])
+    (case,) = parse(
+        '[[case]]\nname = "x"\nside-inputs = { a = "b" }\n'
+        'message = [{ value = "x", expect = [{ value = "new" }] }]',
+        "map",
+    ).cases
+    spec = {"kind": "map", "container": "main", "side_inputs": {}, "cases": []}
+    played = Session(spec, lambda _: None, Flags())
+    monkeypatch.setattr(
+        played,
+        "service",
+        type("Fake", (), {"play": lambda self, case: next(answers)})(),
+        raising=False,
+    )
+    assert played.until_expected(case.spec()) == [[{"value": b64("new")}]]
+    assert encoded(case.side_inputs) == {"a": b64("b")}
+
+
+def test_critical_errors_are_found(folder: Path) -> None:
+    (folder / "application-errors" / "udf").mkdir(parents=True)
+    (folder / "application-errors" / "udf" / "1-udf.json").write_text('{"code": "x"}')
+    (found,) = critical_errors(folder)
+    assert found["file"].endswith("udf/1-udf.json")
+    assert found["text"] == '{"code": "x"}'
+
+
+def test_signals_tell_the_probe() -> None:
+    flags = Flags()
+    old = signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGUSR2)
+    try:
+        flags.listen()
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR1, old[0])
+        signal.signal(signal.SIGUSR2, old[1])
+    assert (flags.ended, flags.terminated) == (True, True)
+
+
+def test_the_program_says_what_it_saw_line_by_line(folder: Path) -> None:
+    info(folder)
+    (folder / "runtime").mkdir()
+    spec = {
+        "kind": "map",
+        "container": "main",
+        "folder": str(folder),
+        "runtime_folder": str(folder / "runtime"),
+        "ready_seconds": SECONDS,
+        "answer_seconds": 1,
+        "side_inputs": {},
+        "cases": [],
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    with subprocess.Popen(
+        [sys.executable, "-m", "tasks.probe", str(folder / "spec.json")],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout)
+        assert json.loads(next(lines)) == {"event": "waiting"}
+        process.send_signal(signal.SIGUSR1)
+        events = [json.loads(line) for line in lines]
+    assert events[-1] == {"event": "end", "critical_errors": []}
+    assert "start" in [event.get("name") for event in events]
+    assert process.returncode == 0
+
+
+def test_a_slip_of_the_probe_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"kind": "no kind"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.probe", str(tmp_path / "spec.json")],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert done.returncode == 1
+    event = json.loads(done.stdout)
+    assert event["event"] == "broken"
+    assert "KeyError" in event["trace"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_contract_and_messages(kind: str) -> None:
+    assert CONTRACTS[kind, "main"].kind == kind
+    assert service(kind).ready_response().ready is False
+
+
+def test_a_socket_that_never_says_a_word_is_not_ready(folder: Path) -> None:
+    info(folder)
+    with listening(folder / "map.sock"):
+        name, detail = failure(probe("map", folder, [], ready=0.5))
+    assert name == "ready"
+    assert "IsReady" in detail
