@@ -10,11 +10,13 @@ from invoke.tasks import task
 from tasks import options
 from tasks.core import builds, changes, report
 from tasks.core.engine import connect
+from tasks.core.interrupts import interruptible
 from tasks.core.errors import UnknownUdfError
 from tasks.core.plan import Strategy
 from tasks.core.settings import Settings
 from tasks.core.udf import Refused, Udf, scan, select
 
+_INTERRUPTED = "the build was interrupted; what was built until then stays in the cache"
 _SHARED = ("udf", "root", "registry", "tag", "python-image", "network", "builder", "sdk")
 
 
@@ -45,7 +47,8 @@ def base(
     if plan.is_empty:
         report.show(f"{image.image} is there already: nothing to do (--force builds it again)")
         return
-    seconds = builds.build_base(engine, settings, plan, say=report.say)
+    with interruptible(_INTERRUPTED):
+        seconds = builds.build_base(engine, settings, plan, say=report.say)
     report.show(f"{image.image} built in {report.seconds(seconds)}, also tagged {image.latest}")
 
 
@@ -63,7 +66,7 @@ def image_fast(
     force: bool = False,
     json: bool = False,
 ) -> None:
-    """Build the image of one UDF on the shared base, in under a second."""
+    """Build the image of one UDF on the shared base: the fast way."""
     settings = Settings.from_config(
         c.config,
         root=root,
@@ -91,7 +94,7 @@ def image(
     force: bool = False,
     json: bool = False,
 ) -> None:
-    """Build the image of one UDF from nothing, in several stages."""
+    """Build the image of one UDF from nothing: the self-contained way."""
     settings = Settings.from_config(
         c.config,
         root=root,
@@ -138,7 +141,7 @@ def image_all(
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """Build the images of all UDFs in one graph, those that changed."""
+    """Build the images of all UDFs that changed, in one graph."""
     settings = Settings.from_config(
         c.config,
         root=root,
@@ -160,7 +163,8 @@ def image_all(
     if dry_run:
         report.show(report.as_json(builds.definition_of(engine, settings, plan)))
         return
-    with report.fold(f"building {len(plan.to_build)} of {len(plan.steps)} images"):
+    title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
+    with interruptible(_INTERRUPTED), report.fold(title):
         results = builds.build(engine, settings, plan, say=report.say)
     report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
     if error := builds.failed(results):
@@ -197,7 +201,8 @@ def _build(
     udfs = select(settings, names)
     engine = connect()
     plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force)
-    results = builds.build(engine, settings, plan, say=report.say)
+    with interruptible(_INTERRUPTED):
+        results = builds.build(engine, settings, plan, say=report.say)
     report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
     if error := builds.failed(results):
         raise error

@@ -56,7 +56,7 @@ class OutsideRootError(UdfError):
 
 class ImageNameError(UdfError):
     exit_code = 14
-    cause = "not a valid image name or tag"
+    cause = "an image name that is not valid, or that two UDFs share"
 
 
 class ProjectFileError(UdfError):
