@@ -225,7 +225,7 @@ def _keyring() -> Path:
         if path.is_file():
             return path
     what = "the Debian keyring is not on this machine, so no package could be checked"
-    step = f"`apt-get install debian-archive-keyring`; or {_INSTALL_STEP}"
+    step = f"on Debian, `apt-get install debian-archive-keyring`; elsewhere {_INSTALL_STEP}"
     raise EngineSetupError(what, next_step=step)
 
 

@@ -13,13 +13,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from tasks.core.engine import packages, processes
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.find import find_private, ping
+from tasks.core.engine.find import DEFAULT_SOCKET, find_private, ping
 from tasks.core.engine.layout import Layout
 from tasks.core.engine.packages import Say
 from tasks.core.errors import EngineSetupError
@@ -32,6 +32,12 @@ _STOP_SECONDS: Final = 30.0
 # It outlives that shell, and has no business with the secrets in it.
 _PASSED_ON: Final = frozenset(
     {"HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+)
+
+# dockerd and containerd make these whatever their own folders are: for the sockets of
+# containers and of plugins.
+_SHARED_FOLDERS: Final = tuple(
+    Path("/run") / name for name in ("containerd/s", "containerd", "docker/plugins", "docker")
 )
 
 
@@ -88,10 +94,8 @@ def remove(say: Say, environ: Mapping[str, str] | None = None) -> bool:
         _unmount(layout.root)
         with packages.timed(say, f"deleting {layout.root}"):
             shutil.rmtree(layout.root)
-        # containerd keeps the sockets of containers here, whatever its own folders are.
-        for folder in ("/run/containerd/s", "/run/containerd"):
-            with contextlib.suppress(OSError):  # not there, or another engine's
-                Path(folder).rmdir()
+        if not DEFAULT_SOCKET.exists():
+            _remove_empty(_SHARED_FOLDERS)
         layout.lock.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # other things of the project may be cached beside it
         layout.lock.parent.rmdir()
@@ -215,9 +219,7 @@ def _start(layout: Layout, environ: Mapping[str, str], say: Say) -> None:
         layout.socket.chmod(0o600)
     if not had_opt:
         # containerd makes these empty folders for plugins, and nobody here uses them.
-        for folder in (opt / "bin", opt / "lib", opt):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        _remove_empty((opt / "bin", opt / "lib", opt))
 
 
 def _is_dead(layout: Layout) -> bool:
@@ -310,6 +312,12 @@ def _overlay_works(layout: Layout) -> bool:
         return True
     finally:
         shutil.rmtree(work)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not there, or not empty
+            folder.rmdir()
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
