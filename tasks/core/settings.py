@@ -74,7 +74,7 @@ class Settings:
         unknown = [key for key in values if key not in DEFAULTS]
         if unknown:
             key = unknown[0]
-            what = f"unknown setting udf.{key} ({sources[key]}).{did_you_mean(key, DEFAULTS)}"
+            what = f"unknown setting udf.{key} ({sources[key]}).{did_you_mean(str(key), DEFAULTS)}"
             raise ConfigError(what, next_step=f"allowed keys: {', '.join(DEFAULTS)}")
         checked: dict[str, Any] = {
             key: check(values[key], _fail(key, values[key], sources[key]))
@@ -163,8 +163,8 @@ def _root(value: object, fail: Fail) -> Path:
     allowed = "a folder that exists, absolute or relative to the repository"
     if not isinstance(value, str) or not value:
         raise fail(allowed)
-    path = (REPOSITORY / Path(value).expanduser()).resolve()
-    if not path.is_dir():
+    path = _folder(value)
+    if path is None:
         raise fail(allowed)
     return path
 
@@ -175,10 +175,22 @@ def _sdk(value: object, fail: Fail) -> Path | None:
     allowed = "the folder of a pynumaflow source tree, which holds its pyproject.toml"
     if not isinstance(value, str):
         raise fail(allowed)
-    path = (REPOSITORY / Path(value).expanduser()).resolve()
-    if not (path / "pyproject.toml").is_file() or not (path / "pynumaflow").is_dir():
+    path = _folder(value)
+    if path is None or not (path / "pyproject.toml").is_file():
+        raise fail(allowed)
+    if not (path / "pynumaflow").is_dir():
         raise fail(allowed)
     return path
+
+
+def _folder(value: str) -> Path | None:
+    """The folder that ``value`` names, or ``None`` where there is none."""
+    try:
+        path = (REPOSITORY / Path(value).expanduser()).resolve()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        # A name that is too long, no such user or a loop of links, a NUL: no folder either way.
+        return None
 
 
 def _platforms(value: object, fail: Fail) -> tuple[str, ...]:
