@@ -172,7 +172,7 @@ def is_nested_udf(folder: Path) -> bool:
 
 
 def _program_folders(root: Path) -> Iterator[Path]:
-    inner: Path | None = None
+    outer: list[Path] = []  # the UDFs that the folder at hand is inside of
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
@@ -180,9 +180,10 @@ def _program_folders(root: Path) -> Iterator[Path]:
         path = Path(folder)
         if path == root or not any(program in files for program in PROGRAMS):
             continue
-        inside_another = inner is not None and path.is_relative_to(inner)
-        if not inside_another or "pyproject.toml" in files:
-            inner = path
+        while outer and not path.is_relative_to(outer[-1]):
+            outer.pop()
+        if not outer or "pyproject.toml" in files:
+            outer.append(path)
             yield path
 
 
@@ -192,15 +193,16 @@ def _folder_of(settings: Settings, name: str) -> Path:
         what = "an empty UDF name"
         raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
     path = settings.root / asked
-    prefixed = REPOSITORY / asked
-    if not path.is_dir() and prefixed.is_relative_to(settings.root) and prefixed != settings.root:
-        path = prefixed
+    for place in (REPOSITORY, settings.root.parent):
+        prefixed = place / asked
+        if prefixed != settings.root and prefixed.is_relative_to(settings.root):
+            path = path if _is_folder(path) else prefixed
     normal = Path(os.path.normpath(path))
     step = f"name a folder below {shown(settings.root)}; `invoke list` shows them"
     if not normal.is_relative_to(settings.root) or normal == settings.root:
         what = f"'{name}' leaves {shown(settings.root)}"
         raise OutsideRootError(what, next_step=step)
-    if not normal.is_dir():
+    if not _is_folder(normal):
         known = [
             udf_path.relative_to(settings.root) for udf_path in _program_folders(settings.root)
         ]
@@ -218,8 +220,19 @@ def _folder_of(settings: Settings, name: str) -> Path:
     return normal
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for any folder
+        return False
+
+
 def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    options = project.get("tool", {}).get("numaflow-udf", {})
+    tools = project.get("tool", {})
+    if not isinstance(tools, dict):
+        what = f"tool in {shown(path / 'pyproject.toml')} is not a table"
+        raise ProjectFileError(what, next_step="make it a table")
+    options = tools.get("numaflow-udf", {})
     where = f"[tool.numaflow-udf] in {shown(path / 'pyproject.toml')}"
     if not isinstance(options, dict):
         what = f"{where} is not a table"
