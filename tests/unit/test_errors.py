@@ -1,0 +1,63 @@
+"""The errors: a code each, one line each, and a next step."""
+
+from __future__ import annotations
+
+import pytest
+from invoke.exceptions import Exit
+
+from tasks.core.engine.find import NoEngineError
+from tasks.core.errors import (
+    ConfigError,
+    EngineUnreachableError,
+    UdfError,
+    all_errors,
+    did_you_mean,
+)
+
+
+def test_codes_are_unique_and_below_those_of_signals() -> None:
+    codes = [error.exit_code for error in all_errors()]
+    assert len(codes) == len(set(codes))
+    # 1 is any other error, 2 is what shells and Invoke use for wrong usage, 64 and above are
+    # sysexits and signals.
+    assert all(3 <= code < 64 for code in codes)
+
+
+def test_all_are_listed_by_code() -> None:
+    codes = [error.exit_code for error in all_errors()]
+    assert codes == sorted(codes)
+    assert len(codes) == len(UdfError.__subclasses__())
+
+
+@pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
+def test_each_says_its_cause(error: type[UdfError]) -> None:
+    assert error.cause != UdfError.cause
+    assert error.cause[0].islower() or error.cause.startswith("a UDF")
+    assert not error.cause.endswith(".")
+
+
+def test_a_special_case_keeps_the_code_of_its_cause() -> None:
+    assert NoEngineError("x", next_step="y").code == EngineUnreachableError.exit_code
+
+
+def test_the_cause_is_the_last_thing_on_the_screen() -> None:
+    error = ConfigError("bad\n  thing", next_step="do\tthis", detail="log 1\nlog 2\n\n")
+    assert isinstance(error, Exit)
+    assert error.message == "log 1\nlog 2\nerror: bad thing\nnext: do this"
+    assert error.code == 10
+
+
+def test_without_detail_there_are_two_lines() -> None:
+    assert ConfigError("a", next_step="b").message == "error: a\nnext: b"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("map/evn_odd", " Did you mean 'map/even_odd'?"),
+        ("nothing like it", ""),
+        ("", ""),
+    ],
+)
+def test_did_you_mean(name: str, hint: str) -> None:
+    assert did_you_mean(name, ["map/even_odd", "sink/log"]) == hint
