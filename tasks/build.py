@@ -45,6 +45,7 @@ def base(
     engine = connect()
     image, plan = builds.plan_base(engine, settings, force=force)
     if plan.is_empty:
+        builds.move_latest(engine, image)
         report.show(f"{image.image} is there already: nothing to do (--force builds it again)")
         return
     with interruptible(_INTERRUPTED):

@@ -217,6 +217,16 @@ def definition_of(engine: Engine, settings: Settings, plan: Plan) -> dict[str, A
 # --- building ---------------------------------------------------------------------------------
 
 
+def move_latest(engine: Engine, base: Base) -> None:
+    """Let the tag ``latest`` name a base that is there already.
+
+    Another checkout may have moved it since; a build by hand starts from it.
+    """
+    found = engine.images([base.image, base.latest])
+    if found[base.image].id != (found[base.latest].id if base.latest in found else ""):
+        engine.tag(base.image, base.latest)
+
+
 def build_base(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> float:
     """Build the bases of a plan; the seconds that it took."""
     start = time.monotonic()
