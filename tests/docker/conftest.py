@@ -1,0 +1,71 @@
+"""Fixtures of the tests on a real engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.core.builds import base_of
+from tasks.core.engine import Engine
+from tasks.core.settings import REPOSITORY, Settings
+from tests.docker import repository
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine) -> str:
+    """The base image of this repository. It stays: every test and every UDF shares it."""
+    done = _invoke("base")
+    assert done.returncode == 0, done.stderr
+    name = base_of(Settings.from_config({})).image
+    assert repository.image_id(engine, name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def module_invoke() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The fixture ``invoke`` for fixtures of a wider scope."""
+    return _invoke
+
+
+def _invoke(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *arguments],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if not _is_setting(name)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _is_setting(name: str) -> bool:
+    # The network is what a machine needs to build at all.
+    return name.startswith("INVOKE_") and name != "INVOKE_UDF_NETWORK"
+
+
+@pytest.fixture(scope="module")
+def module_tag(engine: Engine) -> Iterator[str]:
+    """A tag for what the tests of one module share; its images are removed after them."""
+    with repository.own_tag(engine) as name:
+        yield name
+
+
+@pytest.fixture
+def registry(engine: Engine) -> Iterator[str]:
+    """A registry's name for a test that builds a base of its own; removed after the test."""
+    with repository.own_registry(engine) as name:
+        yield name
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """An empty folder for UDFs, outside this repository: for ``--root``."""
+    folder = tmp_path / "udfs"
+    folder.mkdir()
+    return folder
