@@ -95,6 +95,12 @@ class TestSource:
             f"deb [signed-by={keyring}] http://m/good bookworm main\n"
         )
 
+    def test_another_release(self, apt: Path) -> None:
+        (apt / "uris").write_text("'http://m/good/dists/trixie/InRelease' a 0\n")
+        packages.source(apt / "work", "bookworm")
+        lines = (apt / "work" / "sources.list").read_text().splitlines()
+        assert [line.split()[-2] for line in lines] == ["bookworm", "trixie"]
+
     def test_only_how_to_reach_a_server_is_taken_from_the_machine(self, apt: Path) -> None:
         (apt / "uris").write_text("'http://m/good/dists/trixie/InRelease' a 0\n")
         packages.source(apt / "work")

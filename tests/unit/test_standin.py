@@ -131,6 +131,7 @@ class TestEnsure:
         mine = endpoint(tmp_path, self.absent, private=False)
         with pytest.raises(EngineSetupError, match=r"python:3\.13 cannot be pulled: down"):
             standin.ensure_image(mine, "python:3.13", print, environ)
+        assert not (tmp_path / "cache").exists()
 
     def test_a_name_without_a_stand_in(self, tmp_path: Path) -> None:
         environ = {"XDG_CACHE_HOME": str(tmp_path / "cache")}

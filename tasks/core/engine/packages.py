@@ -164,22 +164,22 @@ def candidates() -> list[tuple[str, str]]:
     return sources(uris, match.group(1) if match else "")
 
 
-def source(work: Path) -> Source:
-    """The mirror of this machine that carries :data:`SUITE`, checked against the keyring.
+def source(work: Path, wanted: str = SUITE) -> Source:
+    """The mirror of this machine that carries the release ``wanted``, as the keyring proves.
 
     Leaves an apt configuration in ``work`` that knows this mirror and no other.
     """
     keyring = _keyring()
     refused: list[str] = []
     for mirror, suite in candidates():
-        configure(work, mirror, dict.fromkeys((SUITE, suite)), keyring)
+        configure(work, mirror, dict.fromkeys((wanted, suite)), keyring)
         try:
             run(["apt-get", "update", "-q"], f"reading the lists of {mirror}", apt_env(work))
         except EngineSetupError as error:
             refused.append(error.detail)
             continue
         return Source(mirror=mirror, suite=suite, keyring=keyring)
-    what = f"no mirror in this machine's apt sources carries Debian {SUITE}"
+    what = f"no mirror in this machine's apt sources carries Debian {wanted}"
     step = f"a private engine needs Debian 12 or later; else {_INSTALL_STEP}"
     raise EngineSetupError(what, next_step=step, detail="\n".join(refused))
 

@@ -32,7 +32,7 @@ PYTHONS: Final[Mapping[str, str]] = {"trixie": "3.13", "bookworm": "3.11"}
 
 PACKAGES: Final = ("python3", "python3-venv", "ca-certificates")
 
-# A part of the archive's name, to be raised when what `_tidy` does changes.
+# A part of the archive's name, to be raised when what :func:`tidy` does changes.
 _REVISION: Final = 1
 
 # A registry that does not say by then whether it has the image counts as not there; one that
@@ -74,24 +74,23 @@ def ensure_image(
     Gives ``present`` or ``stand-in``. Raises :class:`EngineSetupError` where the image cannot
     be pulled, and there is no stand-in for its name or the engine is the user's own.
     """
-    layout = Layout.of(os.environ if environ is None else environ)
     state = image_state(endpoint, image)
     if state != "absent":
         return state
+    if not endpoint.private:
+        if reason := _pull(endpoint, image, say):
+            what = f"the Python image {image} cannot be pulled: {reason}"
+            step = "check udf.python_image, and that the engine reaches its registry"
+            raise EngineSetupError(what, next_step=step)
+        return "present"
+    layout = Layout.of(os.environ if environ is None else environ)
     with locked(layout, say):
         state = image_state(endpoint, image)
         if state != "absent":
             return state  # another run was quicker
-        start = time.monotonic()
-        say(f"pulling {image} ...")
-        reason = pull(endpoint, image)
+        reason = _pull(endpoint, image, say)
         if not reason:
-            say(f"pulling {image}: {time.monotonic() - start:.1f} s")
             return "present"
-        if not endpoint.private:
-            what = f"the Python image {image} cannot be pulled: {reason}"
-            step = "check udf.python_image, and that the engine reaches its registry"
-            raise EngineSetupError(what, next_step=step)
         say(f"{image} cannot be pulled: {reason}")
         suite = suite_of(image)
         say(f"making a stand-in for it from Debian {suite}: for trying out and CI, not production")
@@ -99,6 +98,15 @@ def ensure_image(
         with timed(say, f"importing the stand-in for {image}"):
             run(import_argv(endpoint, archive, image, suite), "importing it", endpoint.env)
     return "stand-in"
+
+
+def _pull(endpoint: Endpoint, image: str, say: Say) -> str:
+    start = time.monotonic()
+    say(f"pulling {image} ...")
+    reason = pull(endpoint, image)
+    if not reason:
+        say(f"pulling {image}: {time.monotonic() - start:.1f} s")
+    return reason
 
 
 def image_state(endpoint: Endpoint, image: str) -> State:
@@ -204,7 +212,7 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
         work = Path(name)
         tree = work / "tree"
         with timed(say, f"installing Debian {suite} with Python {PYTHONS[suite]} into a folder"):
-            source = packages.source(work)
+            source = packages.source(work, suite)
             shim = work / "bin" / "wget"
             shim.parent.mkdir()
             shim.write_text(_WGET, encoding="utf-8")
