@@ -25,7 +25,7 @@ class TestLayout:
         assert Layout.of(environ).root == Path("/home/me/.cache/numaflow-udf/engine")
 
     def test_a_short_path_holds_its_own_sockets(self) -> None:
-        layout = Layout(Path("/root/.cache/numaflow-udf/engine"))
+        layout = Layout(Path("/home/me/.cache/numaflow-udf/engine"))
         assert layout.socket == layout.root / "state" / "docker.sock"
 
     @pytest.mark.parametrize("length", [20, 40, 60, 80, 200])
@@ -67,7 +67,7 @@ class TestDaemon:
     def test_its_environment_holds_no_secret(self) -> None:
         environ = {
             "PATH": "/usr/bin",
-            "HOME": "/root",
+            "HOME": "/home/me",
             "https_proxy": "proxy:3128",
             "NO_PROXY": "local",
             "SSL_CERT_FILE": "/ca.pem",
