@@ -143,12 +143,12 @@ class TestMaking:
     source = packages.Source(mirror="http://m/debian", suite="bookworm", keyring=Path("/key.gpg"))
 
     def test_debootstrap_is_checked_and_leaves_nothing(self) -> None:
-        argv = standin.bootstrap_argv(LAYOUT, self.source, "trixie", "arm64", Path("/work"))
+        argv = standin.bootstrap_argv(LAYOUT, self.source, "trixie", "arm64", Path("/made"))
         assert argv[:3] == ["setpriv", "--pdeathsig", "SIGKILL"]
         assert "--force-check-gpg" in argv
         assert "--keyring=/key.gpg" in argv
         assert "--arch=arm64" in argv
-        assert argv[-3:] == ["trixie", "/work/tree", "http://m/debian"]
+        assert argv[-3:] == ["trixie", "/made/tree", "http://m/debian"]
 
     def test_the_archive_is_named_by_what_is_in_it(self) -> None:
         name = standin.archive_name("trixie", "amd64")
