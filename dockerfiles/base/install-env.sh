@@ -8,6 +8,8 @@ set -eu
 
 VENV=/opt/venv
 USER_ID=10001
+# Bytecode of this step's own runs would hold the time of the build.
+export PYTHONDONTWRITEBYTECODE=1
 
 echo "locked packages for ${TARGETARCH:-this machine}"
 python3 -m venv --without-pip "$VENV"
@@ -30,7 +32,7 @@ echo 'import site; site.addsitedir("/opt/deps", {"/opt/deps"})' >"$site/zz_udf_d
 
 # Bytecode by hash, not by time: it stays good in a layer whose times were rewritten, and
 # "unchecked" spares each start a look at every source file.
-python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
+python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
 
 mkdir -p /rootfs/opt /rootfs/etc /rootfs/usr/local/bin
 mv "$VENV" /rootfs/opt/venv

@@ -11,6 +11,8 @@ set -eu
 . /scripts/target-platform.sh
 
 echo "packages that the base lacks, for ${TARGETARCH:-this machine}"
+# Bytecode of this step's own runs would hold the time of the build.
+export PYTHONDONTWRITEBYTECODE=1
 ln -s /rootfs/opt/venv /opt/venv
 mkdir /deps
 
@@ -48,5 +50,5 @@ if [ -f /requirements/sources.txt ]; then
     install --requirements /requirements/sources.txt
 fi
 
-python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /deps
+python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /deps
 find /deps -exec touch --no-dereference --date=@315532800 {} +
