@@ -29,7 +29,7 @@ _END: Final = re.compile(
 )
 _FAILED_TARGET: Final = re.compile(r"^(?:ERROR: )?target (?P<target>[\w.-]+): (?P<error>.*)")
 _OVERRIDE: Final = re.compile(r"overrides \S+ \S+ -> \S+")
-_TARGET: Final = re.compile(r"\[(?P<target>[\w.-]+) \S+ +\d+/\d+\] ")
+_TARGET: Final = re.compile(r"\[(?P<target>[\w.-]+) (?:linux/\S+ )?\S+ +\d+/\d+\] ")
 _MOUNT: Final = re.compile(r"--mount=\S+\s*")
 _TAIL: Final = 20
 
@@ -43,14 +43,18 @@ class _Step:
 
 
 class Progress:
-    """Reads BuildKit's plain progress and tells ``say`` about the steps that take time."""
+    """Reads BuildKit's plain progress and tells ``say`` about the steps that take time.
 
-    def __init__(self, say: Say) -> None:
+    ``only`` is the one target of the build, where it has one: its steps do not name it.
+    """
+
+    def __init__(self, say: Say, only: str = "") -> None:
         self._say = say
+        self._only = only
         self._steps: dict[str, _Step] = {}
         self._other: deque[str] = deque(maxlen=_TAIL)
         self.notes: dict[str, list[str]] = {}
-        self.failed_target = ""
+        self._failed_target = ""
         self.error = ""
 
     def feed(self, line: str) -> None:
@@ -69,10 +73,10 @@ class Progress:
         elif match := _STEP.match(line):
             if match["number"] not in self._steps:
                 target = _TARGET.match(match["text"])
-                step = _Step(_readable(match["text"]), target["target"] if target else "")
+                step = _Step(_readable(match["text"]), target["target"] if target else self._only)
                 self._steps[match["number"]] = step
         elif match := _FAILED_TARGET.match(line):
-            self.failed_target, self.error = match["target"], match["error"]
+            self._failed_target, self.error = match["target"], match["error"]
         elif line.startswith("ERROR: "):
             self.error = line.removeprefix("ERROR: ")
         elif line and not line.startswith("#"):
@@ -88,16 +92,27 @@ class Progress:
             self._say(f"  {step.text}  {float(match['seconds']):.1f} s")
 
     @property
+    def _failed(self) -> _Step | None:
+        return next((step for step in self._steps.values() if step.error), None)
+
+    @property
+    def failed_target(self) -> str:
+        """The target that cannot be built, or ``""``.
+
+        Of a step that several targets share, the log names one of them.
+        """
+        return self._failed_target or (self._failed.target if self._failed else "")
+
+    @property
     def failed_step(self) -> str:
         """The step that failed, such as ``[base tools 1/1] RUN ...``, or ``""``."""
-        return next((step.text for step in self._steps.values() if step.error), "")
+        return self._failed.text if self._failed else ""
 
     @property
     def tail(self) -> str:
         """The last lines of the step that failed, or of the whole where no step did."""
-        for step in self._steps.values():
-            if step.error:
-                return "\n".join(step.lines) or step.error
+        if self._failed:
+            return "\n".join(self._failed.lines) or self._failed.error
         return "\n".join(self._other) or self.error
 
 
@@ -141,10 +156,13 @@ def run_bake(
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         # Newer versions ask before they read a context outside the working folder.
         "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
+        # A target that only others build on (the builder, a gigabyte) is no image to keep.
+        "BUILDX_NO_DEFAULT_LOAD": "1",
         "NO_COLOR": "1",
         **(environment or {}),
     }
-    progress = Progress(say)
+    targets = list(definition["target"])
+    progress = Progress(say, only=targets[0] if len(targets) == 1 else "")
     start = time.monotonic()
     # A file, not a pipe: bake reads its definition to the end before anything else, and a pipe
     # that nobody reads would block on a large one.
