@@ -57,7 +57,7 @@ Result = Literal["built", "unchanged", "failed"]
 class Built:
     """What came of one image. It is true where the image is there and current.
 
-    ``seconds`` is the wall time of the graph that built it; ``added`` is what the image holds
+    ``seconds`` is the wall time of the graph that it was in; ``added`` is what the image holds
     beyond its base, in bytes. ``step``, ``error`` and ``tail`` tell of a failure.
     """
 
@@ -274,21 +274,24 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
             ensure_image(engine.endpoint, image, say)
     _name_bases(engine, plan)
     definition = bake(plan, site_of(engine, settings, plan, gathered.secrets))
+    runs: list[BakeRun] = []
 
     def run(targets: Sequence[str]) -> BakeRun:
-        return engine.bake(
+        done = engine.bake(
             part(definition, targets),
             say=say,
             builder=settings.builder,
             environment=gathered.environment,
         )
+        runs.append(done)
+        return done
 
     done = run(definition["group"]["default"]["targets"])
     failures: dict[str, BakeRun] = {}
     if not done.ok:
         _require_bases(engine, plan, done, run)
         failures = _isolate(plan, done, run)
-    return _results(engine, plan, failures, done)
+    return _results(engine, plan, failures, runs)
 
 
 def _require_bases(
@@ -363,7 +366,7 @@ def _name_bases(engine: Engine, plan: Plan) -> None:
 
 
 def _results(
-    engine: Engine, plan: Plan, failures: Mapping[str, BakeRun], done: BakeRun
+    engine: Engine, plan: Plan, failures: Mapping[str, BakeRun], runs: Sequence[BakeRun]
 ) -> dict[str, Built]:
     built = [step for step in plan.to_build if step.target not in failures]
     references = {step.image for step in built} | {step.base.image for step in built}
@@ -377,9 +380,9 @@ def _results(
                 image=step.image,
                 result="built",
                 reason=step.reason,
-                seconds=done.seconds,
+                seconds=sum(run.seconds for run in runs),
                 added=added_bytes(images.get(step.image), images.get(step.base.image)),
-                notes=tuple(dict.fromkeys((*step.notes, *done.notes.get(step.target, ())))),
+                notes=_notes(step, runs),
             )
         else:
             results[step.target] = Built(
@@ -394,6 +397,19 @@ def _results(
                 tail=failure.tail,
             )
     return results
+
+
+def _notes(step: Step, runs: Sequence[BakeRun]) -> tuple[str, ...]:
+    """The notes of a step, with the versions that its build has found in place of the asked."""
+    found = [note for run in runs for note in run.notes.get(step.target, ())]
+    known = {_overridden(note) for note in found}
+    planned = [note for note in step.notes if _overridden(note) not in known]
+    return tuple(dict.fromkeys((*found, *planned)))
+
+
+def _overridden(note: str) -> str:
+    """The package of a note such as ``overrides protobuf 6.33.6 -> 6.32.1``, or the note."""
+    return note.partition(" ->")[0] if note.startswith("overrides ") else note
 
 
 def added_bytes(image: Image | None, base: Image | None) -> int | None:
