@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import Engine, connect
-from tasks.core.engine.private import bring_up
+from tasks.core.engine import Engine, connect, setup
 from tasks.core.errors import EngineUnreachableError
-from tasks.core.settings import REPOSITORY
+from tasks.core.settings import DEFAULTS, REPOSITORY
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,7 +55,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     except EngineUnreachableError as error:
         if not request.config.getoption("--require-docker"):
             pytest.skip(f"{error.what}; run `invoke engine` first")
-    bring_up(lambda _: None)
+    setup.ensure(DEFAULTS["python_image"], lambda _: None)
     return connect()
 
 
