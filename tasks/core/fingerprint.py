@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import re
-import sys
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tasks.core.errors import ConfigError, ProjectFileError
+from tasks.core.ignore import BadPatternError, Ignore
 from tasks.core.settings import REPOSITORY, Settings
 from tasks.core.udf import PROGRAMS, Udf, is_nested_udf, read_toml, shown
 
@@ -100,7 +97,7 @@ def context_files(settings: Settings, udf: Udf) -> tuple[ContextFile, ...]:
     return tuple(files[path] for path in sorted(files))
 
 
-def _included(udf: Udf, item: str, root: Path, matcher: _Matcher) -> Iterator[ContextFile]:
+def _included(udf: Udf, item: str, root: Path, matcher: Ignore) -> Iterator[ContextFile]:
     path = root / item
     if not path.resolve().is_relative_to(root) or not path.exists():
         what = f"include '{item}' of UDF {udf.name} is no file or folder in {shown(root)}"
@@ -109,7 +106,7 @@ def _included(udf: Udf, item: str, root: Path, matcher: _Matcher) -> Iterator[Co
     # What a UDF includes by name is wanted, whatever the allow-list of folders says; what may
     # never be in an image stays out of these folders, too.
     if path.is_file():
-        yield _context_file(path, item)
+        yield _context_file(path, Path(item).as_posix())
         return
     for file in _walk(path, root, _never(), nested=False):
         yield ContextFile(
@@ -142,7 +139,7 @@ def context_root(settings: Settings) -> Path:
     return settings.root
 
 
-def _walk(folder: Path, root: Path, matcher: _Matcher, *, nested: bool) -> Iterator[ContextFile]:
+def _walk(folder: Path, root: Path, matcher: Ignore, *, nested: bool) -> Iterator[ContextFile]:
     """The files under ``folder`` that are not ignored, with paths relative to it."""
     pending = [folder]
     while pending:
@@ -176,35 +173,15 @@ def _context_file(path: Path, relative: str) -> ContextFile:
     )
 
 
-class _Matcher:
-    """The rules of a ``.dockerignore``, judged by the docker SDK's own matcher."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        rules = [line.strip() for line in lines]
-        rules = [line for line in rules if line and not line.startswith("#")]
-        self._matches = _docker_build_module().PatternMatcher(rules).matches
-        self._exceptions = [line[1:].strip("/") for line in rules if line.startswith("!")]
-
-    def ignores(self, relative: str) -> bool:
-        return bool(self._matches(relative))
-
-    def may_hold_exceptions(self, relative: str) -> bool:
-        """Whether a later ``!`` rule may let through something below an ignored folder."""
-        return any(
-            rule.startswith(f"{relative}/") or "*" in rule.split("/")[0]
-            for rule in self._exceptions
-        )
-
-
 @functools.cache
-def _never() -> _Matcher:
+def _never() -> Ignore:
     """What never goes into an image: the ``**/`` lines of this repository's .dockerignore."""
     lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    return _Matcher([line for line in lines if line.startswith("**/")])
+    return Ignore([line for line in lines if line.startswith("**/")])
 
 
 @functools.cache
-def _rules(root: Path, udf_root: Path) -> tuple[Path, _Matcher]:
+def _rules(root: Path, udf_root: Path) -> tuple[Path, Ignore]:
     path = root / ".dockerignore"
     own = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     if root == REPOSITORY:
@@ -214,27 +191,14 @@ def _rules(root: Path, udf_root: Path) -> tuple[Path, _Matcher]:
                 (i for i, line in enumerate(own) if line.startswith("**/")), len(own)
             )
             own.insert(first_never, f"!{udf_root.relative_to(root).as_posix()}")
-        return root, _Matcher(own)
-    lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    return root, _Matcher([*(line for line in lines if line.startswith("**/")), *own])
-
-
-@functools.cache
-def _docker_build_module() -> types.ModuleType:
-    """``docker.utils.build`` without the rest of the SDK.
-
-    Importing it the plain way runs ``docker/__init__``, which loads an HTTP stack and takes
-    longer than all else in this process; the module itself needs two small neighbours only.
-    """
-    spec = importlib.util.find_spec("docker")
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(name="docker")
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    for name, path in (("_docker_light", folder), ("_docker_light.utils", folder / "utils")):
-        package = types.ModuleType(name)
-        package.__path__ = [str(path)]
-        sys.modules.setdefault(name, package)
-    return importlib.import_module("_docker_light.utils.build")
+    else:
+        lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        own = [*(line for line in lines if line.startswith("**/")), *own]
+    try:
+        return root, Ignore(own)
+    except BadPatternError as error:
+        what = f"{shown(path)} cannot be used: {error}"
+        raise ConfigError(what, next_step="mend that line") from error
 
 
 # --- the inputs of the base -------------------------------------------------------------------
@@ -258,9 +222,18 @@ def base_inputs(settings: Settings, python_image: str) -> dict[str, str]:
 
 def sdk_files(sdk: Path) -> list[ContextFile]:
     """The files of a source tree of pynumaflow that its build can need."""
+    return list(_walk(sdk, sdk, _sdk_rules(), nested=False))
+
+
+def is_sdk_file(sdk: Path, path: Path) -> bool:
+    """Whether ``path``, a file now or once, is one of those."""
+    return path.is_relative_to(sdk) and not _sdk_rules().ignores(path.relative_to(sdk).as_posix())
+
+
+@functools.cache
+def _sdk_rules() -> Ignore:
     rules = ["**/.*", "**/__pycache__", "**/*.py[cod]", "**/*.egg-info", "**/venv", "**/dist"]
-    matcher = _Matcher([*rules, "examples", "tests", "packages/*/tests", "docs", "site"])
-    return list(_walk(sdk, sdk, matcher, nested=False))
+    return Ignore([*rules, "examples", "tests", "packages/*/tests", "docs", "site"])
 
 
 def base_recipe() -> list[Path]:
