@@ -33,6 +33,7 @@ LABEL: Final = "io.numaflow.udf.verify"
 """On everything that verify makes; its value is the id of the run."""
 
 _LAST_WORDS: Final = 3.0
+_STDOUT: Final = 1
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
@@ -112,11 +113,11 @@ class _Sandbox:
                 folders.append(SIDE_INPUTS_FOLDER)
             self.volumes = {folder: self._volume() for folder in folders}
             self.probe = self._create_probe()
-            output = self.api.attach(self.probe, stream=True, logs=True, demux=True)
-            limit.start()
-            self.api.start(self.probe)
-            self.udf = self._create_udf()
-            events, errors = self._follow(output)
+            with self._attached() as frames:
+                limit.start()
+                self.api.start(self.probe)
+                self.udf = self._create_udf()
+                events, errors = self._follow(frames)
             self._end_udf(events)
             return self._outcome(events, errors)
         finally:
@@ -168,13 +169,30 @@ class _Sandbox:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _follow(self, output: Iterator[tuple[bytes | None, bytes | None]]) -> tuple[list[Any], str]:
+    @contextlib.contextmanager
+    def _attached(self) -> Iterator[Iterator[tuple[int, bytes]]]:
+        """What the probe writes, in pieces, each with the number of its stream."""
+        import docker.utils.socket
+
+        frames_iter: Any = docker.utils.socket.frames_iter
+        params = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 1}
+        peer = self.api.attach_socket(self.probe, params=params)
+        try:
+            yield frames_iter(peer, tty=False)
+        finally:
+            # The SDK keeps the response of its request there, which owns the connection.
+            getattr(peer, "_response", peer).close()
+
+    def _follow(self, frames: Iterator[tuple[int, bytes]]) -> tuple[list[dict[str, Any]], str]:
+        """The probe's events up to its end, each reacted to, and what it wrote to stderr."""
         events: list[dict[str, Any]] = []
         errors = bytearray()
         rest = b""
-        for out, err in output:
-            errors += err or b""
-            *lines, rest = (rest + (out or b"")).split(b"\n")
+        for stream, data in frames:
+            if stream != _STDOUT:
+                errors += data
+                continue
+            *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 event = json.loads(line)
                 events.append(event)
