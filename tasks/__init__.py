@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import build, engine, listing, verify, why
+from tasks import build, engine, listing, new, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
@@ -16,6 +16,7 @@ ns = Collection(
     build.image_fast,
     engine.engine,
     listing.list_udfs,
+    new.new,
     verify.verify,
     why.why,
 )

@@ -69,6 +69,16 @@ class CasesError(UdfError):
     cause = "a cases.toml cannot be used"
 
 
+class MigrationError(UdfError):
+    exit_code = 17
+    cause = "a UDF cannot be migrated, or its migration cannot be undone"
+
+
+class ExistsError(UdfError):
+    exit_code = 18
+    cause = "what was to be made is there already"
+
+
 class EngineUnreachableError(UdfError):
     exit_code = 20
     cause = "no Docker engine answers"

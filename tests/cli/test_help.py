@@ -10,7 +10,7 @@ import pytest
 from tasks.core.settings import REPOSITORY
 from tests.conftest import Invoke
 
-TASKS = {"base", "engine", "image", "image-all", "image-fast", "list", "verify", "why"}
+TASKS = {"base", "engine", "image", "image-all", "image-fast", "list", "new", "verify", "why"}
 
 
 @pytest.mark.parametrize("folder", [".", "examples/map/even_odd", "tasks/core", "tests"])

@@ -1,0 +1,51 @@
+"""Make a new UDF."""
+
+from __future__ import annotations
+
+import shlex
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import new as core
+from tasks.core import report
+from tasks.core.errors import UnknownUdfError
+from tasks.core.settings import Settings
+from tasks.core.udf import KINDS, shown
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "root",
+        "registry",
+        "tag",
+        "json",
+        udf="path of the new UDF below the root, such as map/my_udf",
+        kind=f"kind of the UDF, where its path does not name one: {', '.join(KINDS)}",
+    ),
+)
+def new(
+    c: Context,
+    udf: str = "",
+    kind: str = "",
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    json: bool = False,
+) -> None:
+    """Make a new UDF that builds and verifies at once."""
+    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
+    if not udf:
+        what = "no name is given for the new UDF"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/my_udf")
+    created = core.create(settings, udf, kind=kind)
+    if json:
+        report.show(report.as_json(created.row()))
+        return
+    given = {"root": root, "registry": registry, "tag": tag}
+    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+    report.show(f"{shown(created.udf.path)}: a new {created.udf.kind}, from {created.template}")
+    report.show(f"next: invoke image-fast --udf {created.udf.name}{flags}")
+    report.show(f"      invoke verify --udf {created.udf.name}{flags}")
