@@ -12,13 +12,14 @@ import binascii
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from tasks.core.errors import CasesError, did_you_mean
+from tasks.core.errors import CasesError
+from tasks.core.toml_table import Source, Table, show_time
 from tasks.core.udf import shown
 
 DROP_TAG: Final = "U+005C__DROP__"
@@ -243,11 +244,6 @@ def from_micros(value: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=value)
 
 
-def show_time(time: datetime) -> str:
-    """A time as a person reads it, in UTC."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def load(path: Path, kind: str) -> Cases:
     """The cases in file ``path`` for a UDF of ``kind``.
 
@@ -271,7 +267,7 @@ def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:
         what = f"{file} is not valid TOML: {error}"
         raise CasesError(what, next_step="mend that line") from error
     shape = _SHAPES[kind]
-    top = _Table(_Source(file, text), content, (), ("env", "side-inputs", "case"))
+    top = Table(Source(file, text, "docs/cases.md"), content, (), ("env", "side-inputs", "case"))
     cases = tuple(_case(table, shape) for table in top.tables("case"))
     if not cases:
         what = f"{file} holds no case"
@@ -282,7 +278,7 @@ def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:
             what = f"{file}:{case.line}: more than one case is named '{case.name}'"
             raise CasesError(what, next_step="give each case a name of its own")
     return Cases(
-        cases=cases, env=top.strings_by_name("env"), side_inputs=top.values_by_name("side-inputs")
+        cases=cases, env=top.strings_by_name("env"), side_inputs=_values_by_name(top, "side-inputs")
     )
 
 
@@ -293,7 +289,6 @@ class _Shape:
     case: tuple[str, ...]
     message: tuple[str, ...] = ()
     result: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ("message",)
 
 
 _SEND: Final = ("keys", "value", "event_time", "watermark", "headers")
@@ -305,7 +300,7 @@ _MAP: Final = _Shape(
 _REDUCE: Final = _Shape(
     case=("message", "expect", "window"),
     message=(*_SEND, "window"),
-    result=("keys", "value", "tags", "window"),
+    result=("keys", "value", "tags", "drop", "window"),
 )
 _SHAPES: Final[Mapping[str, _Shape]] = {
     "map": _MAP,
@@ -319,7 +314,7 @@ _SHAPES: Final[Mapping[str, _Shape]] = {
     "accumulator": _Shape(
         case=("message", "expect"),
         message=_SEND,
-        result=("keys", "value", "tags", "event_time", "headers"),
+        result=("keys", "value", "tags", "drop", "event_time", "headers"),
     ),
     "sink": _Shape(case=("message", "container"), message=(*_SEND, "expect")),
     "source": _Shape(
@@ -335,229 +330,67 @@ _SHAPES: Final[Mapping[str, _Shape]] = {
             "expect",
         ),
         result=("keys", "value", "event_time", "headers"),
-        parts=(),
     ),
-    "sideinput": _Shape(case=("expect",), result=("value", "broadcast"), parts=()),
+    "sideinput": _Shape(case=("expect",), result=("value", "broadcast")),
 }
 
 
-class _Source:
-    """The text of one file, to find the line of what is wrong in it.
-
-    ``tomllib`` keeps no positions, so the line is looked for: the header of the table, then
-    the key below it.
-    """
-
-    def __init__(self, file: str, text: str) -> None:
-        self.file = file
-        self._lines = text.splitlines()
-
-    def line(self, path: tuple[str | int, ...], key: str = "") -> int:
-        """The line of ``key`` in the table at ``path``, or of the nearest thing around it."""
-        start, end = 0, len(self._lines)
-        found = 0
-        names: list[str] = []
-        for part in path:
-            if isinstance(part, int):
-                continue
-            names.append(part)
-        indexes = [part for part in path if isinstance(part, int)]
-        for depth, name in enumerate(names):
-            header = re.compile(
-                r"\s*\[{1,2}\s*" + r"\s*\.\s*".join(names[: depth + 1]) + r"\s*\]{1,2}"
-            )
-            at = [i for i in range(start, end) if header.match(self._lines[i])]
-            index = indexes[depth] if depth < len(indexes) else 0
-            if index >= len(at):
-                found = self._key(name, start, end) or found
-                break
-            start = at[index]
-            found = start + 1
-            # The next header of the same depth or above ends the table.
-            parents = [r"\s*\.\s*".join(names[: n + 1]) for n in range(depth + 1)]
-            stop = re.compile(
-                rf"\s*\[{{1,2}}\s*(?:{'|'.join(parents)}|env|side-inputs)\s*\]{{1,2}}"
-            )
-            end = next((i for i in range(start + 1, end) if stop.match(self._lines[i])), end)
-        return (self._key(key, start, end) if key else 0) or found
-
-    def _key(self, key: str, start: int, end: int) -> int:
-        wanted = re.compile(rf"""(?:^|[{{,\s."'])\[*{re.escape(key)}["']?\s*(?:=|\.|\])""")
-        return next((i + 1 for i in range(start, end) if wanted.search(self._lines[i])), 0)
+def _values_by_name(table: Table, key: str) -> dict[str, Value]:
+    """The values under ``key``, each by the name of the side input whose value it is."""
+    if key not in table.content:
+        return {}
+    content = table.content[key]
+    names = tuple(content) if isinstance(content, dict) else ("name",)
+    values = table.table(key, names, key)
+    for name in names:
+        if "/" in name or name.startswith("."):
+            values.fail(name, f"'{name}' is no name of a side input", "give a plain name")
+    return {name: _value(values, name) for name in names}
 
 
-class _Table:
-    """One table of the file: gives each key checked, or an error that names the place."""
-
-    def __init__(
-        self,
-        source: _Source,
-        content: Mapping[str, Any],
-        path: tuple[str | int, ...],
-        keys: tuple[str, ...],
-        where: str = "",
-    ) -> None:
-        self.source = source
-        self.content = content
-        self.path = path
-        self.where = where
-        for key in content:
-            if key not in keys:
-                what = f"unknown key '{key}'{self._in()}.{did_you_mean(key, keys)}"
-                self.fail(key, what, f"allowed keys here: {', '.join(keys)} (docs/cases.md)")
-
-    @property
-    def line(self) -> int:
-        return self.source.line(self.path)
-
-    def _in(self) -> str:
-        return f" in {self.where}" if self.where else ""
-
-    def fail(self, key: str, what: str, step: str) -> NoReturn:
-        line = self.source.line(self.path, key)
-        place = f"{self.source.file}:{line}" if line else self.source.file
-        message = f"{place}: {what}"
-        raise CasesError(message, next_step=step)
-
-    def wrong(self, key: str, allowed: str) -> NoReturn:
-        if key not in self.content:
-            self.fail(key, f"'{key}' is missing{self._in()}", f"give {allowed}")
-        value = self.content[key]
-        text = show_time(value) if isinstance(value, datetime) and value.tzinfo else f"{value!r}"
-        self.fail(key, f"{key} = {text}{self._in()} is not allowed", f"give {allowed}")
-
-    def text(self, key: str, allowed: str = "a string that is not empty") -> str:
-        value = self.content.get(key)
-        if not isinstance(value, str) or not value.strip():
-            self.wrong(key, allowed)
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.content.get(key, default)
-        if not isinstance(value, bool):
-            self.wrong(key, "true or false")
-        return value
-
-    def number(self, key: str, *, least: int, most: int | None = None) -> int | None:
-        """A whole number of at least ``least``, or ``None`` where the key is not there."""
-        if key not in self.content:
-            return None
-        value = self.content[key]
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        if not good or (most is not None and value > most):
-            span = f" and at most {most}" if most is not None else ""
-            self.wrong(key, f"a whole number of at least {least}{span}")
-        return int(value)
-
-    def numbers(self, key: str) -> tuple[int, ...] | None:
-        value = self.content.get(key, [])
-        good = isinstance(value, list) and all(
-            isinstance(item, int) and not isinstance(item, bool) for item in value
-        )
-        if not good:
-            self.wrong(key, "a list of whole numbers, such as [0, 1]")
-        return tuple(value) if key in self.content else None
-
-    def strings(self, key: str) -> tuple[str, ...] | None:
-        value = self.content.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.wrong(key, 'a list of strings, such as ["even"]')
-        return tuple(value) if key in self.content else None
-
-    def strings_by_name(self, key: str) -> dict[str, str]:
-        value = self.content.get(key, {})
-        if not isinstance(value, dict):
-            self.wrong(key, "a table of strings")
-        for name, item in value.items():
-            if not isinstance(item, str):
-                table = _Table(self.source, value, (*self.path, key), tuple(value), key)
-                table.wrong(name, "a string, in quotes")
-        return dict(value)
-
-    def values_by_name(self, key: str) -> dict[str, Value]:
-        value = self.content.get(key, {})
-        if not isinstance(value, dict):
-            self.wrong(key, "a table of values, one a side input")
-        table = _Table(self.source, value, (*self.path, key), tuple(value), key)
-        found = {}
-        for name in value:
-            if "/" in name or name.startswith("."):
-                table.fail(name, f"'{name}' is no name of a side input", "give a plain name")
-            found[name] = table.value(name)
-        return found
-
-    def time(self, key: str) -> datetime | None:
-        if key not in self.content:
-            return None
-        value = self.content[key]
-        if not isinstance(value, datetime) or value.tzinfo is None:
-            self.wrong(key, "a time with its zone and no quotes, such as 2026-01-01T00:00:00Z")
-        return value.astimezone(UTC)
-
-    def window(self, key: str) -> Window | None:
-        if key not in self.content:
-            return None
-        table = self.table(key, ("start", "end"), f"{key} of {self.where}")
-        start, end = table.time("start"), table.time("end")
-        if start is None:
-            table.wrong("start", "a time, such as 2026-01-01T00:00:00Z")
-        if end is None or end <= start:
-            table.wrong("end", "a time after start")
-        return Window(start=start, end=end)
-
-    def value(self, key: str, *, answer: bool = False) -> Value:
-        """The value under ``key``; a pattern only where it is an ``answer``."""
-        content = self.content.get(key)
-        if isinstance(content, str):
-            return Value(encoding="text", data=content.encode())
-        encodings = ("text", "int", "json", "base64", *(("pattern",) if answer else ()))
-        allowed = f"a string, or a table with one of {', '.join(encodings)}"
-        if not isinstance(content, dict):
-            self.wrong(key, allowed)
-        extra = ("bytes", "order", "signed")
-        where = f"{key} of {self.where}" if self.where else key
-        table = self.table(key, (*encodings, *extra), where)
-        given = [name for name in encodings if name in content]
-        if len(given) != 1:
-            self.wrong(key, allowed)
-        encoding = given[0]
-        if encoding != "int":
-            for name in extra:
-                if name in content:
-                    table.fail(name, f"'{name}' in {where} goes with int only", f"remove {name}")
-        return _ENCODINGS[encoding](table)
-
-    def table(self, key: str, keys: tuple[str, ...], where: str) -> _Table:
-        content = self.content.get(key)
-        if not isinstance(content, dict):
-            self.wrong(key, f"a table with the keys {', '.join(keys)}")
-        return _Table(self.source, content, (*self.path, key), keys, where)
-
-    def tables(self, key: str) -> Iterator[_Table]:
-        """Each table of a list of tables, its keys still unchecked."""
-        content = self.content.get(key, [])
-        good = isinstance(content, list) and all(isinstance(item, dict) for item in content)
-        if not good:
-            self.wrong(key, f"a list of tables: [[{'.'.join((*self._names(), key))}]]")
-        for index, item in enumerate(content):
-            yield _Table(self.source, item, (*self.path, key, index), tuple(item), self.where)
-
-    def _names(self) -> list[str]:
-        return [part for part in self.path if isinstance(part, str)]
-
-    def narrowed(self, keys: tuple[str, ...], where: str) -> _Table:
-        """The same table, held to ``keys``."""
-        return _Table(self.source, self.content, self.path, keys, where)
+def _window(table: Table) -> Window | None:
+    if "window" not in table.content:
+        return None
+    inner = table.table("window", ("start", "end"), f"window of {table.where}")
+    start, end = inner.time("start"), inner.time("end")
+    if start is None:
+        inner.wrong("start", "a time, such as 2026-01-01T00:00:00Z")
+    if end is None or end <= start:
+        inner.wrong("end", "a time after start")
+    return Window(start=start, end=end)
 
 
-def _text(table: _Table) -> Value:
+def _value(table: Table, key: str, *, answer: bool = False) -> Value:
+    """The value under ``key``; a pattern only where it is an ``answer``."""
+    content = table.content.get(key)
+    if isinstance(content, str):
+        return Value(encoding="text", data=content.encode())
+    encodings = ("text", "int", "json", "base64", *(("pattern",) if answer else ()))
+    allowed = f"a string, or a table with one of {', '.join(encodings)}"
+    if not isinstance(content, dict):
+        table.wrong(key, allowed)
+    extra = ("bytes", "order", "signed")
+    where = f"{key} of {table.where}" if table.where else key
+    inner = table.table(key, (*encodings, *extra), where)
+    given = [name for name in encodings if name in content]
+    if len(given) != 1:
+        table.wrong(key, allowed)
+    encoding = given[0]
+    if encoding != "int":
+        for name in extra:
+            if name in content:
+                inner.fail(name, f"'{name}' in {where} goes with int only", f"remove {name}")
+    return _ENCODINGS[encoding](inner)
+
+
+def _text(table: Table) -> Value:
     value = table.content["text"]
     if not isinstance(value, str):
         table.wrong("text", "a string")
     return Value(encoding="text", data=value.encode())
 
 
-def _int(table: _Table) -> Value:
+def _int(table: Table) -> Value:
     value = table.content["int"]
     if not isinstance(value, int) or isinstance(value, bool):
         table.wrong("int", "a whole number")
@@ -574,7 +407,7 @@ def _int(table: _Table) -> Value:
     return Value(encoding="int", data=data, order=order, signed=signed)
 
 
-def _json(table: _Table) -> Value:
+def _json(table: Table) -> Value:
     try:
         text = json.dumps(table.content["json"], separators=(",", ":"), ensure_ascii=False)
     except TypeError:
@@ -582,7 +415,7 @@ def _json(table: _Table) -> Value:
     return Value(encoding="json", data=text.encode())
 
 
-def _base64(table: _Table) -> Value:
+def _base64(table: Table) -> Value:
     try:
         data = base64.b64decode(table.content["base64"], validate=True)
     except (binascii.Error, ValueError, TypeError):
@@ -590,7 +423,7 @@ def _base64(table: _Table) -> Value:
     return Value(encoding="base64", data=data)
 
 
-def _pattern(table: _Table) -> Value:
+def _pattern(table: Table) -> Value:
     try:
         re.compile(table.content["pattern"])
     except (re.error, TypeError):
@@ -607,21 +440,21 @@ _ENCODINGS: Final = {
 }
 
 
-def _case(raw: _Table, shape: _Shape) -> Case:
+def _case(raw: Table, shape: _Shape) -> Case:
     name = raw.text("name", "a name for the case, in quotes")
     where = f"case '{name}'"
     table = raw.narrowed(("name", *shape.case), where)
-    window = table.window("window") or Window(start=EPOCH, end=EPOCH + timedelta(minutes=1))
+    window = _window(table) or Window(start=EPOCH, end=EPOCH + timedelta(minutes=1))
     messages = tuple(
         _message(item.narrowed(shape.message, f"message {number} of {where}"), shape, window)
         for number, item in enumerate(table.tables("message"), 1)
     )
-    if "message" in shape.parts and not messages:
+    if "message" in shape.case and not messages:
         table.wrong("message", "one [[case.message]] or more")
     container = table.content.get("container", "main")
     if container not in CONTAINERS:
         table.wrong("container", f"one of {', '.join(CONTAINERS)}")
-    side_inputs = table.values_by_name("side-inputs")
+    side_inputs = _values_by_name(table, "side-inputs")
     within = table.number("within_ms", least=0, most=60_000)
     if within is not None and not side_inputs:
         what = f"'within_ms' in {where} goes with side-inputs only"
@@ -640,15 +473,15 @@ def _case(raw: _Table, shape: _Shape) -> Case:
     )
 
 
-def _message(table: _Table, shape: _Shape, window: Window) -> Message:
-    own = table.window("window") if "window" in shape.message else None
+def _message(table: Table, shape: _Shape, window: Window) -> Message:
+    own = _window(table) if "window" in shape.message else None
     within = (own or window) if "window" in shape.message else None
     event_time = table.time("event_time") or (within.start if within else EPOCH)
     if within and not within.start <= event_time < within.end:
         table.wrong("event_time", f"a time inside the window, {within}")
     return Message(
         keys=table.strings("keys") or (),
-        value=table.value("value"),
+        value=_value(table, "value"),
         event_time=event_time,
         watermark=table.time("watermark") or event_time,
         headers=table.strings_by_name("headers"),
@@ -657,7 +490,7 @@ def _message(table: _Table, shape: _Shape, window: Window) -> Message:
     )
 
 
-def _message_expect(table: _Table, shape: _Shape) -> tuple[Result, ...] | SinkResult | None:
+def _message_expect(table: Table, shape: _Shape) -> tuple[Result, ...] | SinkResult | None:
     if "expect" not in shape.message or "expect" not in table.content:
         return None
     if not shape.result:
@@ -665,7 +498,7 @@ def _message_expect(table: _Table, shape: _Shape) -> tuple[Result, ...] | SinkRe
     return _results(table, shape)
 
 
-def _results(table: _Table, shape: _Shape) -> tuple[Result, ...]:
+def _results(table: Table, shape: _Shape) -> tuple[Result, ...]:
     content = table.content["expect"]
     if not isinstance(content, list) or not all(isinstance(item, dict) for item in content):
         keys = ", ".join(shape.result)
@@ -676,7 +509,7 @@ def _results(table: _Table, shape: _Shape) -> tuple[Result, ...]:
     )
 
 
-def _result(table: _Table) -> Result:
+def _result(table: Table) -> Result:
     if table.flag("drop", default=False):
         if len(table.content) > 1:
             what = f"a dropped message has nothing else ({table.where})"
@@ -684,15 +517,15 @@ def _result(table: _Table) -> Result:
         return Result(tags=(DROP_TAG,))
     return Result(
         keys=table.strings("keys"),
-        value=table.value("value", answer=True) if "value" in table.content else None,
+        value=_value(table, "value", answer=True) if "value" in table.content else None,
         tags=table.strings("tags"),
         event_time=table.time("event_time"),
-        window=table.window("window"),
+        window=_window(table),
         headers=table.strings_by_name("headers") if "headers" in table.content else None,
     )
 
 
-def _sink_result(table: _Table) -> SinkResult:
+def _sink_result(table: Table) -> SinkResult:
     content = table.content["expect"]
     allowed = (
         f"one of {', '.join(SINK_STATUSES)}, or a table such as "
@@ -708,12 +541,12 @@ def _sink_result(table: _Table) -> SinkResult:
     if status == "failure":
         return SinkResult(status=status, text=inner.text("failure"))
     if status == "serve":
-        return SinkResult(status=status, result=Result(value=inner.value("serve", answer=True)))
+        return SinkResult(status=status, result=Result(value=_value(inner, "serve", answer=True)))
     forwarded = inner.table("on-success", ("keys", "value"), f"on-success of {table.where}")
     return SinkResult(status=status, result=_result(forwarded))
 
 
-def _case_expect(table: _Table, shape: _Shape) -> tuple[tuple[Result, ...] | None, bool | None]:
+def _case_expect(table: Table, shape: _Shape) -> tuple[tuple[Result, ...] | None, bool | None]:
     if "expect" not in shape.case or "expect" not in table.content:
         return None, None
     if "broadcast" not in shape.result:
@@ -725,10 +558,10 @@ def _case_expect(table: _Table, shape: _Shape) -> tuple[tuple[Result, ...] | Non
     if not broadcast:
         what = f"what is not broadcast has no value ({table.where})"
         inner.fail("value", what, "keep broadcast = false alone, or remove it")
-    return (Result(value=inner.value("value", answer=True)),), True
+    return (Result(value=_value(inner, "value", answer=True)),), True
 
 
-def _read(table: _Table, expect: tuple[Result, ...] | None) -> Read:
+def _read(table: Table, expect: tuple[Result, ...] | None) -> Read:
     read = table.number("read", least=0)
     if read is None:
         table.wrong("read", "how many messages to ask the source for")

@@ -23,9 +23,9 @@ from tasks.core.cases import (
     Window,
     from_micros,
     show_bytes,
-    show_time,
 )
 from tasks.core.contract import MAP_MODE, MAP_SOCKETS, NUMAFLOW, Contract
+from tasks.core.toml_table import show_time
 
 Status = Literal["ok", "failed", "skipped"]
 

@@ -12,6 +12,7 @@ from tasks.core import cases
 from tasks.core.cases import DROP_TAG, EPOCH, Result, SinkResult, Value, Window, parse
 from tasks.core.errors import CasesError
 from tasks.core.settings import REPOSITORY
+from tasks.core.toml_table import show_time
 from tasks.core.udf import KINDS
 
 MAP = """\
@@ -243,7 +244,7 @@ def test_values_are_shown_in_the_encoding_of_what_was_expected(
 def test_times_go_to_the_probe_and_back() -> None:
     time = datetime(2026, 3, 1, 12, 34, 56, 789012, tzinfo=UTC)
     assert cases.from_micros(cases.micros(time)) == time
-    assert cases.show_time(time) == "2026-03-01T12:34:56.789012Z"
+    assert show_time(time) == "2026-03-01T12:34:56.789012Z"
 
 
 @pytest.mark.parametrize(
