@@ -475,7 +475,9 @@ def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: Versions, pytho
                 wanted.append(line)
             continue
         if has:
-            overrides.append((name, has, str(requirement.specifier) or "another source"))
+            wish = str(requirement.specifier) or "another source"
+            exact = re.fullmatch(r"==\s*([^*,]+)", wish)
+            overrides.append((name, has, exact[1] if exact else wish))
         wanted.append(line)
     if not wanted:
         return Extra(source=source, locked=False)
