@@ -25,7 +25,7 @@ def add_udf(root: Path, name: str, *, project: str = "", **files: str) -> Path:
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     own_name = name.replace("/", "-").replace("_", "-")
-    head = f'[project]\nname = "{own_name}"\nversion = "1.0"\nrequires-python = ">=3.11"\n'
+    head = f'[project]\nname = "{own_name}"\nversion = "1.0"\nrequires-python = ">=3.11,<3.15"\n'
     (folder / "pyproject.toml").write_text(head + textwrap.dedent(project))
     (folder / "example.py").write_text(PROGRAM)
     for file, text in files.items():
@@ -61,12 +61,14 @@ def layers(engine: Engine, *images: str) -> dict[str, tuple[Layer, ...]]:
     return result
 
 
-def own_layers(engine: Engine, image: str, base: str) -> tuple[Layer, ...]:
-    """The layers that ``image`` has beyond ``base``, those that hold no byte left out."""
-    found = layers(engine, image, base)
+def own_layers(engine: Engine, base: str, *images: str) -> dict[str, tuple[Layer, ...]]:
+    """The layers that each image has beyond ``base``, those that hold no byte left out."""
+    found = layers(engine, base, *images)
     shared = len(found[base])
-    assert found[image][:shared] == found[base]
-    return tuple(layer for layer in found[image][shared:] if layer.size)
+    assert all(found[image][:shared] == found[base] for image in images)
+    return {
+        image: tuple(layer for layer in found[image][shared:] if layer.size) for image in images
+    }
 
 
 def run(engine: Engine, image: str, *argv: str) -> str:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_holds_the_files_of_the_udf_and_no_other(engine: Engine, even_odd: str) 
 
 
 def test_adds_one_thin_layer_to_the_base(engine: Engine, even_odd: str, base: str) -> None:
-    (own,) = own_layers(engine, even_odd, base)
+    (own,) = own_layers(engine, base, even_odd)[even_odd]
     assert own.size < 64 * 1024
     # As the engine counts them: blocks of a file system, not bytes of an archive.
     history = engine.docker("history", "--human=false", "--format", "{{.Size}}", even_odd)
@@ -223,14 +224,23 @@ STARTS = {
 """The ``entry.sh`` of a UDF and whether it is executable."""
 
 
+@dataclass(frozen=True)
+class End:
+    """How a container ended."""
+
+    code: int
+    lines: list[str]
+
+
 @pytest.fixture(scope="module")
-def starts(
+def ends(
     base: str,
+    engine: Engine,
     module_tag: str,
     module_invoke: Invoke,
     tmp_path_factory: pytest.TempPathFactory,
-) -> str:
-    """The tag of one image for each way to start."""
+) -> dict[str, End]:
+    """How the container of each way to start ended, after SIGTERM with work in flight."""
     root = tmp_path_factory.mktemp("starts")
     for name, (script, executable) in STARTS.items():
         folder = add_udf(root, f"map/{name}", example__py=WORKER)
@@ -239,24 +249,19 @@ def starts(
             (folder / "entry.sh").chmod(0o755 if executable else 0o644)
     done = module_invoke("image-all", "--root", str(root), "--tag", module_tag)
     assert done.returncode == 0, done.stderr
-    return module_tag
-
-
-@pytest.mark.parametrize("name", STARTS)
-def test_sigterm_lets_work_in_flight_finish(engine: Engine, starts: str, name: str) -> None:
-    started = engine.docker("run", "--detach", "--network", "none", f"map-{name}:{starts}")
-    assert started.returncode == 0, started.stderr
-    container = started.stdout.strip()
+    containers: dict[str, str] = {}
     try:
-        _wait_for("ready", engine, container)
-        assert engine.docker("stop", "--time", "20", container).returncode == 0
-        logs = engine.docker("logs", container).stdout
-        state = engine.docker("inspect", "--format", "{{.State.ExitCode}}", container)
-        assert logs.splitlines()[-1] == "finished"
-        assert int(state.stdout) == (3 if name == "fail" else 0)
-        assert ("ready a b" in logs) == (name == "bash")
+        for name in STARTS:
+            image = f"map-{name}:{module_tag}"
+            started = engine.docker("run", "--detach", "--network", "none", image)
+            assert started.returncode == 0, started.stderr
+            containers[name] = started.stdout.strip()
+        for container in containers.values():
+            _wait_for("ready", engine, container)
+        assert engine.docker("stop", "--time", "20", *containers.values()).returncode == 0
+        return {name: _end(engine, container) for name, container in containers.items()}
     finally:
-        engine.docker("rm", "--force", container)
+        engine.docker("rm", "--force", *containers.values())
 
 
 def _wait_for(text: str, engine: Engine, container: str, seconds: float = 30) -> None:
@@ -264,3 +269,16 @@ def _wait_for(text: str, engine: Engine, container: str, seconds: float = 30) ->
     while text not in (logs := engine.docker("logs", container)).stdout:
         assert time.monotonic() < deadline, logs.stdout + logs.stderr
         time.sleep(0.05)
+
+
+def _end(engine: Engine, container: str) -> End:
+    state = engine.docker("inspect", "--format", "{{.State.ExitCode}}", container).stdout
+    lines = engine.docker("logs", container).stdout.splitlines()
+    return End(code=int(state), lines=lines)
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_sigterm_lets_work_in_flight_finish(ends: dict[str, End], name: str) -> None:
+    first = "ready a b" if name == "bash" else "ready fail" if name == "fail" else "ready"
+    assert ends[name].lines == [first, "finished"]
+    assert ends[name].code == (3 if name == "fail" else 0)
