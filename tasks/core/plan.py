@@ -415,3 +415,60 @@ def _base_labels(base: Base) -> dict[str, str]:
 
 def _compact(inputs: Inputs) -> str:
     return json.dumps(dict(inputs), sort_keys=True, separators=(",", ":"))
+
+
+# --- what a push says of itself ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the source of an image comes from, as git tells it; empty where it does not.
+
+    ``source`` is the address of the repository, without credentials; ``revision`` the commit,
+    with ``-dirty`` behind it where files differ from it; ``created`` the time of the commit.
+    """
+
+    source: str = ""
+    revision: str = ""
+    created: str = ""
+
+
+def attestations() -> list[str]:
+    """The attestations of a pushed image, as bake's ``attest``.
+
+    ``min`` names the builder and the materials. ``max`` would add the whole definition of the
+    build, many times the size of a UDF's own layer.
+    """
+    return ["type=provenance,mode=min"]
+
+
+def oci_annotations(
+    *, title: str, version: str, origin: Origin, base_name: str = "", base_digest: str = ""
+) -> dict[str, str]:
+    """The OCI annotations of a pushed image, by key; what is not known is left out.
+
+    They are no labels: a label is part of the image's config, and one that changes with each
+    commit would make another image of the same content.
+    """
+    values = {
+        "title": title,
+        "version": version,
+        "source": origin.source,
+        "revision": origin.revision,
+        "created": origin.created,
+        "base.name": base_name,
+        "base.digest": base_digest,
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in values.items() if value}
+
+
+def pushed(values: Mapping[str, str]) -> dict[str, list[str]]:
+    """The fields that turn a bake target into one that is pushed with annotations ``values``.
+
+    They stand on the manifest, and on the index that the attestation makes necessary: that is
+    what a registry shows.
+    """
+    return {
+        "attest": attestations(),
+        "annotations": [f"manifest,index:{name}={value}" for name, value in values.items()],
+    }
