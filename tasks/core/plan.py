@@ -466,9 +466,14 @@ def pushed(values: Mapping[str, str]) -> dict[str, list[str]]:
     """The fields that turn a bake target into one that is pushed with annotations ``values``.
 
     They stand on the manifest, and on the index that the attestation makes necessary: that is
-    what a registry shows.
+    what a registry shows. Each by itself: buildx 0.13 does not read the form
+    ``manifest,index:...`` in a bake definition.
     """
     return {
         "attest": attestations(),
-        "annotations": [f"manifest,index:{name}={value}" for name, value in values.items()],
+        "annotations": [
+            f"{level}:{name}={value}"
+            for level in ("manifest", "index")
+            for name, value in values.items()
+        ],
     }

@@ -131,6 +131,7 @@ def test_annotations_of_a_push() -> None:
         f"{OCI}.base.digest": "sha256:12",
     }
     fields = pushed(values)
-    assert f"manifest,index:{OCI}.revision=abc" in fields["annotations"]
-    assert len(fields["annotations"]) == len(values)
+    assert f"manifest:{OCI}.revision=abc" in fields["annotations"]
+    assert f"index:{OCI}.revision=abc" in fields["annotations"]
+    assert len(fields["annotations"]) == 2 * len(values)
     assert fields["attest"] == attestations() == ["type=provenance,mode=min"]
