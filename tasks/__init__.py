@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import build, engine, listing, new, verify, why
+from tasks import build, clean, engine, listing, new, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
@@ -14,6 +14,7 @@ ns = Collection(
     build.image,
     build.image_all,
     build.image_fast,
+    clean.clean,
     engine.engine,
     listing.list_udfs,
     new.new,

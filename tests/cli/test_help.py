@@ -10,7 +10,18 @@ import pytest
 from tasks.core.settings import REPOSITORY
 from tests.conftest import Invoke
 
-TASKS = {"base", "engine", "image", "image-all", "image-fast", "list", "new", "verify", "why"}
+TASKS = {
+    "base",
+    "clean",
+    "engine",
+    "image",
+    "image-all",
+    "image-fast",
+    "list",
+    "new",
+    "verify",
+    "why",
+}
 
 
 @pytest.mark.parametrize("folder", [".", "examples/map/even_odd", "tasks/core", "tests"])

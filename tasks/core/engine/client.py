@@ -84,6 +84,18 @@ class Engine:
             found |= {name: by_tag[familiar(name)] for name in part if familiar(name) in by_tag}
         return found
 
+    def every_image(self) -> list[tuple[tuple[str, ...], Image]]:
+        """All images that the engine has, each with its tags; a replaced one has none."""
+        done = self.docker("image", "ls", "--quiet", "--no-trunc")
+        if done.returncode:
+            raise _engine_error(done)
+        ids = list(dict.fromkeys(done.stdout.split()))
+        return [
+            (tuple(map(familiar, tags)), image)
+            for start in range(0, len(ids), _REFERENCES_A_CALL)
+            for tags, image in self._inspect(ids[start : start + _REFERENCES_A_CALL])
+        ]
+
     def _inspect(self, references: Sequence[str]) -> Iterator[tuple[list[str], Image]]:
         done = self.docker("image", "inspect", "--format", _FORMAT, *references)
         # An image that is not there is no error; it is said on stderr, for each.

@@ -1,0 +1,85 @@
+"""Remove what these tasks have left behind, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import cleaning, report
+from tasks.core.engine import connect
+from tasks.core.settings import Settings
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["only"],
+    help=options.of(
+        "root",
+        "registry",
+        "python-image",
+        "sdk",
+        "json",
+        **{
+            "only": f"clean only this: {', '.join(cleaning.PARTS)}; may be given more than once",
+            "older": "age that build cache and staged files must have, such as 12h or 7d",
+            "backups": "remove also the *.backup files of `invoke migrate`",
+            "dry-run": "show what would go, and remove nothing",
+        },
+    ),
+)
+def clean(
+    c: Context,
+    only: list[str],
+    older: str = "7d",
+    backups: bool = False,
+    dry_run: bool = False,
+    root: str = "",
+    registry: str = "",
+    python_image: str = "",
+    sdk: str = "",
+    json: bool = False,
+) -> None:
+    """Remove what these tasks left behind: old images, unused bases, old build cache."""
+    settings = Settings.from_config(
+        c.config, root=root, registry=registry, python_image=python_image, sdk=sdk
+    )
+    parts = cleaning.parts_of(only, backups=backups)
+    age = cleaning.seconds_of(older)
+    engine = connect()
+    found = cleaning.find(engine, settings, parts, older=age, environ=os.environ)
+    done = found if dry_run else cleaning.remove(engine, found)
+    rows = [each.row() for each in done]
+    report.show(report.as_json(rows) if json else _text(done, dry_run=dry_run))
+
+
+def _text(leftovers: Sequence[cleaning.Leftover], *, dry_run: bool) -> str:
+    if not leftovers:
+        return "nothing to clean"
+    # Each image by itself; of the cache there may be hundreds of records of one step.
+    groups: dict[tuple[str, str, str], list[cleaning.Leftover]] = {}
+    for each in leftovers:
+        name = "staged files" if each.part == "contexts" else each.name
+        why = "" if each.part in ("cache", "contexts") else each.why
+        note = f"kept: {each.failure}" if each.failure else why
+        groups.setdefault((each.part, name, note), []).append(each)
+    rows = [
+        (part, _short(name), len(group), report.size(_bytes(group)), note)
+        for (part, name, note), group in groups.items()
+    ]
+    align = ("left", "left", "right", "right", "left")
+    table = report.table(("part", "what", "count", "bytes", ""), rows, align=align)
+    gone = [each for each in leftovers if not each.failure]
+    verb = "would be removed" if dry_run else "removed"
+    return f"{table}\n\n{len(gone)} {verb}, {report.size(_bytes(gone))}"
+
+
+def _bytes(leftovers: Sequence[cleaning.Leftover]) -> int:
+    return sum(each.bytes or 0 for each in leftovers)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:59]}…"

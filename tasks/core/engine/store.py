@@ -1,0 +1,193 @@
+"""What an engine holds beside images: containers, volumes, build cache; and how to remove it.
+
+Nothing here decides what is to be removed, and nothing is removed by force: what a container
+uses, the engine keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from tasks.core.engine import sandbox
+from tasks.core.errors import EngineUnreachableError
+
+if TYPE_CHECKING:
+    from tasks.core.engine.client import Engine
+
+# BuildKit takes a regular expression for the ids to prune; one of a sane length.
+_IDS_A_CALL: Final = 100
+_SECONDS: Final = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container, running or not. ``created`` is in seconds of the epoch."""
+
+    id: str
+    image: str
+    image_id: str
+    state: str
+    created: float
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A volume. ``created`` is in seconds of the epoch."""
+
+    name: str
+    created: float
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheRecord:
+    """One record of the build cache. ``shared`` says that an image holds the same bytes."""
+
+    id: str
+    parents: tuple[str, ...] = ()
+    type: str = ""
+    description: str = ""
+    size: int = 0
+    used: float = 0.0
+    in_use: bool = False
+    shared: bool = False
+
+
+def containers(engine: Engine) -> list[Container]:
+    """Every container of the engine, also those that have ended."""
+    with _client(engine) as client:
+        return [
+            Container(
+                id=each["Id"],
+                image=each["Image"],
+                image_id=each["ImageID"],
+                state=each["State"],
+                created=float(each["Created"]),
+                labels=each["Labels"] or {},
+            )
+            for each in client.api.containers(all=True)
+        ]
+
+
+def volumes(engine: Engine, label: str) -> list[Volume]:
+    """The volumes that carry ``label``."""
+    with _client(engine) as client:
+        found = client.api.volumes(filters={"label": label})["Volumes"] or []
+        return [
+            Volume(
+                name=each["Name"],
+                created=_time(each.get("CreatedAt", "")),
+                labels=each["Labels"] or {},
+            )
+            for each in found
+        ]
+
+
+def build_cache(engine: Engine) -> list[CacheRecord]:
+    """The build cache of the engine itself; builders of other kinds keep one of their own."""
+    with _client(engine) as client:
+        api = client.api
+        # By itself: asked for all, the engine adds up the sizes of all images as well.
+        answer = api.get(
+            f"{api.base_url}/v{api.api_version}/system/df",
+            params={"type": "build-cache"},
+            timeout=_SECONDS,
+        )
+        answer.raise_for_status()
+        return [_record(each) for each in answer.json().get("BuildCache") or []]
+
+
+def _record(data: dict[str, Any]) -> CacheRecord:
+    # Some engines write the key with a space before it.
+    parents = data.get("Parents") or data.get(" Parents") or ()
+    return CacheRecord(
+        id=data["ID"],
+        parents=tuple(parents) or tuple(filter(None, [data.get("Parent", "")])),
+        type=data["Type"],
+        description=data.get("Description", ""),
+        size=int(data["Size"]),
+        used=_time(data.get("LastUsedAt") or data.get("CreatedAt") or ""),
+        in_use=bool(data["InUse"]),
+        shared=bool(data["Shared"]),
+    )
+
+
+def prune_cache(engine: Engine, ids: Sequence[str]) -> tuple[list[str], int]:
+    """Remove records of the build cache: those that are gone, and the bytes that they held.
+
+    A record that others are built on stays until these are gone, and so does one in use.
+    """
+    gone: list[str] = []
+    freed = 0
+    with _client(engine) as client:
+        client.api.timeout = _SECONDS
+        left = list(ids)
+        while left:
+            before = len(gone)
+            for start in range(0, len(left), _IDS_A_CALL):
+                wanted = "|".join(left[start : start + _IDS_A_CALL])
+                answer = client.api.prune_builds(filters={"id": [wanted]})
+                gone += answer.get("CachesDeleted") or []
+                freed += int(answer.get("SpaceReclaimed") or 0)
+            if len(gone) == before:
+                break
+            left = [each for each in left if each not in gone]
+    return gone, freed
+
+
+def remove_image(engine: Engine, reference: str) -> str:
+    """Remove one tag, or one image without tags; why the engine refused, or ``""``."""
+    done = engine.docker("image", "rm", reference)
+    if not done.returncode or "o such image" in done.stderr:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    last = lines[-1] if lines else f"docker ended with code {done.returncode}"
+    return last.removeprefix("Error response from daemon: ")
+
+
+def remove_run(engine: Engine, run_id: str) -> int:
+    """Remove the containers and volumes that one run of verify made; how many these were."""
+    with _client(engine):
+        return sandbox.sweep(engine, run_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One line of an image's history, newest first: what made it, and its bytes."""
+
+    made_by: str
+    size: int
+
+
+def history(engine: Engine, image: str) -> list[Layer]:
+    """How an image was made, the last step first; nothing where it is not there."""
+    done = engine.docker(
+        *("image", "history", "--no-trunc", "--human=false"),
+        *("--format", '{"made_by":{{json .CreatedBy}},"size":{{json .Size}}}', image),
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+    return [Layer(made_by=line["made_by"], size=int(line["size"])) for line in lines]
+
+
+@contextlib.contextmanager
+def _client(engine: Engine) -> Iterator[Any]:
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        with contextlib.closing(engine.sdk()) as client:
+            yield client
+    except (DockerException, RequestException) as error:
+        what = f"the Docker engine does not tell what it holds: {error}"
+        raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error
+
+
+def _time(text: str) -> float:
+    # "0001-01-01T00:00:00Z" stands for "not known".
+    return 0.0 if not text or text.startswith("0001") else datetime.fromisoformat(text).timestamp()
