@@ -79,6 +79,11 @@ class ExistsError(UdfError):
     cause = "what was to be made is there already"
 
 
+class PipelineError(UdfError):
+    exit_code = 17
+    cause = "a pipeline.yaml cannot be used"
+
+
 class EngineUnreachableError(UdfError):
     exit_code = 20
     cause = "no Docker engine answers"
@@ -92,6 +97,11 @@ class BuildxError(UdfError):
 class EngineSetupError(UdfError):
     exit_code = 22
     cause = "the private engine could not be brought up"
+
+
+class MissingExtraError(UdfError):
+    exit_code = 23
+    cause = "an optional Python package is not installed"
 
 
 class BuildFailedError(UdfError):
