@@ -80,7 +80,7 @@ class ExistsError(UdfError):
 
 
 class PipelineError(UdfError):
-    exit_code = 17
+    exit_code = 19
     cause = "a pipeline.yaml cannot be used"
 
 
