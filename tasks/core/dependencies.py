@@ -8,11 +8,13 @@ them into a layer of their own. pynumaflow from a path or from git means the bas
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
 
 from tasks.core.errors import ProjectFileError
 from tasks.core.fingerprint import SDK, normalised
@@ -71,6 +73,8 @@ class _Edge:
     marker: str = ""
     version: str = ""
     """The exact version, where a lock holds several versions of the package."""
+    constraint: str = ""
+    """What versions it allows, in Poetry's own words, for locks that do not name the one."""
 
 
 def extra_of(udf: Udf, base: Versions, *, python: str, sdk: bool = False) -> Extra:
@@ -81,20 +85,34 @@ def extra_of(udf: Udf, base: Versions, *, python: str, sdk: bool = False) -> Ext
     Raises :class:`ProjectFileError` for a file that cannot be used, and for a
     ``requires-python`` that the base does not satisfy.
     """
-    _check_python(udf, python)
-    for reader in (_poetry_lock, _uv_lock, _requirements, _project):
-        found = reader(udf, base, python)
+    with _readable(udf.path / "pyproject.toml"):
+        _check_python(udf, python)
+    for name, reader in _READERS.items():
+        with _readable(udf.path / name):
+            found = reader(udf, base, python)
         if found is not None:
             return _without_sdk(found) if sdk else found
     return Extra()
 
 
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Name the file where its content is none that its own tool would write."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _broken(path, "its content has another form than such a file has") from error
+    except ValueError as error:
+        raise _broken(path, str(error).partition("\n")[0]) from error
+
+
 def _without_sdk(extra: Extra) -> Extra:
     """``extra`` for a base whose SDK is from source: no release may come in its place."""
-    if SDK not in extra.packages:
-        return extra
     lines = {
-        name: "".join(line for line in text.splitlines(keepends=True) if _line_name(line) != SDK)
+        # A requirement goes on where a line ends with a backslash.
+        name: "".join(
+            entry for entry in re.findall(r"(?:.*\\\n)*.*\n", text) if _line_name(entry) != SDK
+        )
         for name, text in extra.files.items()
     }
     return Extra(
@@ -118,14 +136,12 @@ def _poetry_lock(udf: Udf, base: Versions, python: str) -> Extra | None:
     path = udf.path / "poetry.lock"
     if not path.is_file():
         return None
+    if not udf.project:
+        raise _broken(path, "there is no pyproject.toml beside it")
     data = read_toml(path)
     old_files = data.get("metadata", {}).get("files", {})
     packages = [_poetry_package(entry, old_files, path) for entry in data.get("package", [])]
-    roots = [
-        _Edge(name=normalised(name), extras=extras, marker=marker)
-        for name, extras, marker in _poetry_roots(udf)
-    ]
-    return _from_lock(udf, path.name, packages, roots, base, python)
+    return _from_lock(udf, path.name, packages, list(_poetry_roots(udf)), base, python)
 
 
 def _poetry_package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path: Path) -> _Locked:
@@ -135,9 +151,7 @@ def _poetry_package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path
         raise _broken(path, f"a package has no {error.args[0]}") from error
     files = entry.get("files") or old_files.get(name, [])
     extras = {
-        normalised(extra): tuple(
-            _Edge(name=_line_name(line), marker=line.partition(";")[2].strip()) for line in lines
-        )
+        normalised(extra): tuple(_poetry_extra(line) for line in lines)
         for extra, lines in entry.get("extras", {}).items()
     }
     # A package of an extra stands among the dependencies as well, as optional.
@@ -159,6 +173,19 @@ def _poetry_package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path
     )
 
 
+def _poetry_extra(line: str) -> _Edge:
+    """A package of an extra, such as ``uvicorn[standard] (>=0.12) ; sys_platform == "linux"``."""
+    requirement, _, marker = line.partition(";")
+    extras = re.search(r"\[([^\]]*)\]", requirement)
+    constraint = re.search(r"\(([^)]*)\)", requirement)
+    return _Edge(
+        name=_line_name(line),
+        extras=tuple(normalised(each.strip()) for each in extras[1].split(",")) if extras else (),
+        marker=marker.strip(),
+        constraint=constraint[1] if constraint else "",
+    )
+
+
 def _poetry_marker(value: object) -> str:
     """The marker of a package: one for all groups, or one for each; ``main`` is ours."""
     return str(value.get("main", "")) if isinstance(value, dict) else str(value)
@@ -166,36 +193,42 @@ def _poetry_marker(value: object) -> str:
 
 def _poetry_edges(name: str, values: object) -> Iterator[_Edge]:
     for value in values if isinstance(values, list) else [values]:
-        table = value if isinstance(value, dict) else {}
+        table: Mapping[str, Any] = value if isinstance(value, dict) else {"version": value}
         if not table.get("optional", False):
+            conditions = [str(table.get("markers", "")), _python_marker(table.get("python", ""))]
             yield _Edge(
                 name=normalised(name),
                 extras=tuple(normalised(extra) for extra in table.get("extras", ())),
-                marker=str(table.get("markers", "")),
+                marker=" and ".join(f"({each})" for each in conditions if each),
+                constraint=str(table.get("version", "")),
             )
 
 
 def _poetry_source(name: str, source: Mapping[str, Any]) -> str:
     url = str(source.get("url", ""))
+    part = f"#subdirectory={source['subdirectory']}" if source.get("subdirectory") else ""
     if source["type"] == "git":
         revision = source.get("resolved_reference") or source.get("reference", "")
-        return f"{name} @ git+{url}@{revision}"
+        return f"{name} @ git+{url}@{revision}{part}"
     if source["type"] == "url":
-        return f"{name} @ {url}"
+        return f"{name} @ {url}{part}"
     return f"path {url}"
 
 
-def _poetry_roots(udf: Udf) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """``(name, extras, marker)`` of what the project itself depends on."""
+def _poetry_roots(udf: Udf) -> Iterator[_Edge]:
+    """What the project itself depends on."""
     for line in udf.project.get("project", {}).get("dependencies", []):
         requirement = _requirement(line, udf)
-        yield requirement.name, tuple(sorted(requirement.extras)), str(requirement.marker or "")
+        yield _Edge(
+            name=normalised(requirement.name),
+            extras=tuple(sorted(normalised(extra) for extra in requirement.extras)),
+            marker=str(requirement.marker or ""),
+            constraint=str(requirement.specifier),
+        )
     poetry = udf.project.get("tool", {}).get("poetry", {})
-    for name, value in poetry.get("dependencies", {}).items():
-        for each in value if isinstance(value, list) else [value]:
-            table = each if isinstance(each, dict) else {}
-            if name != "python" and not table.get("optional", False):
-                yield name, tuple(table.get("extras", ())), str(table.get("markers", ""))
+    for name, values in poetry.get("dependencies", {}).items():
+        if name != "python":
+            yield from _poetry_edges(name, values)
 
 
 # --- uv ---------------------------------------------------------------------------------------
@@ -249,9 +282,13 @@ def _uv_edge(edge: Mapping[str, Any]) -> _Edge:
 def _uv_source(name: str, source: Mapping[str, str]) -> str:
     if "git" in source:
         url, _, revision = source["git"].partition("#")
-        return f"{name} @ git+{url.partition('?')[0]}@{revision}"
+        address, _, query = url.partition("?")
+        folders = parse_qs(query).get("subdirectory", [])
+        part = f"#subdirectory={folders[0]}" if folders else ""
+        return f"{name} @ git+{address}@{revision}{part}"
     if "url" in source:
-        return f"{name} @ {source['url']}"
+        part = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+        return f"{name} @ {source['url']}{part}"
     for kind in ("directory", "editable", "path", "virtual"):
         if kind in source:
             return f"path {source[kind]}"
@@ -315,6 +352,8 @@ def _reachable(
         candidates = [each for each in packages.get(edge.name, ()) if _holds(each.marker, python)]
         if edge.version:
             candidates = [each for each in candidates if each.version == edge.version]
+        elif len(candidates) > 1:
+            candidates = [each for each in candidates if _allows(edge.constraint, each.version)]
         if not candidates:
             if edge.name == SDK or edge.name in packages:
                 continue  # the base's SDK, or a package that is not for this Python
@@ -326,6 +365,15 @@ def _reachable(
             pending.extend(package.needs)
             for extra in edge.extras:
                 pending.extend(package.extras.get(extra, ()))
+    for name in sorted({name for name, _ in found}):
+        versions = sorted(version for found_name, version in found if found_name == name)
+        if len(versions) > 1:
+            what = (
+                f"{source} of UDF {udf.name} does not tell which of {' and '.join(versions)} of "
+                f"{name} is for Python {python or 'of its base'}"
+            )
+            step = f"lock it again with Poetry 2 or uv, in {shown(udf.path)}"
+            raise ProjectFileError(what, next_step=step)
     return list(found.values())
 
 
@@ -354,7 +402,7 @@ def _holds(marker: str, python: str) -> bool:
         return True
     from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 
-    if not python and "python" in marker:
+    if not python and re.search(r"python_(full_)?version", marker):
         return True
     environment = {
         "sys_platform": "linux",
@@ -379,32 +427,56 @@ def _requirements(udf: Udf, base: Versions, python: str) -> Extra | None:
     path = udf.path / "requirements.txt"
     if not path.is_file():
         return None
-    entries = list(_requirement_lines(path))
+    entries = list(_requirement_lines(path, ()))
     lines = [line for line, _ in entries]
     if entries and all(hashes for _, hashes in entries):
         return _from_hashed(udf, path, entries, base, python)
     return _unlocked(udf, path.name, lines, base, python)
 
 
-def _requirement_lines(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _requirement_lines(
+    path: Path, outer: tuple[Path, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """``(requirement, hashes)`` of a requirements file and of those that it includes."""
     if not path.is_file():
         what = f"{shown(path)} is included by a requirements file and is not there"
         raise ProjectFileError(what, next_step="add it, or take its line out")
-    text = re.sub(r"\\\r?\n", " ", path.read_text(encoding="utf-8"))
+    if path in outer:
+        raise _broken(path, "it includes itself")
+    text = re.sub(r"\\\r?\n", " ", path.read_text(encoding="utf-8-sig"))
     for raw in text.splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         if not line:
             continue
-        option, _, value = line.replace("=", " ", 1).partition(" ")
+        option, value = _option(line)
         if option in ("-r", "--requirement"):
-            yield from _requirement_lines(path.parent / value.strip())
-        elif option in ("-e", "--editable") or line.startswith((".", "/", "file:")):
-            yield f"path {line.removeprefix(option).strip() or line}", ()
+            yield from _requirement_lines(path.parent / value, (*outer, path))
+        elif option in ("-c", "--constraint"):
+            raise _broken(path, f"'{line}': constraints are not read; name the versions here")
+        elif option in ("-e", "--editable"):
+            yield f"path {value}", ()
+        elif line.startswith((".", "/", "file:")):
+            yield f"path {line}", ()
         elif not line.startswith("-"):
             hashes = tuple(re.findall(r"--hash[= ](\S+)", line))
-            yield re.sub(r"\s+--hash[= ]\S+", "", line).strip(), hashes
+            yield _named(re.sub(r"\s+--hash[= ]\S+", "", line).strip()), hashes
         # Other options name indexes, which the builder gets from the host's settings.
+
+
+def _option(line: str) -> tuple[str, str]:
+    """The option of a line and its value: ``-r x``, ``-rx``, ``--requirement=x``."""
+    match = re.match(r"(-[rce](?![a-z-])|-[rc]|--[a-z-]+)[=\s]*(.*)", line)
+    return (match[1], match[2].strip()) if match else ("", "")
+
+
+def _named(line: str) -> str:
+    """``git+https://...#egg=name`` in its standard form, ``name @ git+https://...``."""
+    address, _, fragment = line.partition("#")
+    egg = parse_qs(fragment).get("egg", [""])[0]
+    if not egg or not re.match(r"[a-z+]+://", address):
+        return line
+    part = parse_qs(fragment).get("subdirectory", [""])[0]
+    return f"{egg} @ {address}" + (f"#subdirectory={part}" if part else "")
 
 
 def _from_hashed(
@@ -418,7 +490,7 @@ def _from_hashed(
     for line, hashes in entries:
         requirement = _requirement(line, udf)
         pins = [each.version for each in requirement.specifier if each.operator == "=="]
-        if len(pins) != 1:
+        if len(pins) != 1 or pins[0].endswith(".*"):
             raise _broken(path, f"'{line}' has hashes but no exact version")
         if _holds(str(requirement.marker or ""), python):
             packages.append(
@@ -430,24 +502,55 @@ def _from_hashed(
 
 def _project(udf: Udf, base: Versions, python: str) -> Extra | None:
     project = udf.project.get("project", {})
-    poetry = udf.project.get("tool", {}).get("poetry", {})
-    sources = udf.project.get("tool", {}).get("uv", {}).get("sources", {})
+    tools = udf.project.get("tool", {})
+    poetry = tools.get("poetry", {}).get("dependencies", {})
     if "dependencies" in project:
+        # uv and Poetry 2 say beside the standard list where a package comes from.
+        sources = {**poetry, **tools.get("uv", {}).get("sources", {})}
+        addresses = {
+            normalised(name): _address(source)
+            for name, source in sources.items()
+            if isinstance(source, dict) and _address(source)
+        }
+        lines = [_from_address(str(line), addresses, udf) for line in project["dependencies"]]
+    elif "poetry" in tools and "dependencies" in tools["poetry"]:
         lines = [
             line
-            for line in map(str, project["dependencies"])
-            if not (_line_name(line) == SDK and SDK in {normalised(name) for name in sources})
-        ]
-    elif "dependencies" in poetry:
-        lines = [
-            line
-            for name, value in poetry["dependencies"].items()
+            for name, value in poetry.items()
             if name != "python"
             for line in poetry_requirements(name, value, udf)
         ]
     else:
         return None
     return _unlocked(udf, "pyproject.toml", lines, base, python)
+
+
+def _address(source: Mapping[str, Any]) -> str:
+    """Where uv or Poetry take a package from: an address, ``path ...``, or ``""`` for an index."""
+    part = f"#subdirectory={source['subdirectory']}" if source.get("subdirectory") else ""
+    if "git" in source:
+        revision = source.get("rev") or source.get("tag") or source.get("branch") or ""
+        return f"git+{source['git']}{'@' if revision else ''}{revision}{part}"
+    if "url" in source:
+        return f"{source['url']}{part}"
+    if source.get("workspace"):
+        return "path of the workspace"
+    path = source.get("path") or source.get("file")
+    return f"path {path}" if path else ""
+
+
+def _from_address(line: str, addresses: Mapping[str, str], udf: Udf) -> str:
+    address = addresses.get(_line_name(line), "")
+    if not address:
+        return line
+    requirement = _requirement(line, udf)
+    if normalised(requirement.name) == SDK:
+        return f"{SDK} @ {address}"
+    if address.startswith("path "):
+        return address
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    marker = f" ; {requirement.marker}" if requirement.marker else ""
+    return f"{requirement.name}{extras} @ {address}{marker}"
 
 
 def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: Versions, python: str) -> Extra:
@@ -457,7 +560,7 @@ def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: Versions, pytho
     for line in lines:
         if line.startswith("path ") or "@" in line:
             name = _line_name(line.partition("@")[0])
-            if name == SDK or SDK in line:
+            if name == SDK or (line.startswith("path ") and SDK in line):
                 continue  # a path or git source of the SDK means the base's
             if line.startswith("path "):
                 what = f"{source} of UDF {udf.name} asks for a path: {line[5:]}"
@@ -493,7 +596,7 @@ def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: Versions, pytho
 
 
 def _is_sdk_source(line: str) -> bool:
-    return "@" in line and _line_name(line) == SDK
+    return "@" in line and _line_name(line.partition("@")[0]) == SDK
 
 
 def _is_exactly(line: str, base: Versions) -> bool:
@@ -511,23 +614,15 @@ def poetry_requirements(name: str, value: object, udf: Udf) -> Iterator[str]:
         table: Mapping[str, Any] = each if isinstance(each, dict) else {"version": each}
         if table.get("optional", False):
             continue
-        if "path" in table or "file" in table:
-            yield f"path {table.get('path', table.get('file'))}" if name != SDK else f"{SDK} @ path"
-            continue
         extras = f"[{','.join(table['extras'])}]" if table.get("extras") else ""
-        conditions = [str(table["markers"])] if table.get("markers") else []
-        if table.get("python"):
-            conditions += [
-                f"python_version {operator} '{version}'"
-                for operator, version in _comparisons(str(table["python"]))
-            ]
-        marker = f" ; {' and '.join(f'({c})' for c in conditions)}" if conditions else ""
-        if "git" in table:
-            revision = table.get("rev") or table.get("tag") or table.get("branch") or ""
-            at = f"@{revision}" if revision else ""
-            yield f"{name}{extras} @ git+{table['git']}{at}{marker}"
-        elif "url" in table:
-            yield f"{name}{extras} @ {table['url']}{marker}"
+        conditions = [str(table.get("markers", "")), _python_marker(table.get("python", ""))]
+        marker = " and ".join(f"({each})" for each in conditions if each)
+        marker = f" ; {marker}" if marker else ""
+        address = _address(table)
+        if address.startswith("path "):
+            yield address if normalised(name) != SDK else f"{SDK} @ path"
+        elif address:
+            yield f"{name}{extras} @ {address}{marker}"
         else:
             try:
                 parts = _comparisons(str(table.get("version", "*")))
@@ -539,26 +634,65 @@ def poetry_requirements(name: str, value: object, udf: Udf) -> Iterator[str]:
 
 
 _CONSTRAINT: Final = re.compile(
-    r"(?P<operator>\^|~=|~|===?|!=|<=|>=|<|>)?\s*(?P<version>[\w.*+!-]+)"
+    r"(?P<operator>\^|~=|~|={1,3}|!=|<=|>=|<|>)?\s*(?P<version>[\w.*+!-]+)"
 )
+# Between two of them stands a comma, or a space before the next operator.
+_BETWEEN: Final = re.compile(r"\s*,\s*|(?<=[\w*])\s+(?=[\^~=!<>])")
 
 
 def _comparisons(text: str) -> list[tuple[str, str]]:
     """Poetry's constraint as standard comparisons: ``^1.2`` is ``>=1.2`` and ``<2``."""
     result: list[tuple[str, str]] = []
-    for part in (piece.strip() for piece in text.split(",")):
+    for part in (piece.strip() for piece in _BETWEEN.split(text)):
         if part in ("", "*"):
             continue
         match = _CONSTRAINT.fullmatch(part)
-        if match is None or "||" in part or "|" in part:
+        if match is None:
             message = f"'{part}' is not a constraint that can be read here"
             raise ValueError(message)
         operator, version = match["operator"] or "", match["version"]
         if operator in ("^", "~"):
             result += [(">=", version), ("<", _ceiling(version, caret=operator == "^"))]
         else:
-            result.append((operator or "==", version))
+            result.append(("==" if operator in ("", "=") else operator, version))
     return result
+
+
+def _alternatives(text: str) -> list[str]:
+    """The constraints of which one has to hold, as ``||`` separates them."""
+    return re.split(r"\s*\|\|?\s*", text.strip())
+
+
+def _allows(constraint: str, version: str) -> bool:
+    """Whether a constraint of Poetry allows a version; one that cannot be read allows all."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return any(
+            SpecifierSet(_specifier(each)).contains(version, prereleases=True)
+            for each in _alternatives(constraint)
+        )
+    except (InvalidSpecifier, ValueError):
+        return True
+
+
+def _specifier(constraint: str) -> str:
+    return ",".join(f"{operator}{version}" for operator, version in _comparisons(constraint))
+
+
+def _python_marker(constraint: object) -> str:
+    """The marker of a dependency that Poetry restricts to some Python versions."""
+    clauses = [
+        " and ".join(
+            f"{'python_version' if version.count('.') < 2 else 'python_full_version'} "
+            f"{operator} '{version}'"
+            for operator, version in _comparisons(each)
+        )
+        for each in _alternatives(str(constraint))
+    ]
+    if not all(clauses):
+        return ""  # one of them is for every Python
+    return clauses[0] if len(clauses) == 1 else " or ".join(f"({clause})" for clause in clauses)
 
 
 def _ceiling(version: str, *, caret: bool) -> str:
@@ -575,35 +709,36 @@ def _ceiling(version: str, *, caret: bool) -> str:
 
 def _check_python(udf: Udf, python: str) -> None:
     required = requires_python(udf)
-    if not required or not python:
+    if not any(required) or not python:
         return
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     path = udf.path / "pyproject.toml"
+    # The first and the newest release of that version, for a lower bound such as >=3.13.2.
+    releases = (f"{python}.0", f"{python}.99")
     try:
-        # The newest release of that version, for a lower bound such as >=3.13.2.
-        fits = SpecifierSet(required).contains(f"{python}.99", prereleases=True)
+        fits = any(
+            SpecifierSet(each).contains(release, prereleases=True)
+            for each in required
+            for release in releases
+        )
     except InvalidSpecifier as error:
-        raise _broken(path, f"requires-python '{required}' is not a version specifier") from error
-    if not fits and not SpecifierSet(required).contains(f"{python}.0", prereleases=True):
-        what = f"UDF {udf.name} requires Python {required}, but its base has {python}"
+        said = " || ".join(required)
+        raise _broken(path, f"requires-python '{said}' is not a version specifier") from error
+    if not fits:
+        said = " || ".join(required)
+        what = f"UDF {udf.name} requires Python {said}, but its base has {python}"
         step = "set python under [tool.numaflow-udf] in its pyproject.toml to a version that fits"
         raise ProjectFileError(what, next_step=step)
 
 
-def requires_python(udf: Udf) -> str:
-    """The Python versions that a UDF says it runs on, as a standard specifier, or ``""``."""
+def requires_python(udf: Udf) -> list[str]:
+    """The Python versions that a UDF says it runs on, as standard specifiers: one has to hold."""
     project = udf.project.get("project", {})
     if "requires-python" in project:
-        return str(project["requires-python"])
+        return [str(project["requires-python"])]
     poetry = udf.project.get("tool", {}).get("poetry", {}).get("dependencies", {})
-    if "python" not in poetry:
-        return ""
-    try:
-        parts = _comparisons(str(poetry["python"]))
-    except ValueError:
-        return ""
-    return ",".join(f"{operator}{version}" for operator, version in parts)
+    return [_specifier(each) for each in _alternatives(str(poetry.get("python", "")))]
 
 
 def _requirement(line: str, udf: Udf) -> Requirement:
@@ -615,6 +750,14 @@ def _requirement(line: str, udf: Udf) -> Requirement:
         first = str(error).splitlines()[0]
         what = f"UDF {udf.name}: '{line}' is not a requirement: {first}"
         raise ProjectFileError(what, next_step=f"mend it in {shown(udf.path)}") from error
+
+
+_READERS: Final[Mapping[str, Callable[[Udf, Versions, str], Extra | None]]] = {
+    "poetry.lock": _poetry_lock,
+    "uv.lock": _uv_lock,
+    "requirements.txt": _requirements,
+    "pyproject.toml": _project,
+}
 
 
 def _broken(path: Path, why: str) -> ProjectFileError:
