@@ -254,10 +254,19 @@ def locked_packages() -> dict[str, dict[str, Any]]:
 def packages_of(lock: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The packages of the group ``udf`` in a Poetry lock, by normalised name."""
     return {
-        normalised(entry["name"]): entry
+        normalised(entry["name"]): _for_udf(entry)
         for entry in lock.get("package", [])
         if "udf" in entry.get("groups", ())
     }
+
+
+def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the lock without what it says of other groups, which no image depends on."""
+    kept = {key: entry[key] for key in entry if key not in ("groups", "markers", "optional")}
+    markers = entry.get("markers", "")
+    if marker := markers.get("udf", "") if isinstance(markers, Mapping) else markers:
+        kept["markers"] = marker
+    return kept
 
 
 def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:

@@ -481,6 +481,20 @@ class TestParts:
         }
         assert sorted(packages_of(lock)) == ["pynumaflow", "typing-extensions"]
 
+    def test_what_the_lock_says_of_other_groups_does_not_count(self) -> None:
+        entry = {"name": "six", "version": "1.17", "files": [{"file": "six.whl", "hash": "h"}]}
+        alone = {**entry, "groups": ["udf"], "optional": False}
+        shared = {
+            **entry,
+            "groups": ["main", "udf"],
+            "optional": True,
+            "markers": {"main": 'extra == "test"'},
+        }
+        assert packages_of({"package": [alone]}) == packages_of({"package": [shared]})
+        marked = {**shared, "markers": {"main": 'extra == "test"', "udf": 'os_name == "posix"'}}
+        found = packages_of({"package": [marked]})
+        assert found["six"]["markers"] == 'os_name == "posix"'
+
     def test_the_group(self) -> None:
         assert udf_group({"dependency-groups": {"udf": ["b", "a"], "dev": ["c"]}}) == ["a", "b"]
         assert udf_group({}) == []
