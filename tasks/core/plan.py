@@ -172,6 +172,10 @@ def python_image(settings: Settings, python: str) -> str:
         what = f"Python {python} is asked for, but {settings.python_image} names no Python version"
         step = "set udf.python_image to an image named like python:3.13-slim-trixie"
         raise ConfigError(what, next_step=step)
+    if "@" in settings.python_image:
+        what = f"Python {python} is asked for, but {settings.python_image} is pinned by its digest"
+        step = "set udf.python_image to a tag without a digest, or take python out of the UDF"
+        raise ConfigError(what, next_step=step)
     return f"{match['name']}{python}{settings.python_image[match.end() :]}"
 
 
@@ -209,10 +213,12 @@ def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
 
 def target_names(udfs: Sequence[Udf]) -> dict[str, str]:
     """A bake target for each UDF: its name with what bake does not allow replaced, unique."""
-    taken: set[str] = {"base"}
+    taken: set[str] = set()
     names = {}
     for udf in udfs:
-        name = candidate = _slug(udf.name)
+        name = candidate = _slug(udf.name) or "udf"
+        if name == "base" or name.startswith("base-"):  # the bases' own, and their builders'
+            name = candidate = f"udf-{name}"
         number = 2
         while candidate in taken:
             candidate = f"{name}-{number}"
@@ -230,6 +236,10 @@ def check_images(settings: Settings, udfs: Iterable[Udf]) -> None:
     """:class:`ImageNameError` where two UDFs would give images of the same name."""
     owner: dict[str, Udf] = {}
     for udf in udfs:
+        if udf.repository == BASE_REPOSITORY:
+            what = f"UDF {udf.name} gives the image {BASE_REPOSITORY}, which is the base's name"
+            step = f"set another image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
+            raise ImageNameError(what, next_step=step)
         other = owner.setdefault(udf.image(settings), udf)
         if other is not udf:
             what = f"UDFs {other.name} and {udf.name} both give the image {udf.image(settings)}"
@@ -250,7 +260,7 @@ def reason(step_inputs: Inputs, present: Present | None, *, force: bool) -> str:
         for name in sorted({*present.inputs, *step_inputs})
         if present.inputs.get(name) != step_inputs.get(name)
     ]
-    if not present.inputs:
+    if not present.inputs or not changed:
         return "built by other means"
     if "strategy" in changed:
         return f"built as {present.inputs.get('strategy', 'another kind of image')}"
