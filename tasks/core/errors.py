@@ -114,9 +114,29 @@ class NotBuiltError(UdfError):
     cause = "the image is not built yet"
 
 
+class EmulationError(UdfError):
+    exit_code = 32
+    cause = "a platform needs emulation, and there is none"
+
+
 class VerifyFailedError(UdfError):
     exit_code = 40
     cause = "a UDF image does not satisfy Numaflow"
+
+
+class RegistryUnreachableError(UdfError):
+    exit_code = 50
+    cause = "a registry cannot be reached"
+
+
+class RegistryDeniedError(UdfError):
+    exit_code = 51
+    cause = "a registry refuses the login"
+
+
+class PushFailedError(UdfError):
+    exit_code = 52
+    cause = "a push failed: no space, no such repository, or a fault of the registry"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
