@@ -1,0 +1,71 @@
+"""Write down which Python packages are in an image."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report
+from tasks.core import sbom as sboms
+from tasks.core.engine import connect
+from tasks.core.errors import ConfigError, UnknownUdfError
+from tasks.core.settings import Settings
+from tasks.core.udf import discover, select
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["udf"],
+    help=options.of(
+        "udf",
+        "root",
+        "registry",
+        "tag",
+        "python-image",
+        all="every UDF below the root",
+        image="read this image in place of the UDF's own; one in a registry is pulled",
+        platform="which image of one for several platforms, such as linux/arm64",
+        output="write to this file; to files in this folder where it is several UDFs",
+    ),
+)
+def sbom(
+    c: Context,
+    udf: list[str],
+    all: bool = False,
+    image: str = "",
+    platform: str = "",
+    output: str = "",
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+) -> None:
+    """Write an SBOM (CycloneDX) of the Python packages in the images of UDFs."""
+    settings = Settings.from_config(
+        c.config,
+        root=root,
+        registry=registry,
+        tag=tag,
+        python_image=python_image,
+        platforms=platform,
+    )
+    chosen = discover(settings) if all else select(settings, udf)
+    if not chosen:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd, or --all")
+    if len(chosen) > 1 and (image or not output):
+        place = "--image names one" if image else "they cannot share the screen"
+        what = f"{len(chosen)} UDFs have an SBOM each, and {place}"
+        step = "give --output with a folder, such as --output sboms/, and no --image"
+        raise ConfigError(what, next_step=step)
+    if platform:
+        platform = settings.platforms[0]
+    engine = connect()
+    if not output:
+        text = sboms.of(engine, settings, chosen[0], image=image, platform=platform)
+        report.show(text.removesuffix("\n"))
+        return
+    images = {chosen[0].name: image} if image else {}
+    for path in sboms.write(engine, settings, chosen, output, images=images, platform=platform):
+        report.show(f"{path} written")
