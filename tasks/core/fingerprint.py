@@ -308,11 +308,13 @@ def udf_inputs(
     base: str,
     arguments: Inputs,
     requirements: Sequence[ContextFile] = (),
+    platforms: Sequence[str] = (),
 ) -> dict[str, str]:
     """Everything that the image of ``udf`` is made from.
 
     ``base`` is the fingerprint of the base's inputs, ``arguments`` are the build arguments,
-    ``requirements`` the requirement files of what the UDF adds to the base's environment.
+    ``requirements`` the requirement files of what the UDF adds to the base's environment, and
+    ``platforms`` those that the image is for.
     """
     inputs = {f"file {file.path}": file.state for file in files}
     inputs |= {"strategy": strategy, "base": short(base)}
@@ -323,6 +325,8 @@ def udf_inputs(
         inputs |= recipe(DEPENDENCIES_SCRIPT)
     if udf.system_packages:
         inputs |= recipe(SYSTEM_PACKAGES_SCRIPT)
+    if platforms:
+        inputs["platforms"] = " ".join(platforms)
     if udf.kind:
         inputs["kind"] = udf.kind
     return inputs

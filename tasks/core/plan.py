@@ -43,6 +43,11 @@ STAND_IN_LABEL: Final = f"{LABEL}.stand-in"
 # name of the base points to a port that refuses at once, so that no build leaves the machine.
 LOCAL_REGISTRY: Final = "127.0.0.1:1"
 
+STORE: Final = "type=docker"
+"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
+REGISTRY: Final = "type=registry"
+"""To the registry that the tags name."""
+
 _BASE_CONTEXT: Final = "numaflow-base"
 _BUILDER_CONTEXT: Final = "numaflow-builder"
 _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
@@ -50,12 +55,18 @@ _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The base image for one Python: its names follow from its inputs."""
+    """The base image for one Python: its names follow from its inputs.
+
+    ``source`` says where builds find it once it is there: in the engine's own store, or in its
+    registry, for a builder that has no store. ``digest`` is that in the registry, where known.
+    """
 
     registry: str
     python_image: str
     inputs: Inputs
     target: str = "base"
+    source: Literal["store", "registry"] = "store"
+    digest: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +91,11 @@ class Base:
         return f"{LOCAL_REGISTRY}/{BASE_REPOSITORY}:{short(self.fingerprint)}"
 
     @property
+    def start(self) -> str:
+        """The name that builds start from."""
+        return self.local if self.source == "store" else self.image
+
+    @property
     def tags(self) -> tuple[str, ...]:
         return (self.image, self.latest, self.local)
 
@@ -89,6 +105,8 @@ class Step:
     """One image of a plan: built because of ``reason``, or unchanged where it is empty.
 
     ``added`` is what an unchanged image holds beyond its base, in bytes, where it is known.
+    ``digest`` is that of the image in its registry, where a push has found it there.
+    ``emulated`` says which of its platforms the builder emulates, and for what.
     """
 
     udf: Udf
@@ -102,10 +120,17 @@ class Step:
     extra: Extra = field(default_factory=Extra)
     reason: str = ""
     added: int | None = None
+    digest: str = ""
+    emulated: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         return digest(self.inputs)
+
+    @property
+    def content_tag(self) -> str:
+        """The tag that names one content for ever: another input is another tag."""
+        return content_tag(self.fingerprint)
 
     @property
     def requirements(self) -> tuple[ContextFile, ...]:
@@ -127,19 +152,26 @@ class Step:
             lines.append(f"adds packages without a lock ({self.extra.source})")
         if self.udf.system_packages:
             lines.append(f"installs system packages: {' '.join(self.udf.system_packages)}")
-        return tuple(lines)
+        return (*lines, *self.emulated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to build: ``bases`` are the missing ones, ``steps`` all that was asked for.
 
-    ``refused`` are UDFs that cannot be built as they are.
+    ``refused`` are UDFs that cannot be built as they are. ``push`` says that a registry gets
+    what it has not. ``linked`` says that what the engine's store has does not count, since the
+    builder does not see it or not for all platforms: then missing bases are built with the
+    UDFs in any case. ``anew`` are the bases, by their image, that are built although the store
+    has them: because that was asked for, or because the registry has not.
     """
 
     bases: tuple[Base, ...]
     steps: tuple[Step, ...]
     refused: tuple[Refused, ...] = ()
+    push: bool = False
+    linked: bool = False
+    anew: frozenset[str] = frozenset()
 
     @property
     def to_build(self) -> tuple[Step, ...]:
@@ -161,6 +193,16 @@ class Present:
 
 
 # --- deciding ---------------------------------------------------------------------------------
+
+
+def content_tag(fingerprint: str) -> str:
+    """The tag of an image that is named after what it was made from."""
+    return f"fp-{short(fingerprint)}"
+
+
+def untagged(image: str) -> str:
+    """An image reference without its tag."""
+    return image[: image.rindex(":")]
 
 
 def python_image(settings: Settings, python: str) -> str:
@@ -276,7 +318,10 @@ class Site:
     """Where a graph is built: what depends on the machine and not on the plan.
 
     ``contexts`` gives the folder that holds the files of each step, by target, and
-    ``requirements`` the one with its requirement files, where it has any.
+    ``requirements`` the one with its requirement files, where it has any. ``output`` is what
+    becomes of an image; ``origin`` is there for images that are pushed. ``epoch`` is the time
+    of creation that they say, in seconds. ``cache_to`` and ``cache_from`` name a cache to which
+    each target adds its name.
     """
 
     repository: str
@@ -286,6 +331,11 @@ class Site:
     platforms: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     sdk: str = ""
+    output: str = STORE
+    origin: Origin | None = None
+    epoch: str = ""
+    cache_to: str = ""
+    cache_from: str = ""
 
 
 def bake(plan: Plan, site: Site) -> dict[str, Any]:
@@ -326,9 +376,19 @@ def base_target(base: Base, site: Site) -> dict[str, Any]:
         "org.opencontainers.image.version": short(base.fingerprint),
         "org.opencontainers.image.base.name": base.python_image,
     }
-    target = _common(site, BASE_DOCKERFILE, base.tags, labels)
-    target["args"] = {"PYTHON_IMAGE": base.python_image}
+    tags = base.tags if site.output == STORE else (base.image,)
+    target = _common(site, BASE_DOCKERFILE, tags, labels)
+    target["args"] = {"PYTHON_IMAGE": base.python_image, **_epoch(site)}
     target["contexts"] = _sdk_context(site)
+    if site.origin is not None:
+        values = oci_annotations(
+            title=BASE_REPOSITORY,
+            version=short(base.fingerprint),
+            origin=site.origin,
+            base_name=base.python_image,
+        )
+        target |= pushed(values)
+    target |= _cache(site, base.target, base.target, exported=True)
     return target | _secrets(site) | _network(site)
 
 
@@ -352,16 +412,31 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
         contexts |= _sdk_context(site)
     else:
         labels["org.opencontainers.image.base.name"] = step.base.image
-        arguments["BASE_IMAGE"] = step.base.local
+        arguments["BASE_IMAGE"] = step.base.start
         if base_target_name:
             arguments["BASE_IMAGE"] = _BASE_CONTEXT
             contexts[_BASE_CONTEXT] = f"target:{base_target_name}"
         if step.extra:
             arguments["BUILDER_IMAGE"] = _BUILDER_CONTEXT
             contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step.base)}"
-    target = _common(site, DOCKERFILES[step.strategy], (step.image,), labels)
-    target["args"] = arguments
+    tags = [step.image]
+    if site.output == REGISTRY:
+        tags.append(f"{untagged(step.image)}:{step.content_tag}")
+    target = _common(site, DOCKERFILES[step.strategy], tags, labels)
+    target["args"] = arguments | _epoch(site)
     target["contexts"] = contexts
+    if site.origin is not None:
+        fast = step.strategy == "shared-base"
+        values = oci_annotations(
+            title=step.udf.name,
+            version=short(step.fingerprint),
+            origin=site.origin,
+            base_name=labels["org.opencontainers.image.base.name"],
+            base_digest=step.base.digest if fast else "",
+        )
+        target |= pushed(values)
+    # A target that only copies files has nothing that is worth a cache.
+    target |= _cache(site, step.target, step.base.target, exported=step.installs)
     if step.installs:
         target |= _secrets(site)
     if step.installs or base_target_name:
@@ -380,10 +455,12 @@ def _builder_target(base: Base, site: Site) -> dict[str, Any]:
         "context": site.repository,
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
-        "args": {"PYTHON_IMAGE": base.python_image},
+        "args": {"PYTHON_IMAGE": base.python_image, **_epoch(site)},
         "contexts": _sdk_context(site),
         # Without this, the engine would export it as an image without a name.
         "output": ["type=cacheonly"],
+        **_platforms(site),
+        **_cache(site, _builder_name(base), base.target, exported=True),
         **_secrets(site),
         **_network(site),
     }
@@ -397,11 +474,56 @@ def _common(
         "dockerfile": dockerfile,
         "tags": list(tags),
         "labels": dict(labels),
-        "output": ["type=docker"],
+        "output": [site.output],
     }
-    if site.platforms:
-        target["platforms"] = list(site.platforms)
-    return target
+    return target | _platforms(site)
+
+
+def _platforms(site: Site) -> dict[str, list[str]]:
+    return {"platforms": list(site.platforms)} if site.platforms else {}
+
+
+def _epoch(site: Site) -> dict[str, str]:
+    # BuildKit's own argument: it sets the time of creation and of the folders that a COPY or
+    # WORKDIR makes, and no RUN sees it.
+    return {"SOURCE_DATE_EPOCH": site.epoch} if site.epoch else {}
+
+
+def _cache(site: Site, target: str, base_target: str, *, exported: bool) -> dict[str, list[str]]:
+    """The caches of a target: it reads its own and that of its base, and writes its own."""
+    fields: dict[str, list[str]] = {}
+    if site.cache_from:
+        names = dict.fromkeys((target, base_target))
+        fields["cache-from"] = [cache_entry(site.cache_from, name) for name in names]
+    if site.cache_to and exported:
+        fields["cache-to"] = [cache_entry(site.cache_to, target, write=True)]
+    return fields
+
+
+def cache_entry(cache: str, target: str, *, write: bool = False) -> str:
+    """One target's part of a cache, in buildx's words: no target writes over another's.
+
+    ``cache`` is a repository, in which each target gets a tag, or buildx's own form, such as
+    ``type=gha``, to which the name of the target is added where that type has a place for it.
+    """
+    fields = dict(
+        part.split("=", 1)
+        for part in (cache if cache.startswith("type=") else f"type=registry,ref={cache}").split(
+            ","
+        )
+    )
+    kind = fields["type"]
+    key = {"registry": "ref", "local": "dest" if write else "src", "gha": "scope"}.get(kind, "name")
+    glue = {"registry": ":", "local": "/"}.get(kind, "-")
+    place = fields.get(key) or (fields.get("dest") if kind == "local" else None)
+    if place is None and kind in ("registry", "local"):
+        what = f"the cache '{cache}' names no {key}"
+        raise ConfigError(what, next_step=f"give type={kind},{key}=...")
+    fields = {name: value for name, value in fields.items() if name not in ("src", "dest")}
+    fields[key] = f"{place}{glue}{target}" if place else target
+    if write:
+        fields.setdefault("mode", "max")
+    return ",".join(f"{name}={value}" for name, value in fields.items())
 
 
 def _network(site: Site) -> dict[str, str]:

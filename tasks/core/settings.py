@@ -7,6 +7,7 @@ the environment (``INVOKE_UDF_...``), and the flags of a task.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -26,6 +27,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "network": "",
     "platforms": "",
     "builder": "",
+    "cache_to": "",
+    "cache_from": "",
     "sdk": "",
 }
 """Every key with its default. An empty string leaves the choice to the engine."""
@@ -41,6 +44,14 @@ _REFERENCE = re.compile(
     rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::{TAG.pattern})?(?:@sha256:[0-9a-f]{{64}})?"
 )
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v[0-9]+)?")
+# A repository, or a cache in buildx's own words, to which each target adds its name.
+_CACHE = re.compile(
+    rf"{_HOST}(?:/{_COMPONENT})+|type=(?:registry|local|gha|s3|azblob)(?:,[a-z_-]+=[^,\s]+)*"
+)
+_CACHE_ALLOWED = (
+    "a repository, such as ghcr.io/team/cache, or type=NAME,KEY=VALUE with one of the types "
+    "registry, local, gha, s3, azblob"
+)
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -60,6 +71,8 @@ class Settings:
     network: str
     platforms: tuple[str, ...]
     builder: str
+    cache_to: str
+    cache_from: str
     sdk: Path | None
     sources: Mapping[str, str]
 
@@ -82,6 +95,11 @@ class Settings:
         }
         return cls(**checked, sources=sources)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The platforms that images are for, in one order: those given, else this machine's."""
+        return tuple(sorted(self.platforms)) or (native_platform(),)
+
     def rows(self) -> list[tuple[str, str, str]]:
         """``(key, value, source)`` of every setting, for people to read."""
         return [
@@ -89,6 +107,18 @@ class Settings:
             for field in fields(self)
             if field.name != "sources"
         ]
+
+
+def native_platform() -> str:
+    """The platform of this machine as Docker names it, such as ``linux/amd64``.
+
+    An engine on another machine may have another one: then the platforms have to be given.
+    """
+    machine = os.uname().machine
+    return f"linux/{_MACHINES.get(machine, machine)}"
+
+
+_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "i686": "386"}
 
 
 def _shown(value: object) -> str:
@@ -223,5 +253,7 @@ _CHECKS: Final[Mapping[str, Callable[[object, Fail], object]]] = {
     "network": _matching(re.compile("default|host|none"), "one of default, host, none, or nothing"),
     "platforms": _platforms,
     "builder": _matching(_BUILDER, "the name of a buildx builder, as `docker buildx ls` shows it"),
+    "cache_to": _matching(_CACHE, _CACHE_ALLOWED),
+    "cache_from": _matching(_CACHE, _CACHE_ALLOWED),
     "sdk": _sdk,
 }
