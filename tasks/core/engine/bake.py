@@ -29,7 +29,7 @@ _END: Final = re.compile(
 )
 _FAILED_TARGET: Final = re.compile(r"^(?:ERROR: )?target (?P<target>[\w.-]+): (?P<error>.*)")
 _OVERRIDE: Final = re.compile(r"overrides \S+ \S+ -> \S+")
-_TARGET: Final = re.compile(r"\[(?P<target>[\w.-]+) (?:linux/\S+ )?\S+ +\d+/\d+\] ")
+_TARGET: Final = re.compile(r"\[(?P<target>[\w.-]+) (?:linux/\S+ )?(?:\S+ +)?\d+/\d+\] ")
 _MOUNT: Final = re.compile(r"--mount=\S+\s*")
 _TAIL: Final = 20
 
@@ -73,7 +73,8 @@ class Progress:
         elif match := _STEP.match(line):
             if match["number"] not in self._steps:
                 target = _TARGET.match(match["text"])
-                step = _Step(_readable(match["text"]), target["target"] if target else self._only)
+                name = self._only or (target["target"] if target else "")
+                step = _Step(_readable(match["text"]), name)
                 self._steps[match["number"]] = step
         elif match := _FAILED_TARGET.match(line):
             self._failed_target, self.error = match["target"], match["error"]
