@@ -208,7 +208,7 @@ class TestRunBake:
         assert not done.ok
         assert done.target == "map-c"
         assert done.step.startswith("[map-c 2/2] RUN")
-        assert done.tail.endswith("line 25")
+        assert done.tail.endswith("no such package: nothing-like-it")
 
     def test_a_client_that_says_nothing(self, buildx: Buildx, tmp_path: Path) -> None:
         (tmp_path / "empty.log").touch()
