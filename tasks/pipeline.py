@@ -1,0 +1,85 @@
+"""Print a pipeline that names a pushed image, for kubectl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import manifests, report
+from tasks.core.engine import connect
+from tasks.core.engine.content import has_registry
+from tasks.core.engine.registry import Reference, Registry
+from tasks.core.errors import ConfigError, NotBuiltError, PipelineError
+from tasks.core.settings import Settings
+from tasks.core.udf import Udf, select, shown
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "root",
+        "registry",
+        "tag",
+        udf="UDF by its path, such as map/even_odd",
+        image="name this image in place of the pushed one",
+        metadata="take the digest from this file, which a push has written",
+    ),
+)
+def pipeline(
+    c: Context,
+    udf: str,
+    image: str = "",
+    metadata: str = "",
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+) -> None:
+    """Print the pipeline of a UDF with its image at the pushed digest, for kubectl apply."""
+    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
+    [chosen] = select(settings, [udf])
+    path = chosen.path / "pipeline.yaml"
+    text = _read(path)
+    prefix = f"{settings.registry}/" if settings.registry else ""
+    names = {chosen.repository, f"{prefix}{chosen.repository}"}
+    wanted = image or _pushed(settings, chosen, metadata)
+    # What is printed ends with one line end of its own.
+    report.show(manifests.with_image(text, names, wanted, shown=shown(path)).removesuffix("\n"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"{shown(path)} cannot be read: {error}"
+        raise PipelineError(what, next_step="write one, as the examples have it") from error
+
+
+def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:
+    """The image at its digest: from a push's metadata, else from the registry.
+
+    Without a registry it is the local tag, of which a person is told.
+    """
+    image = udf.image(settings)
+    if metadata:
+        try:
+            content = Path(metadata).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            what = f"--metadata {metadata} cannot be read: {error}"
+            raise ConfigError(what, next_step="give the file of a push") from error
+        return manifests.pushed(content, udf.name, shown=metadata)
+    if not has_registry(image):
+        report.say(
+            f"warning: {image} is in no registry (udf.registry is not set): only a cluster whose "
+            "nodes use this very engine can run it"
+        )
+        return image
+    reference = Reference.parse(image)
+    digest = Registry(connect(), reference.host).digest(reference)
+    if not digest:
+        what = f"the registry has no image {image}"
+        step = f"push it: `invoke image-fast --push --udf {udf.name}`"
+        raise NotBuiltError(what, next_step=step)
+    return manifests.at_digest(image, digest)

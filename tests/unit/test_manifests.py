@@ -1,0 +1,149 @@
+"""Pipelines: one image changes, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from tasks.core.errors import ConfigError, PipelineError
+from tasks.core.manifests import at_digest, pushed, with_image
+from tasks.core.settings import Settings
+from tasks.core.udf import Udf, discover
+
+DIGEST = f"sha256:{'0' * 64}"
+NEW = f"reg.example:5000/team/map-a@{DIGEST}"
+NAMES = {"map-a", "reg.example:5000/team/map-a"}
+
+TEXT = """\
+# image: map-a:stable
+apiVersion: numaflow.numaproj.io/v1alpha1   # \N{GREEK SMALL LETTER MU}
+kind: Pipeline
+spec:
+  vertices:
+    - name: one
+      udf:
+        container:
+          image:   map-a:stable  # image: map-a:stable
+    - {name: two, udf: {container: {"image": 'map-a:v1', args: [map-a:stable]}}}
+    - name: three
+      udf: {container: {image: "reg.example:5000/team/map-a@DIGEST"}}
+    - name: others
+      sink:
+        - image: map-ab:stable
+        - image: other.example/map-a:stable
+        - image: team/map-a
+        - name: map-a:stable
+        - image: {repository: map-a:stable}
+---
+
+kind: ConfigMap
+data:
+  script: |
+    image: map-a:stable
+  text: "image: map-a:stable"
+---
+kind: Pod
+containers:
+- image: map-a
+- image: &mine reg.example:5000/team/map-a:x
+- image: *mine
+- image: !!str map-a
+...
+""".replace("DIGEST", DIGEST)
+
+
+def changed(text: str) -> str:
+    return with_image(text, NAMES, NEW, shown="pipeline.yaml")
+
+
+def test_only_the_images_of_the_udf_change() -> None:
+    expected = (
+        TEXT.replace("image:   map-a:stable  #", f"image:   {NEW}  #")
+        .replace("'map-a:v1'", f"'{NEW}'")
+        .replace(f'"reg.example:5000/team/map-a@{DIGEST}"', f'"{NEW}"')
+        .replace("- image: map-a\n", f"- image: {NEW}\n")
+        .replace("&mine reg.example:5000/team/map-a:x", f"&mine {NEW}")
+        .replace("!!str map-a\n", f"!!str {NEW}\n")
+    )
+    assert changed(TEXT) == expected
+    assert changed(TEXT).count(NEW) == 6
+    *_, pod = yaml.safe_load_all(changed(TEXT))
+    assert [each["image"] for each in pod["containers"]] == [NEW] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["image: map-a:stable", "image: map-a:stable\r\nb: 1\r\n", "\ufeffa: 1\nimage: map-a\n"],
+)
+def test_ends_of_lines_and_of_the_file_stay(text: str) -> None:
+    expected = text.replace("map-a:stable", NEW).replace("map-a\n", f"{NEW}\n")
+    assert changed(text) == expected
+
+
+def test_a_second_time_changes_nothing() -> None:
+    assert changed(changed(TEXT)) == changed(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image: map-b:1\nb: {image: map-c}\n", "it names map-b:1, map-c"),
+        ("kind: Pipeline\n", "it names no image at all"),
+        ("", "it names no image at all"),
+        ("# image: map-a\n", "it names no image at all"),
+        ("a: 1\nb: [1\n", "pipeline.yaml, line 3 is not valid YAML"),
+        ("image: map-a\n\x01", "is not valid YAML"),
+        ('image: "map\\x2da"\n', "line 1: the image is written with escapes"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        changed(text)
+    assert message in caught.value.what
+
+
+def test_an_alias_of_itself_ends() -> None:
+    assert changed("a: &a {image: map-a, again: *a}\n") == f"a: &a {{image: {NEW}, again: *a}}\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("map-a", f"map-a@{DIGEST}"),
+        ("map-a:stable", f"map-a@{DIGEST}"),
+        ("reg.example:5000/team/map-a", f"reg.example:5000/team/map-a@{DIGEST}"),
+        ("reg.example:5000/map-a:v1", f"reg.example:5000/map-a@{DIGEST}"),
+        (f"map-a:stable@sha256:{'1' * 64}", f"map-a@{DIGEST}"),
+    ],
+)
+def test_at_a_digest(image: str, expected: str) -> None:
+    assert at_digest(image, DIGEST) == expected
+
+
+def test_the_digest_from_the_metadata_of_a_push() -> None:
+    rows = [
+        {"udf": "map/b", "image": "reg.example/map-b:stable", "digest": "sha256:bb"},
+        {"udf": "map/a", "image": "reg.example/map-a:stable", "digest": DIGEST},
+        {"udf": "map/c", "image": "reg.example/map-c:stable"},
+    ]
+    text = json.dumps(rows)
+    assert pushed(text, "map/a", shown="m.json") == f"reg.example/map-a@{DIGEST}"
+    for name in ("map/c", "map/d"):
+        with pytest.raises(ConfigError, match=rf"m\.json holds no digest of {name}"):
+            pushed(text, name, shown="m.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", '["a"]', '[{"name": "x"}]'])
+def test_metadata_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not what a push writes"):
+        pushed(text, "map/a", shown="m.json")
+
+
+@pytest.mark.parametrize("udf", discover(Settings.from_config(None)), ids=lambda udf: udf.name)
+def test_every_example_names_its_image(udf: Udf) -> None:
+    path, name = udf.path / "pipeline.yaml", udf.repository
+    text = path.read_text()
+    found = with_image(text, {name}, f"r/{name}@{DIGEST}", shown=path.name)
+    assert found == text.replace(f"image: {name}:stable", f"image: r/{name}@{DIGEST}")
