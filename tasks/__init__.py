@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import build, clean, engine, listing, new, verify, why
+from tasks import build, clean, engine, listing, new, pipeline, sbom, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
@@ -18,6 +18,8 @@ ns = Collection(
     engine.engine,
     listing.list_udfs,
     new.new,
+    pipeline.pipeline,
+    sbom.sbom,
     verify.verify,
     why.why,
 )

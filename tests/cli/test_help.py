@@ -19,6 +19,8 @@ TASKS = {
     "image-fast",
     "list",
     "new",
+    "pipeline",
+    "sbom",
     "verify",
     "why",
 }
