@@ -13,6 +13,7 @@ from tasks.core.errors import ConfigError
 from tasks.core.fingerprint import (
     BASE_DOCKERFILE,
     context_root,
+    is_sdk_file,
     locked_packages,
     packages_of,
     udf_group,
@@ -23,19 +24,25 @@ from tasks.core.settings import REPOSITORY, Settings
 from tasks.core.udf import Udf
 
 LOCKS = frozenset({"poetry.lock", "uv.lock", "requirements.txt", "pyproject.toml"})
+CASES = "cases.toml"
 
 
 def changed_since(
     settings: Settings, udfs: Sequence[Udf], revision: str, strategy: Strategy
 ) -> list[Udf]:
-    """Those of ``udfs`` whose image may differ from that of ``revision``.
+    """Those of ``udfs`` whose image may differ from that of ``revision``, or whose cases do.
 
     Changes that are not committed count, and so do files that git does not track yet but does
     not ignore either. Raises :class:`ConfigError` where git does not know the revision.
     """
     top = _top(settings.root)
     changed = _changed_paths(top, revision)
-    if top == _top(REPOSITORY) and _shared_changed(changed, top, revision, strategy):
+    # A revision of another repository says nothing of this one.
+    ours = REPOSITORY.is_relative_to(top) and top == _top(REPOSITORY)
+    if ours and _shared_changed(changed, top, revision, strategy):
+        return list(udfs)
+    sdk = settings.sdk
+    if sdk is not None and any(is_sdk_file(sdk, path) for path in changed):
         return list(udfs)
     return [udf for udf in udfs if any(_touches(settings, udf, path) for path in changed)]
 
@@ -47,8 +54,9 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
             return True
     if not path.is_relative_to(udf.path):
         return False
-    # A lock is an input of the layer of dependencies, whatever the context leaves out.
-    return (path.parent == udf.path and path.name in LOCKS) or wanted_in_context(
+    # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases are
+    # in no image, but a machine that is to verify them needs the image.
+    return (path.parent == udf.path and path.name in {*LOCKS, CASES}) or wanted_in_context(
         settings, udf, path
     )
 
@@ -110,8 +118,10 @@ def _changed_paths(top: Path, revision: str) -> list[Path]:
 def _top(folder: Path) -> Path:
     done = _git(folder, "rev-parse", "--show-toplevel")
     if done.returncode:
-        what = f"{folder} is not in a git repository, so nothing tells what changed"
-        raise ConfigError(what, next_step="leave out --changed-since, or run `git init`")
+        said = done.stderr.strip().partition("\n")[0]
+        what = f"git does not tell what changed in {folder}: {said}"
+        step = "leave out --changed-since, or make it a repository that git trusts"
+        raise ConfigError(what, next_step=step)
     return Path(done.stdout.strip())
 
 
@@ -119,7 +129,12 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = ["git", "-C", str(folder), *arguments]
     try:
         return subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",  # git's paths are bytes
+            check=False,
         )
     except FileNotFoundError as error:
         what = "--changed-since asks git, and git is not installed"
