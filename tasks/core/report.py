@@ -55,8 +55,9 @@ def size(count: int | None) -> str:
         return "-"
     value = float(count)
     for unit in _UNITS[:-1]:
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        digits = 0 if unit == "B" or value >= 9.95 else 1
+        if round(value, digits) < 1000:
+            return f"{value:.{digits}f} {unit}"
         value /= 1000
     return f"{value:.1f} {_UNITS[-1]}"
 
@@ -157,7 +158,7 @@ def built_table(results: Sequence[Built]) -> str:
 def _built_line(result: Built) -> str:
     line = f"{result.name}: {result.image} is unchanged"
     if result.result == "failed":
-        line = f"{result.name}: {result.image} failed"
+        line = f"{result.name}: {result.image} failed" if result.image else f"{result.name} failed"
     elif result.result == "built":
         line = (
             f"{result.name}: {result.image} built in {seconds(result.seconds)} "
