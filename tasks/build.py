@@ -10,8 +10,8 @@ from invoke.tasks import task
 from tasks import options
 from tasks.core import builds, changes, report
 from tasks.core.engine import connect
-from tasks.core.interrupts import interruptible
 from tasks.core.errors import UnknownUdfError
+from tasks.core.interrupts import interruptible
 from tasks.core.plan import Strategy
 from tasks.core.settings import Settings
 from tasks.core.udf import Refused, Udf, scan, select
@@ -121,6 +121,7 @@ def image(
             "only": "build only UDFs that match this pattern, such as 'map/*'",
             "exclude": "leave out UDFs that match this pattern",
             "changed-since": "build only what changed since this git revision",
+            "summary": options.SUMMARY,
             "dry-run": "print the bake definition and build nothing",
         },
     ),
@@ -137,6 +138,7 @@ def image_all(
     builder: str = "",
     sdk: str = "",
     changed_since: str = "",
+    summary: str = "",
     fast: bool = True,
     force: bool = False,
     dry_run: bool = False,
@@ -167,6 +169,8 @@ def image_all(
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
     with interruptible(_INTERRUPTED), report.fold(title):
         results = builds.build(engine, settings, plan, say=report.say)
+    if summary:
+        report.append(summary, "Images", report.built_markdown(results))
     report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
     if error := builds.failed(results):
         raise error

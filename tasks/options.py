@@ -17,6 +17,8 @@ HELP: Final = {
     "json": "print the result as JSON",
 }
 
+SUMMARY: Final = "add the result to this file in Markdown, such as $GITHUB_STEP_SUMMARY"
+
 
 def of(*names: str, **own: str) -> dict[str, str]:
     """The help of the shared flags ``names``, and of a task's ``own``."""

@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import builds, report, verdicts
+from tasks.core import builds, changes, report, verdicts
 from tasks.core.contract import NUMAFLOW
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
@@ -35,7 +35,9 @@ from tasks.core.verify import verify as verify_all
         "python-image",
         "json",
         all="verify every UDF below the root",
+        changed_since="verify only what changed since this git revision",
         only="with --all: UDFs whose path matches, such as 'map/*'; may be given more than once",
+        summary=options.SUMMARY,
         junit="write the result to this file as JUnit XML",
         jobs="how many UDFs at a time (default: as many as the machine has cores, 2 to 4)",
         ready="seconds that a UDF may take until it is ready",
@@ -49,8 +51,10 @@ def verify(
     udf: list[str],
     only: list[str],
     all: bool = False,
+    changed_since: str = "",
     json: bool = False,
     junit: str = "",
+    summary: str = "",
     jobs: int = 0,
     ready: float = Options.ready,
     answer: float = Options.answer,
@@ -65,7 +69,9 @@ def verify(
     settings = Settings.from_config(
         c.config, root=root, registry=registry, tag=tag, python_image=python_image
     )
-    chosen = _chosen(settings, udf, only, everything=all)
+    chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
+    if changed_since:
+        chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")
     engine = connect()
     patience = Options(
         ready=float(ready),
@@ -80,6 +86,8 @@ def verify(
         result = verify_all(engine, found, patience, say=report.say)
     if junit:
         Path(junit).write_text(verdicts.junit(result), encoding="utf-8")
+    if summary:
+        report.append(summary, "Verify", verdicts.markdown(result))
     report.show(report.as_json(verdicts.rows(result)) if json else verdicts.text(result))
     if error := failed(result):
         raise error

@@ -8,14 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tasks.core.builds import Built
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_BUILT: Final = ("udf", "image", "result", "reason", "seconds", "added to base")
+_BUILT_ALIGN: Final = ("left", "left", "left", "left", "right", "right")
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
@@ -42,6 +46,28 @@ def table(
         colalign=tuple(align) if align and rows else None,
         disable_numparse=True,
     )
+
+
+def markdown(
+    headers: Sequence[str], rows: Sequence[Sequence[object]], *, align: Sequence[str]
+) -> str:
+    """A table in Markdown, as the summary of a CI job shows it."""
+    import tabulate
+
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate.tabulate(
+        cells,
+        headers=list(headers),
+        tablefmt="pipe",
+        colalign=tuple(align) if cells else None,
+        disable_numparse=True,
+    )
+
+
+def append(path: str, title: str, text: str) -> None:
+    """Add a section to a file of Markdown, such as the summary of a CI job."""
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"### {title}\n\n{text}\n\n")
 
 
 def as_json(value: object) -> str:
@@ -131,28 +157,54 @@ def built_table(results: Sequence[Built]) -> str:
     """What came of each image as a table, with a line of totals."""
     if not results:
         return "no image to build"
-    rows = [
-        (
-            result.name,
-            result.image,
-            result.result,
-            result.reason,
-            seconds(result.seconds),
-            size(result.added),
-        )
+    notes = [f"{result.name}: {note}" for result in results for note in result.notes]
+    rows = [_built_cells(result) for result in results]
+    shown = table(_BUILT, rows, align=_BUILT_ALIGN)
+    return "\n".join([shown, "", *notes, _built_totals(results)])
+
+
+def built_markdown(results: Sequence[Built]) -> str:
+    """What came of each image for the summary of a CI job, with the log of what failed."""
+    if not results:
+        return "No image to build."
+    rows = [_built_cells(result) for result in results]
+    notes = [f"- {result.name}: {note}" for result in results for note in result.notes]
+    failures = [
+        f"**{result.name}** failed in `{result.step or 'its build'}`:\n\n{fenced(result.tail)}"
         for result in results
+        if not result
     ]
-    headers = ("udf", "image", "result", "reason", "seconds", "added to base")
-    align = ("left", "left", "left", "left", "right", "right")
+    shown = markdown(_BUILT, rows, align=_BUILT_ALIGN)
+    blocks = [shown, "\n".join(notes), *failures, _built_totals(results)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def fenced(text: str) -> str:
+    """Text as it is, in a block that nothing inside it can end."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _built_cells(result: Built) -> tuple[str, ...]:
+    return (
+        result.name,
+        result.image,
+        result.result,
+        result.reason,
+        seconds(result.seconds),
+        size(result.added),
+    )
+
+
+def _built_totals(results: Sequence[Built]) -> str:
     counts = [
         f"{count} {name}"
         for name in ("built", "unchanged", "failed")
         if (count := sum(result.result == name for result in results))
     ]
     added = sum(result.added or 0 for result in results)
-    totals = f"{len(results)} images: {', '.join(counts)}; {size(added)} added to the base"
-    notes = [f"{result.name}: {note}" for result in results for note in result.notes]
-    return "\n".join([table(headers, rows, align=align), "", *notes, totals])
+    return f"{len(results)} images: {', '.join(counts)}; {size(added)} added to the base"
 
 
 def _built_line(result: Built) -> str:

@@ -11,12 +11,19 @@ from tasks.core import report
 from tasks.core.judge import Check, Startup
 from tasks.core.verify import Part, Verdict
 
+_HEADERS: Final = (
+    "udf", "kind", "result", "checks", "ready ms", "imports ms", "stop ms", "seconds",
+)  # fmt: skip
+_ALIGN: Final = ("left", "left", "left", "right", "right", "right", "right", "right")
+
 LOG_LINES: Final = 30
 """How many of a UDF's last log lines are shown with a failure."""
 
 
 def text(verdicts: Sequence[Verdict]) -> str:
     """All verdicts: each check of a single UDF, one line each of several, and what failed."""
+    if not verdicts:
+        return "nothing to verify"
     blocks = [_checks(verdicts[0])] if len(verdicts) == 1 else []
     blocks += [
         _failure(verdict, part) for verdict in verdicts for part in verdict.parts if not part
@@ -24,6 +31,20 @@ def text(verdicts: Sequence[Verdict]) -> str:
     if len(verdicts) != 1:
         blocks.append(_summary(verdicts))
     return "\n\n".join(blocks)
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """All verdicts for the summary of a CI job, with what is known of those that failed."""
+    if not verdicts:
+        return "Nothing to verify."
+    failures = [
+        report.fenced(_failure(verdict, part))
+        for verdict in verdicts
+        for part in verdict.parts
+        if not part
+    ]
+    table = report.markdown(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+    return "\n\n".join([table, *failures, _total(verdicts)])
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -115,25 +136,25 @@ def _checks(verdict: Verdict) -> str:
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    table = report.table(
-        ("udf", "kind", "result", "checks", "ready ms", "imports ms", "stop ms", "seconds"),
-        [
-            (
-                verdict.udf,
-                verdict.kind,
-                "ok" if verdict else f"FAILED: {', '.join(c.name for c in verdict.failed)}",
-                f"{sum(check.status == 'ok' for check in verdict.checks)}/{len(verdict.checks)}",
-                _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
-                _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
-                _ms(_slowest([part.stop_ms for part in verdict.parts])),
-                f"{verdict.seconds:.1f}",
-            )
-            for verdict in verdicts
-        ],
-        align=("left", "left", "left", "right", "right", "right", "right", "right"),
+    table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+    return f"{table}\n\n{_total(verdicts)}"
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    return (
+        verdict.udf,
+        verdict.kind,
+        "ok" if verdict else f"FAILED: {', '.join(c.name for c in verdict.failed)}",
+        f"{sum(check.status == 'ok' for check in verdict.checks)}/{len(verdict.checks)}",
+        _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
+        _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
+        _ms(_slowest([part.stop_ms for part in verdict.parts])),
+        f"{verdict.seconds:.1f}",
     )
-    good = sum(map(bool, verdicts))
-    return f"{table}\n\n{good} of {len(verdicts)} verified"
+
+
+def _total(verdicts: Sequence[Verdict]) -> str:
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} verified"
 
 
 def _failure(verdict: Verdict, part: Part) -> str:
