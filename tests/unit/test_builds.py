@@ -1,0 +1,284 @@
+"""Builds without an engine: the steps of UDFs, failures told apart, what came of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.builds import (
+    Built,
+    Difference,
+    _difference,
+    _isolate,
+    added_bytes,
+    base_of,
+    base_versions,
+    failed,
+    plan_steps,
+)
+from tasks.core.engine import Image
+from tasks.core.engine.bake import BakeRun
+from tasks.core.errors import BuildFailedError, ProjectFileError
+from tasks.core.plan import (
+    BASE_FINGERPRINT_LABEL,
+    BASE_INPUTS_LABEL,
+    FINGERPRINT_LABEL,
+    INPUTS_LABEL,
+    Base,
+    Plan,
+    Step,
+)
+from tasks.core.settings import Settings
+from tasks.core.udf import Udf, discover
+
+# --- failures are told apart ------------------------------------------------------------------
+
+
+def a_step(name: str, why: str = "not built yet") -> Step:
+    return Step(
+        udf=Udf(name=name, path=Path("/", name), kind="map", repository=name),
+        target=name,
+        image=f"{name}:stable",
+        strategy="shared-base",
+        base=Base(registry="", python_image="python:3.13", inputs={}),
+        files=(),
+        inputs={},
+        reason=why,
+    )
+
+
+class Graph:
+    """A graph of which some targets fail; each run ends at the first of them, as bake does.
+
+    ``says`` gives the target that the log names for one that failed.
+    """
+
+    def __init__(
+        self, names: str, broken: Iterable[str], says: Callable[[str], str] = lambda name: name
+    ) -> None:
+        self.plan = Plan(bases=(), steps=tuple(a_step(name) for name in names))
+        self.broken = set(broken)
+        self.says = says
+        self.runs: list[str] = []
+
+    def run(self, targets: Sequence[str]) -> BakeRun:
+        self.runs.append("".join(targets))
+        for target in targets:
+            if target in self.broken:
+                said = self.says(target)
+                return BakeRun(ok=False, seconds=1, target=said, tail=f"log of {target}")
+        return BakeRun(ok=True, seconds=1)
+
+    def failures(self) -> dict[str, str]:
+        first = self.run([step.target for step in self.plan.steps])
+        found = _isolate(self.plan, first, self.run)
+        return {target: run.tail for target, run in found.items()}
+
+
+class TestIsolate:
+    @pytest.mark.parametrize("broken", ["a", "c", "e", "ab", "ae", "bcd", "abcde"])
+    def test_every_failure_is_found_and_no_other(self, broken: str) -> None:
+        graph = Graph("abcde", broken)
+        assert graph.failures() == {name: f"log of {name}" for name in broken}
+        # One run for each failure, and one for the rest.
+        assert len(graph.runs) == len(broken) + (len(broken) < 5)
+
+    def test_the_rest_is_built(self) -> None:
+        graph = Graph("abcde", "bd")
+        graph.failures()
+        assert graph.runs == ["abcde", "acde", "ace"]
+
+    @pytest.mark.parametrize("said", ["", "base", "elsewhere"])
+    def test_a_log_that_does_not_name_the_target(self, said: str) -> None:
+        graph = Graph("abc", "b", says=lambda _: said)
+        assert graph.failures() == {"b": "log of b"}
+        assert graph.runs == ["abc", "a", "b", "c"]
+
+    def test_a_log_that_names_it_at_first_only(self) -> None:
+        graph = Graph("abcd", "ac", says=lambda name: name if name == "a" else "")
+        assert graph.failures() == {"a": "log of a", "c": "log of c"}
+        assert graph.runs == ["abcd", "bcd", "b", "c", "d"]
+
+    def test_the_only_target_needs_no_name(self) -> None:
+        graph = Graph("a", "a", says=lambda _: "")
+        assert graph.failures() == {"a": "log of a"}
+        assert graph.runs == ["a"]
+
+    def test_unchanged_ones_are_not_run(self) -> None:
+        graph = Graph("ab", "a")
+        plan = Plan(bases=(), steps=(*graph.plan.steps, a_step("c", why="")))
+        found = _isolate(plan, graph.run(["a", "b"]), graph.run)
+        assert list(found) == ["a"]
+        assert graph.runs == ["ab", "b"]
+
+
+# --- steps ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """UDFs of each sort: plain, with packages, with another Python, broken."""
+    files = {
+        "map/plain/example.py": "",
+        "map/extra/example.py": "",
+        "map/extra/requirements.txt": "b==1\n",
+        "map/old/example.py": "",
+        "map/old/pyproject.toml": "[tool.numaflow-udf]\npython = '3.12'\n",
+        "map/broken/example.py": "",
+        "map/broken/requirements.txt": "b=1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return replace(Settings.from_config(object()), root=tmp_path)
+
+
+class TestSteps:
+    def test_one_broken_udf_does_not_stop_the_others(self, settings: Settings) -> None:
+        steps, refused = plan_steps(settings, discover(settings), "shared-base", isolate=True)
+        assert [step.udf.name for step in steps] == ["map/extra", "map/old", "map/plain"]
+        assert [each.name for each in refused] == ["map/broken"]
+        with pytest.raises(ProjectFileError):
+            plan_steps(settings, discover(settings), "shared-base")
+
+    def test_bases(self, settings: Settings) -> None:
+        steps, _ = plan_steps(settings, discover(settings), "shared-base", isolate=True)
+        bases = {step.udf.name: step.base for step in steps}
+        assert bases["map/plain"] == bases["map/extra"] != bases["map/old"]
+        assert bases["map/old"].python_image == "python:3.12-slim-trixie"
+        assert len({base.target for base in bases.values()}) == 2
+
+    def test_requirements_are_an_input(self, settings: Settings) -> None:
+        steps, _ = plan_steps(settings, discover(settings), "shared-base", isolate=True)
+        inputs = {step.udf.name: step.inputs for step in steps}
+        assert "requirements requirements.in" in inputs["map/extra"]
+        assert inputs["map/extra"]["argument DEPENDENCIES"] == "some"
+        assert not any(name.startswith("requirements ") for name in inputs["map/plain"])
+
+    def test_strategies_give_other_images(self, settings: Settings) -> None:
+        udfs = [udf for udf in discover(settings) if udf.name == "map/plain"]
+        ((fast,), _), ((slow,), _) = (
+            plan_steps(settings, udfs, "shared-base"),
+            plan_steps(settings, udfs, "optimized"),
+        )
+        assert fast.fingerprint != slow.fingerprint
+        assert fast.image == slow.image
+
+    def test_the_base_that_a_registry_has(self, settings: Settings) -> None:
+        base = base_of(replace(settings, registry="ghcr.io/team"), "3.12")
+        assert base.image.startswith("ghcr.io/team/numaflow-python-base:")
+        assert base.python_image == "python:3.12-slim-trixie"
+
+    def test_versions_of_the_base(self) -> None:
+        versions = base_versions()
+        assert versions["pynumaflow"] == "0.14.0"
+        assert {"grpcio", "protobuf", "dumb-init"} <= set(versions)
+
+
+# --- what came of it --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "base", "added"),
+    [
+        (Image(id="1", size=320, layers=("a", "b")), Image(id="2", size=300, layers=("a",)), 20),
+        (Image(id="1", size=300, layers=("a",)), Image(id="2", size=300, layers=("a",)), 0),
+        (Image(id="1", size=300, layers=("a", "b")), Image(id="2", size=301, layers=("a",)), 0),
+        (Image(id="1", size=320, layers=("x", "b")), Image(id="2", size=300, layers=("a",)), None),
+        (Image(id="1", size=320, layers=()), Image(id="2", size=300, layers=("a",)), None),
+        (None, Image(id="2"), None),
+        (Image(id="1"), None, None),
+    ],
+    ids=["one layer", "none", "odd sizes", "another base", "no layers", "no image", "no base"],
+)
+def test_added_bytes(image: Image | None, base: Image | None, added: int | None) -> None:
+    assert added_bytes(image, base) == added
+
+
+BUILT = Built(name="map/a", image="map-a:1", result="built")
+FAILED = Built(
+    name="map/b", image="map-b:1", result="failed", step="[map-b] RUN x", error="no", tail="last"
+)
+REFUSED = Built(name="map/c", image="", result="failed", error="not a requirement")
+
+
+class TestFailed:
+    @pytest.mark.parametrize("results", [[], [BUILT], [replace(BUILT, result="unchanged")]])
+    def test_none(self, results: list[Built]) -> None:
+        assert failed(results) is None
+        assert all(results)
+
+    def test_one(self) -> None:
+        error = failed([BUILT, FAILED])
+        assert isinstance(error, BuildFailedError)
+        assert error.what == "the image of map/b could not be built: [map-b] RUN x"
+        assert error.detail == "--- map/b: [map-b] RUN x\nlast"
+        assert "invoke image-fast --udf map/b" in error.next_step
+        assert not FAILED
+
+    def test_several(self) -> None:
+        error = failed([BUILT, FAILED, REFUSED])
+        assert error is not None
+        assert error.what == "2 of 3 images could not be built: map/b, map/c"
+        assert error.detail.splitlines() == [
+            "--- map/b: [map-b] RUN x",
+            "last",
+            "--- map/c: not a requirement",
+        ]
+
+
+# --- why --------------------------------------------------------------------------------------
+
+
+STEP = replace(a_step("a"), inputs={"file a": "1", "base": "new"})
+LABELS = {
+    FINGERPRINT_LABEL: "x",
+    INPUTS_LABEL: '{"file a": "1", "base": "new"}',
+    BASE_FINGERPRINT_LABEL: STEP.base.fingerprint,
+    BASE_INPUTS_LABEL: "{}",
+}
+
+
+class TestDifference:
+    def of(self, **labels: str) -> Difference:
+        image = Image(id="x", labels=LABELS | labels)
+        return _difference(STEP, image)
+
+    def test_not_built(self) -> None:
+        found = _difference(STEP, None)
+        assert not found.built
+
+    def test_by_other_means(self) -> None:
+        found = _difference(STEP, Image(id="x"))
+        assert (found.built, found.known) == (True, False)
+
+    def test_nothing(self) -> None:
+        assert self.of().inputs == ()
+
+    def test_inputs_and_those_of_the_base(self) -> None:
+        found = self.of(
+            **{
+                INPUTS_LABEL: '{"file a": "0", "base": "old"}',
+                BASE_FINGERPRINT_LABEL: "another",
+                BASE_INPUTS_LABEL: '{"recipe Dockerfile.base": "0"}',
+            }
+        )
+        assert found.inputs == (
+            ("base", "old", "new"),
+            ("file a", "0", "1"),
+            ("base: recipe Dockerfile.base", "0", ""),
+        )
+        assert found.row() == {
+            "udf": "a",
+            "image": "a:stable",
+            "built": True,
+            "known": True,
+            "differences": [
+                {"input": "base", "image": "old", "now": "new"},
+                {"input": "file a", "image": "0", "now": "1"},
+                {"input": "base: recipe Dockerfile.base", "image": "0", "now": ""},
+            ],
+        }

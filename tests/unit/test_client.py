@@ -1,0 +1,236 @@
+"""The engine's images, read from a docker CLI that is played by a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.engine import Endpoint, Engine, Image
+from tasks.core.engine.client import familiar
+from tasks.core.errors import BuildxError, EngineUnreachableError
+from tasks.core.plan import (
+    BASE_FINGERPRINT_LABEL,
+    BASE_INPUTS_LABEL,
+    FINGERPRINT_LABEL,
+    INPUTS_LABEL,
+    Present,
+)
+
+# Answers `image inspect` from the store in STORE as the CLI does: a line for each image that is
+# there, a line on stderr for each that is not. It keeps every argv.
+CLIENT = """\
+import json, os, sys
+store = json.load(open(os.environ["STORE"]))
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+if os.environ.get("REFUSE"):
+    sys.exit(sys.stderr.write(os.environ["REFUSE"]) and 1)
+words = sys.argv[1:]
+if words[:2] == ["image", "ls"]:
+    print("\\n".join(image["id"] for image in store))
+elif words[:2] == ["image", "inspect"]:
+    code = 0
+    for name in words[4:]:
+        found = [image for image in store if name == image["id"] or name in image["names"]]
+        for image in found:
+            print(json.dumps(image))
+        if not found:
+            code = 1
+            print("Error response from daemon: No such image: " + name, file=sys.stderr)
+    sys.exit(code)
+"""
+
+Store = Callable[..., Engine]
+
+
+def entry(name: str, *tags: str, **more: object) -> dict[str, Any]:
+    given = {
+        "id": f"sha256:{name}",
+        "tags": list(tags),
+        "names": list(tags),
+        "labels": None,
+        "size": 1000,
+        "created": "2026-01-01T00:00:00Z",
+        "tagged": "2026-01-02T00:00:00.123456789Z",
+        "layers": ["sha256:a", "sha256:b"],
+        "architecture": "amd64",
+    }
+    return given | more
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An engine that has these images."""
+
+    def make(*images: Mapping[str, Any], refuse: str = "") -> Engine:
+        (tmp_path / "docker.py").write_text(CLIENT)
+        (tmp_path / "store.json").write_text(json.dumps(images))
+        environ = {
+            "STORE": str(tmp_path / "store.json"),
+            "CALLS": str(tmp_path / "calls"),
+            "REFUSE": refuse,
+        }
+        docker = (sys.executable, str(tmp_path / "docker.py"))
+        return Engine(endpoint=Endpoint(host="unix:///nowhere", docker=docker, env=environ))
+
+    return make
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[], list[list[str]]]:
+    return lambda: [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("map-a:stable", "map-a:stable"),
+        ("map-a", "map-a:latest"),
+        ("docker.io/library/python:3.13", "python:3.13"),
+        ("docker.io/team/a", "team/a:latest"),
+        ("localhost:5000/a", "localhost:5000/a:latest"),
+        ("localhost:5000/a:1", "localhost:5000/a:1"),
+        ("a@sha256:00", "a@sha256:00"),
+        ("sha256:00", "sha256:00"),
+    ],
+)
+def test_a_reference_as_docker_shows_it(reference: str, shown: str) -> None:
+    assert familiar(reference) == shown
+
+
+class TestImages:
+    def test_those_that_are_there(self, store: Store) -> None:
+        engine = store(entry("1", "map-a:stable", "map-a:v1"), entry("2", "map-b:stable"))
+        found = engine.images(["map-a:stable", "map-c:stable", "map-b:stable"])
+        assert {name: image.id for name, image in found.items()} == {
+            "map-a:stable": "sha256:1",
+            "map-b:stable": "sha256:2",
+        }
+
+    def test_by_the_name_that_was_asked_for(self, store: Store) -> None:
+        name = "docker.io/library/python:3.13"
+        engine = store(entry("1", "python:3.13", names=["python:3.13", name]))
+        assert list(engine.images([name])) == [name]
+
+    def test_what_is_known_of_one(self, store: Store) -> None:
+        (image,) = store(entry("1", "a:1", labels={"x": "y"})).images(["a:1"]).values()
+        assert image == Image(
+            id="sha256:1",
+            labels={"x": "y"},
+            size=1000,
+            tagged=1767312000.123456,
+            layers=("sha256:a", "sha256:b"),
+            architecture="amd64",
+        )
+
+    @pytest.mark.parametrize(
+        ("tagged", "created", "seconds"),
+        [
+            ("0001-01-01T00:00:00Z", "1970-01-01T00:01:00Z", 60.0),
+            (None, "1970-01-01T00:01:00Z", 60.0),
+            ("1970-01-01T00:02:00+00:00", "1970-01-01T00:01:00Z", 120.0),
+            (None, None, 0.0),
+        ],
+    )
+    def test_times_that_are_not_known(
+        self, store: Store, tagged: str | None, created: str | None, seconds: float
+    ) -> None:
+        engine = store(entry("1", "a:1", tagged=tagged, created=created))
+        assert engine.images(["a:1"])["a:1"].tagged == seconds
+
+    def test_an_image_without_anything(self, store: Store) -> None:
+        empty = entry("1", "a:1", layers=None, size=None, architecture=None)
+        assert store(empty).images(["a:1"])["a:1"].layers == ()
+
+    def test_none_is_asked_for(self, store: Store, tmp_path: Path) -> None:
+        assert store().images([]) == {}
+        assert not (tmp_path / "calls").exists()
+
+    def test_many_take_few_calls(self, store: Store, calls: Callable[[], list[list[str]]]) -> None:
+        names = [f"udf-{number}:stable" for number in range(900)]
+        engine = store(*(entry(name, name) for name in names[::100]))
+        assert list(engine.images(names)) == names[::100]
+        assert len(calls()) == 3
+
+    def test_an_engine_that_refuses(self, store: Store) -> None:
+        engine = store(refuse="permission denied\n")
+        with pytest.raises(EngineUnreachableError, match="refused .*: permission denied"):
+            engine.images(["a:1"])
+
+    def test_a_client_that_is_not_there(self) -> None:
+        engine = Engine(endpoint=Endpoint(host="unix:///nowhere", docker=("/no/such/docker",)))
+        with pytest.raises(BuildxError, match="the docker command cannot be run"):
+            engine.images(["a:1"])
+
+    def test_every_image(self, store: Store) -> None:
+        engine = store(entry("1", "docker.io/library/a:1"), entry("2"))
+        assert [(tags, image.id) for tags, image in engine.every_image()] == [
+            (("a:1",), "sha256:1"),
+            ((), "sha256:2"),
+        ]
+
+
+class TestTag:
+    def test_several_names(self, store: Store, calls: Callable[[], list[list[str]]]) -> None:
+        store().tag("a:1", "b:1", "c:1")
+        assert calls() == [["image", "tag", "a:1", "b:1"], ["image", "tag", "a:1", "c:1"]]
+
+    def test_refused(self, store: Store) -> None:
+        with pytest.raises(EngineUnreachableError, match="no such thing"):
+            store(refuse="no such thing\n").tag("a:1", "b:1")
+
+
+class TestPresent:
+    def test_what_the_labels_say(self) -> None:
+        labels = {
+            FINGERPRINT_LABEL: "1",
+            INPUTS_LABEL: '{"file a": "644 b"}',
+            BASE_FINGERPRINT_LABEL: "2",
+            BASE_INPUTS_LABEL: '{"python image": "python:3.13"}',
+        }
+        assert Image(id="x", labels=labels).present() == Present(
+            fingerprint="1",
+            inputs={"file a": "644 b"},
+            base_fingerprint="2",
+            base_inputs={"python image": "python:3.13"},
+        )
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null"])
+    def test_labels_of_somebody_else(self, text: str) -> None:
+        found = Image(id="x", labels={INPUTS_LABEL: text}).present()
+        assert found == Present(fingerprint="")
+
+
+def test_network_of_a_private_engine() -> None:
+    assert Engine(endpoint=Endpoint(host="unix:///x", private=True)).network == "host"
+    assert Engine(endpoint=Endpoint(host="unix:///x")).network == ""
+
+
+def test_a_lock_is_held_by_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    engine, order = store(), []
+    entered = threading.Event()
+
+    def other() -> None:
+        entered.set()
+        with engine.lock("base-1"):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with engine.lock("base-1"):
+        thread.start()
+        assert entered.wait(10)
+        with engine.lock("base-2"):  # another name is free
+            order.append("first")
+    thread.join(10)
+    assert order == ["first", "other"]
+    assert os.listdir(tmp_path / "cache/numaflow-udf/locks")  # noqa: PTH208
