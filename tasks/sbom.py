@@ -62,10 +62,10 @@ def sbom(
     if platform:
         platform = settings.platforms[0]
     engine = connect()
+    images = {chosen[0].name: image} if image else {}
     if not output:
-        text = sboms.of(engine, settings, chosen[0], image=image, platform=platform)
+        [text] = sboms.documents(engine, settings, chosen, images=images, platform=platform)
         report.show(text.removesuffix("\n"))
         return
-    images = {chosen[0].name: image} if image else {}
     for path in sboms.write(engine, settings, chosen, output, images=images, platform=platform):
         report.show(f"{path} written")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tasks.core.builds import base_of, plan_steps
 from tasks.core.engine import Engine
-from tasks.core.engine.content import Content, has_registry, read
+from tasks.core.engine.content import Content, contents, has_registry
 from tasks.core.errors import ConfigError, MissingExtraError
 from tasks.core.fingerprint import locked_packages, normalised, short
 from tasks.core.origin import without_credentials
@@ -107,14 +107,27 @@ def python_of(files: Mapping[str, bytes]) -> str:
 # --- from an image to its SBOM ----------------------------------------------------------------
 
 
-def of(engine: Engine, settings: Settings, udf: Udf, *, image: str = "", platform: str = "") -> str:
-    """The SBOM of a UDF's image, or of ``image`` in its place; see :func:`document`.
+def documents(
+    engine: Engine,
+    settings: Settings,
+    udfs: Sequence[Udf],
+    *,
+    images: Mapping[str, str] | None = None,
+    platform: str = "",
+) -> list[str]:
+    """The SBOM of the image of each UDF; see :func:`document`.
 
-    ``platform`` chooses one of an image that is there for several. Raises
-    :class:`~tasks.core.errors.NotBuiltError` where there is no such image.
+    ``images`` may name other images to read, by the UDF's name; ``platform`` chooses one of an
+    image that is there for several. Raises :class:`~tasks.core.errors.NotBuiltError` where
+    there is no such image.
     """
     _require_library()
-    found = read(engine, image or udf.image(settings), FOLDERS, wanted, platform=platform)
+    names = [(images or {}).get(udf.name) or udf.image(settings) for udf in udfs]
+    found = contents(engine, names, FOLDERS, wanted, platform=platform)
+    return [_document_of(settings, udf, content) for udf, content in zip(udfs, found, strict=True)]
+
+
+def _document_of(settings: Settings, udf: Udf, found: Content) -> str:
     repository = found.image.partition("@")[0]
     subject = Subject(
         udf=udf.name,
@@ -155,9 +168,8 @@ def write(
 ) -> list[Path]:
     """Write the SBOM of each UDF's image; the files. ``images`` may name others to read."""
     found = places(udfs, output)
-    for udf in udfs:
-        image = (images or {}).get(udf.name, "")
-        text = of(engine, settings, udf, image=image, platform=platform)
+    texts = documents(engine, settings, udfs, images=images, platform=platform)
+    for udf, text in zip(udfs, texts, strict=True):
         found[udf.name].parent.mkdir(parents=True, exist_ok=True)
         found[udf.name].write_text(text, encoding="utf-8")
     return list(found.values())

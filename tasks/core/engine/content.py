@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -35,32 +35,49 @@ class Content:
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
-def read(
+def contents(
     engine: Engine,
-    image: str,
+    images: Iterable[str],
     folders: Sequence[str],
     wanted: Callable[[str], bool],
     *,
     platform: str = "",
-) -> Content:
-    """The files below ``folders`` of an image whose path is ``wanted``; links are passed over.
+) -> list[Content]:
+    """For each image the files below ``folders`` whose path is ``wanted``; no links.
 
-    An image that names a registry and is not there is pulled, and removed again. A folder that
-    the image does not have is empty. Raises :class:`NotBuiltError` where there is no such image.
+    An image that names a registry and is not there is pulled. What was pulled is removed when
+    all are read, not earlier: the next image may share most of its layers. A folder that an
+    image does not have is empty. Raises :class:`NotBuiltError` where there is no such image.
     """
-    here = not engine.docker("image", "inspect", "--format", "{{.Id}}", image).returncode
+    pulled = []
     try:
-        with _container(engine, image, platform) as container:
-            about = _inspect(engine, "container", container)
-            of_image = _inspect(engine, "image", image)
-            files = {
-                path: data
-                for folder in folders
-                for path, data in _files(engine, container, folder, wanted)
-            }
+        found = []
+        for image in images:
+            done = engine.docker("image", "inspect", "--format", "{{.Id}}", image)
+            if done.returncode and has_registry(image):
+                pulled.append(image)
+            found.append(_read(engine, image, folders, wanted, platform))
+        return found
     finally:
-        if not here and has_registry(image):
+        for image in pulled:
             engine.docker("image", "rm", image)
+
+
+def _read(
+    engine: Engine,
+    image: str,
+    folders: Sequence[str],
+    wanted: Callable[[str], bool],
+    platform: str,
+) -> Content:
+    with _container(engine, image, platform) as container:
+        about = _inspect(engine, "container", container)
+        of_image = _inspect(engine, "image", image)
+        files = {
+            path: data
+            for folder in folders
+            for path, data in _files(engine, container, folder, wanted)
+        }
     labels = about["Config"]["Labels"] or {}
     return Content(
         image=image,
