@@ -1,0 +1,73 @@
+"""The lock of the shared environment: no index host, hashes, wheels for both platforms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+
+import pytest
+
+from tasks.core.fingerprint import locked_packages, normalised
+from tasks.core.settings import REPOSITORY
+
+TEXT = (REPOSITORY / "poetry.lock").read_text(encoding="utf-8")
+LOCK = tomllib.loads(TEXT)
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = locked_packages()
+
+
+def test_it_names_no_index() -> None:
+    # Descriptions may hold an address; what a package is fetched from does not.
+    lines = [line for line in TEXT.splitlines() if not line.startswith("description = ")]
+    assert [line for line in lines if re.search(r"https?://|\burl\s*=", line)] == []
+    assert not [entry["name"] for entry in LOCK["package"] if "source" in entry]
+
+
+def test_it_is_in_step_with_the_project_file() -> None:
+    # Poetry takes a digest of the parts of the project file that the lock is made from.
+    keys = ("requires-python", "dependencies", "optional-dependencies")
+    parts = {
+        "project": {key: PROJECT["project"][key] for key in keys},
+        "dependency-groups": PROJECT["dependency-groups"],
+        "tool": {"poetry": {}},
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    assert digest == LOCK["metadata"]["content-hash"], "run `poetry lock`"
+
+
+@pytest.mark.parametrize("line", PROJECT["dependency-groups"]["udf"])
+def test_every_requirement_of_the_group_is_locked_as_it_is_pinned(line: str) -> None:
+    name, version = line.split("==")
+    assert PACKAGES[normalised(name)]["version"] == version
+
+
+def test_the_tests_use_the_same_sdk() -> None:
+    pinned = [line for line in PROJECT["dependency-groups"]["udf"] if "pynumaflow" in line]
+    assert pinned[0] in PROJECT["project"]["optional-dependencies"]["test"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_file_has_a_hash(name: str) -> None:
+    files = PACKAGES[name]["files"]
+    assert files
+    assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]) for file in files)
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("name", PACKAGES)
+def test_wheels_for_both_platforms(name: str, machine: str) -> None:
+    # Without one, an image for the other platform could not be built without emulation.
+    wheels = [file["file"] for file in PACKAGES[name]["files"] if file["file"].endswith(".whl")]
+    fits = [
+        wheel
+        for wheel in wheels
+        if wheel.endswith("-any.whl")
+        or (
+            "manylinux" in wheel
+            and wheel.endswith(f"_{machine}.whl")
+            and re.search(r"-(cp313-cp313|cp3\d+-abi3|py3-none|py2\.py3-none)-", wheel)
+        )
+    ]
+    assert fits, wheels
