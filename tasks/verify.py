@@ -56,9 +56,9 @@ def verify(
     junit: str = "",
     summary: str = "",
     jobs: int = 0,
-    ready: float = Options.ready,
-    answer: float = Options.answer,
-    grace: float = Options.grace,
+    ready: int = int(Options.ready),
+    answer: int = int(Options.answer),
+    grace: int = int(Options.grace),
     numaflow: str = NUMAFLOW,
     root: str = "",
     registry: str = "",
@@ -74,11 +74,11 @@ def verify(
         chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")
     engine = connect()
     patience = Options(
-        ready=float(ready),
-        answer=float(answer),
-        grace=float(grace),
+        ready=ready,
+        answer=answer,
+        grace=grace,
         numaflow=numaflow,
-        jobs=int(jobs) or jobs_by_default(),
+        jobs=jobs or jobs_by_default(),
     )
     bases = [builds.base_of(settings, each.python).image for each in chosen]
     found = subjects(engine, settings, chosen, bases)
