@@ -91,6 +91,7 @@ CHANGES: Mapping[str, tuple[Change, list[str]]] = {
     "its code": (lambda s: write(s, f"{UDF}/example.py"), ["map/a"]),
     "a folder of its own": (lambda s: write(s, f"{UDF}/lib/x.py"), ["map/a"]),
     "its lock": (lambda s: write(s, f"{UDF}/requirements.txt"), ["map/a"]),
+    "its cases": (lambda s: write(s, f"{UDF}/cases.toml"), ["map/a"]),
     "its README": (lambda s: write(s, f"{UDF}/README.md"), []),
     "a nested UDF": (lambda s: write(s, f"{UDF}/inner/example.py"), ["map/a/inner"]),
     "another UDF": (lambda s: write(s, "examples/map/b/example.py"), ["map/b"]),
