@@ -10,8 +10,8 @@ umask 0
 
 IFS= read -r first <entry.sh || true
 case "$first" in
-'#!'*bash*) shell=bash ;;
-'#!'*sh | '#!'*sh\ * | [!#]* | '#'[!!]* | '') shell=sh ;;
+'#!'*bash*) shell='bash' ;;
+'#!'*sh | '#!'*sh\ * | [!#]* | '#'[!!]* | '') shell='sh' ;;
 *)
     # Not a shell script: the line names its interpreter, with options if any.
     # shellcheck disable=SC2086
