@@ -1,0 +1,259 @@
+"""Changes of files that can be taken back: byte for byte, and after a kill at any moment.
+
+Before the first file of a folder is touched, a hidden file in it says what is going to happen.
+Each old file is then renamed to its backup, and what takes its place is written beside it and
+renamed. So at every moment the old content is at its own name or at the backup's, the journal
+says which files those are, and :func:`undo` can bring them back; it can be killed as well, and
+run again. The journal goes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tasks.core.errors import MigrationError
+from tasks.core.udf import shown
+
+JOURNAL: Final = ".numaflow-migration.json"
+"""The hidden file in a migrated folder that says what was done there."""
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One file that is to be made, changed or removed. ``None`` stands for no file.
+
+    ``before`` is what it holds now; ``executable`` is for a file that is made.
+    """
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+    executable: bool = False
+
+    @property
+    def backup(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.backup")
+
+    @property
+    def action(self) -> str:
+        if self.before is None:
+            return "create"
+        return "remove" if self.after is None else "change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A journal as it was read: whether all was done, and the facts that were noted."""
+
+    folder: Path
+    complete: bool
+    files: tuple[Mapping[str, Any], ...]
+    facts: Mapping[str, str]
+
+
+def record_of(folder: Path) -> Record | None:
+    """What was done in ``folder``, or ``None`` where nothing was."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Record(
+            folder=folder,
+            complete=bool(data["complete"]),
+            files=tuple(data["files"]),
+            facts=dict(data["facts"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{shown(path)} cannot be read: {error}"
+        raise MigrationError(what, next_step="restore it, or the *.backup files by hand") from error
+
+
+def records(root: Path) -> Iterator[Record]:
+    """What was done in the folders below ``root``."""
+    for current, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if JOURNAL in names and (record := record_of(Path(current))) is not None:
+            yield record
+
+
+def apply(folder: Path, changes: Sequence[Change], facts: Mapping[str, str]) -> None:
+    """Carry out the changes in ``folder``.
+
+    Raises :class:`MigrationError` before anything is touched, where a backup is in the way,
+    or a file is not what it was when the changes were planned.
+    """
+    check(changes)
+    text = _journal(folder, changes, facts, complete=False)
+    _write(folder / JOURNAL, text, executable=False)
+    for change in changes:
+        if change.before is not None:
+            _rename(change.path, change.backup)
+        if change.after is not None:
+            old = None if change.before is None else change.backup
+            _write(change.path, change.after, mode_of=old, executable=change.executable)
+    _write(folder / JOURNAL, _journal(folder, changes, facts, complete=True), executable=False)
+
+
+def check(changes: Sequence[Change]) -> None:
+    """Raise an error where the changes cannot be carried out."""
+    for change in changes:
+        if change.before is not None and os.path.lexists(change.backup):
+            what = f"{shown(change.backup)} is there already, and is not written over"
+            raise MigrationError(what, next_step="move it away, then run this again")
+        if _content(change.path) != change.before:
+            what = f"{shown(change.path)} has changed in this moment"
+            raise MigrationError(what, next_step="run this again")
+
+
+def undo(record: Record) -> list[str]:
+    """Bring back all that was there before, and remove what was made.
+
+    A file that was changed since is kept under the name of ``.migrated``; the result names
+    these. Raises :class:`MigrationError`, and touches nothing, where a backup is missing.
+    """
+    files = [_Undone.of(record.folder, entry) for entry in record.files]
+    lost = [each for each in files if each.is_lost]
+    if lost:
+        names = ", ".join(shown(each.backup) for each in lost)
+        what = f"the migration of {shown(record.folder)} cannot be undone: {names} is missing"
+        raise MigrationError(what, next_step="restore it, from git for example, and run this again")
+    kept = []
+    for each in reversed(files):
+        if each.is_own_work:
+            kept.append(_keep(each.path))
+        elif each.is_made and each.before is None:
+            _remove(each.path)
+        if each.has_backup:
+            _rename(each.backup, each.path)
+        _remove(_temporary(each.path))
+    _remove(_temporary(record.folder / JOURNAL))
+    _remove(record.folder / JOURNAL)
+    return kept
+
+
+def is_changed(record: Record) -> bool:
+    """Whether someone has changed one of the files since."""
+    return any(_Undone.of(record.folder, entry).is_own_work for entry in record.files)
+
+
+def forget(record: Record) -> None:
+    """Leave all as it is now: nothing of it can be taken back any more."""
+    _remove(record.folder / JOURNAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Undone:
+    """One file of a journal, and how it is now."""
+
+    path: Path
+    backup: Path
+    before: str | None
+    after: str | None
+    now: str | None
+    backup_now: str | None
+
+    @classmethod
+    def of(cls, folder: Path, entry: Mapping[str, Any]) -> _Undone:
+        path = folder / entry["path"]
+        backup = path.with_name(f"{path.name}.backup")
+        return cls(
+            path=path,
+            backup=backup,
+            before=entry["before"],
+            after=entry["after"],
+            now=_digest(_content(path)),
+            backup_now=_digest(_content(backup)),
+        )
+
+    @property
+    def has_backup(self) -> bool:
+        return self.before is not None and self.backup_now == self.before
+
+    @property
+    def is_lost(self) -> bool:
+        return self.before is not None and not self.has_backup and self.now != self.before
+
+    @property
+    def is_made(self) -> bool:
+        return self.after is not None and self.now == self.after
+
+    @property
+    def is_own_work(self) -> bool:
+        """Whether someone has changed, or made, the file since."""
+        return self.now is not None and self.now not in (self.before, self.after)
+
+
+def _keep(path: Path) -> str:
+    number = 0
+    while True:
+        kept = path.with_name(f"{path.name}.migrated{f'.{number}' if number else ''}")
+        if not os.path.lexists(kept):
+            _rename(path, kept)
+            return str(kept)
+        number += 1
+
+
+def _journal(
+    folder: Path, changes: Sequence[Change], facts: Mapping[str, str], *, complete: bool
+) -> bytes:
+    data = {
+        "version": _VERSION,
+        "complete": complete,
+        "facts": dict(facts),
+        "files": [
+            {
+                "path": change.path.relative_to(folder).as_posix(),
+                "before": _digest(change.before),
+                "after": _digest(change.after),
+            }
+            for change in changes
+        ],
+    }
+    return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def _digest(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.migrating")
+
+
+# The three ways in which files are touched. Each is one step that happens or does not.
+
+
+def _rename(source: Path, target: Path) -> None:
+    source.replace(target)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+def _write(path: Path, content: bytes, *, executable: bool, mode_of: Path | None = None) -> None:
+    temporary = _temporary(path)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if mode_of is not None:
+        temporary.chmod(mode_of.stat().st_mode & 0o7777)
+    elif executable:
+        temporary.chmod(temporary.stat().st_mode | 0o111)
+    _rename(temporary, path)

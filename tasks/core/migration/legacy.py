@@ -1,0 +1,203 @@
+"""Old UDFs: the folders that have a Dockerfile, a Makefile or a build script of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tasks.core.migration import commands, sources
+from tasks.core.migration.commands import MAKEFILES, Build, Script
+from tasks.core.migration.remarks import Remark, Where
+
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
+_PROJECT_FILES: Final = ("pyproject.toml", "requirements.txt", "entry.sh", "setup.py")
+_DOCKER_FOLDERS: Final = ("docker", "deploy", "build", "container", ".docker")
+
+
+@dataclass
+class Legacy:
+    """One old UDF: its folder, how it is built, and the files that only say that.
+
+    ``scripts`` are the Makefiles and build scripts in its folder, ``shared`` those elsewhere
+    that build it as well. ``build`` is ``None`` where there is nothing but a Dockerfile.
+    """
+
+    folder: Path
+    dockerfile: Path | None = None
+    build: Build | None = None
+    scripts: list[Script] = field(default_factory=list)
+    shared: list[Script] = field(default_factory=list)
+    builds: list[Build] = field(default_factory=list)
+    callers: list[Where] = field(default_factory=list)
+    """Lines of Makefiles above that call make in folders; told of the first UDF only."""
+
+
+def find(root: Path, folders: Sequence[Path] = ()) -> list[Legacy]:
+    """The old UDFs below ``root``, by folder; with ``folders``, those in or below these.
+
+    Scripts in the folders above, up to the root, are read as well: they may build them. The
+    root itself may be among what is found; it is for the caller to say that it cannot be.
+    """
+    places = list(folders) or [root]
+    found: dict[Path, Legacy] = {}
+    dockerfiles: list[Path] = []
+    callers: list[Where] = []
+    for folder, names in _folders(root, places):
+        for script in _scripts(folder, names):
+            callers += script.calls
+            for build in script.builds:
+                place = _folder_of(build, root)
+                if place is not None:
+                    _join(found, place, build, script)
+        if "Dockerfile" in names:
+            dockerfiles.append(folder / "Dockerfile")
+    claimed = {each.dockerfile for each in found.values()}
+    for dockerfile in dockerfiles:
+        place = _plain_folder(dockerfile)
+        if dockerfile not in claimed and place not in found:
+            found[place] = Legacy(folder=place, dockerfile=dockerfile)
+    result = [
+        found[place]
+        for place in sorted(found)
+        if any(place.is_relative_to(each) for each in places) and _uses_sdk(place)
+    ]
+    for caller in callers:
+        for each in result:
+            if each.scripts and each.folder.is_relative_to(caller.path.parent):
+                each.callers.append(caller)
+                break
+    return result
+
+
+def _folders(root: Path, places: Sequence[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder in ``places`` and above them up to the root, with the names of its files."""
+    seen: set[Path] = set()
+    for place in places:
+        for above in reversed(place.parents):
+            if above.is_relative_to(root) and above not in seen:
+                seen.add(above)
+                yield above, sorted(path.name for path in above.iterdir() if path.is_file())
+        for current, inner, names in os.walk(place):
+            inner[:] = sorted(
+                name for name in inner if not name.startswith(".") and name not in _SKIPPED
+            )
+            if Path(current) not in seen:
+                seen.add(Path(current))
+                yield Path(current), sorted(names)
+
+
+def _scripts(folder: Path, names: Sequence[str]) -> Iterator[Script]:
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            continue
+        if name in MAKEFILES:
+            yield commands.read_makefile(path)
+        elif name.endswith(".sh") and b"build" in path.read_bytes():
+            script = commands.read_script(path)
+            if script.builds:
+                yield script
+
+
+def _join(found: dict[Path, Legacy], place: Path, build: Build, script: Script) -> None:
+    legacy = found.setdefault(place, Legacy(folder=place))
+    legacy.builds.append(build)
+    own = script.path.parent == place
+    scripts = legacy.scripts if own else legacy.shared
+    if script not in scripts:
+        scripts.append(script)
+    # Its own script speaks before one for many, and within a script the first build.
+    if legacy.build is None or (own and legacy.build.where.path.parent != place):
+        legacy.build = build
+        legacy.dockerfile = build.dockerfile
+
+
+def _folder_of(build: Build, root: Path) -> Path | None:
+    """The UDF's folder: what ``EXAMPLE_PATH`` names, or the folder of the script or Dockerfile."""
+    example = build.arguments.get("EXAMPLE_PATH")
+    if example and build.context is not None:
+        path = Path(os.path.normpath(build.context / example))
+        if path.is_dir() and path.is_relative_to(root):
+            return path
+    script = build.where.path.parent
+    docker = build.dockerfile.parent if build.dockerfile else script
+    inside = docker != script and docker.is_relative_to(script)
+    order = [docker, script] if inside else [script, docker]
+    if build.context is not None:
+        order.append(build.context)
+    below = [place for place in order if place.is_relative_to(root)]
+    for fits in (_looks_like_udf, _uses_sdk):
+        for place in below:
+            if place != root and fits(place):
+                return place
+    return next((place for place in below if place in (script, root)), None)
+
+
+def _looks_like_udf(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _PROJECT_FILES) or any(folder.glob("*.py"))
+
+
+def _plain_folder(dockerfile: Path) -> Path:
+    folder = dockerfile.parent
+    if folder.name in _DOCKER_FOLDERS and not _looks_like_udf(folder):
+        return folder.parent
+    return folder
+
+
+def _uses_sdk(folder: Path) -> bool:
+    """Whether the folder has to do with Numaflow at all, and is not another service's."""
+    if sources.read(folder).uses_sdk:
+        return True
+    files = [folder / name for name in ("pyproject.toml", "requirements.txt")]
+    return any(path.is_file() and b"pynumaflow" in path.read_bytes() for path in files)
+
+
+# --- references of images ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image reference in its three parts; an empty part is not given, or not known."""
+
+    registry: str = ""
+    name: str = ""
+    tag: str = ""
+
+
+def reference_of(build: Build) -> tuple[Reference, list[Remark]]:
+    """What the first ``-t`` of a build names, and what of it cannot be known."""
+    remarks: list[Remark] = []
+    if not build.tags:
+        return Reference(), remarks
+    first, *more = build.tags
+    path, name, tag = _split(first)
+    for other in more:
+        if _split(other)[:2] != (path, name):
+            remarks.append(Remark(build.where, f"a second image name is not carried over: {other}"))
+    parts = {"registry": path, "name": name, "tag": tag}
+    for part, text in parts.items():
+        if "$" in text or "`" in text:
+            step = "set image under [tool.numaflow-udf]" if part == "name" else f"give --{part}"
+            remarks.append(
+                Remark(build.where, f"the {part} of the image comes from {text}: {step}")
+            )
+            parts[part] = ""
+    return Reference(**parts), remarks
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Registry with path, name, and tag. A command's output in the text stays in one part."""
+    head, tag = text, ""
+    depth = 0
+    for place in range(len(text) - 1, -1, -1):
+        depth += (text[place] in ")}") - (text[place] in "({")
+        if depth == 0 and text[place] == "/":
+            break
+        if depth == 0 and text[place] == ":":
+            head, tag = text[:place], text[place + 1 :]
+            break
+    path, _, name = head.rpartition("/")
+    return path, name, tag

@@ -1,0 +1,80 @@
+"""Carrying a plan out, and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.core.errors import MigrationError
+from tasks.core.migration import journal
+from tasks.core.migration.plan import SETTINGS_FILE, Migration, folder_of
+from tasks.core.settings import Settings
+from tasks.core.udf import shown
+
+Say = Callable[[str], None]
+
+
+def finish_interrupted(settings: Settings, *, say: Say) -> None:
+    """Take back what an interrupted run has begun, so that it can be planned anew."""
+    for record in _records(settings, []):
+        if not record.complete:
+            journal.undo(record)
+            say(f"{shown(record.folder)}: an interrupted migration is taken back first")
+
+
+def check_interrupted(settings: Settings) -> None:
+    """Raise an error where a run was interrupted: what stands there now is no one's plan."""
+    for record in _records(settings, []):
+        if not record.complete:
+            what = f"the migration of {shown(record.folder)} was interrupted"
+            step = "run `invoke migrate --undo` to take it back, or --apply to do all of it"
+            raise MigrationError(what, next_step=step)
+
+
+def apply(migrations: Sequence[Migration]) -> None:
+    """Carry out each migration that can be; an error of one is kept with it."""
+    for each in migrations:
+        if each.error is None and each.changes:
+            try:
+                journal.apply(each.folder, each.changes, each.facts)
+            except MigrationError as error:
+                each.error = error
+
+
+def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
+    """Take back the migrations of the UDFs or folders ``names``, by default all; how many.
+
+    The settings go back with the last UDF.
+    """
+    found = _records(settings, names)
+    if not found:
+        what = f"nothing was migrated in {', '.join(names) or shown(settings.root)}"
+        raise MigrationError(what, next_step="check --udf and --root")
+    done = 0
+    for record in found:
+        if record.folder != SETTINGS_FILE.parent:
+            _undo(record, say)
+            done += 1
+    rest = journal.record_of(SETTINGS_FILE.parent)
+    if rest is not None and not any(True for _ in journal.records(settings.root)):
+        if journal.is_changed(rest):
+            journal.forget(rest)
+            say(f"{shown(SETTINGS_FILE)} was changed since: take registry and tag out by hand")
+        else:
+            _undo(rest, say)
+    return done
+
+
+def _undo(record: journal.Record, say: Say) -> None:
+    for kept in journal.undo(record):
+        say(f"{shown(Path(kept))}: changed since the migration, and kept under this name")
+    where = shown(record.folder)
+    say(f"{where if where != '.' else shown(SETTINGS_FILE)}: as it was before the migration")
+
+
+def _records(settings: Settings, names: Sequence[str]) -> list[journal.Record]:
+    places = [folder_of(settings, name) for name in names] or [settings.root]
+    found = {record.folder: record for folder in places for record in journal.records(folder)}
+    if not names and (own := journal.record_of(SETTINGS_FILE.parent)) is not None:
+        found.setdefault(own.folder, own)
+    return list(found.values())

@@ -1,0 +1,4 @@
+#!/bin/sh
+set -eux
+
+python example.py

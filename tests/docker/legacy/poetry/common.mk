@@ -1,0 +1,2 @@
+IMAGE_REGISTRY ?= registry.example/streams
+TAG ?= stable

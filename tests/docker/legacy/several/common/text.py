@@ -1,0 +1,2 @@
+def shout(value: bytes) -> bytes:
+    return value.decode().upper().encode()
