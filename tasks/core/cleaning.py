@@ -155,7 +155,9 @@ def remove(engine: Engine, leftovers: Sequence[Leftover]) -> list[Leftover]:
 def _remove_image(engine: Engine, leftover: Leftover) -> str:
     if _users(store.containers(engine), leftover.id, leftover.tags):
         return "a container uses it"  # since it was found
-    failures = [store.remove_image(engine, name) for name in leftover.tags or (leftover.id,)]
+    if not leftover.tags:
+        return store.remove_nameless(engine, leftover.id)
+    failures = [store.remove_image(engine, name) for name in leftover.tags]
     return "; ".join(filter(None, failures))
 
 

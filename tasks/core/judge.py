@@ -85,10 +85,12 @@ class Startup:
     """The time from the start of the container to the first ready, and what imports took.
 
     ``imports_ms`` is ``None`` where Python did not report it; ``heaviest`` holds packages
-    with their milliseconds, what they import included.
+    with their milliseconds, what they import included. ``ready_at`` is the engine's clock at
+    the first ready, in seconds of the epoch.
     """
 
     ready_ms: float | None = None
+    ready_at: float | None = None
     imports_ms: float | None = None
     heaviest: tuple[tuple[str, float], ...] = ()
 
@@ -474,6 +476,7 @@ def startup(outcome: Outcome) -> Startup:
     """The time to ready, and the part of imports in it, from Python's own import times."""
     if outcome.ready_ms is None:
         return Startup()
+    ready_at = next((each["time"] for each in outcome.events if each["event"] == "ready"), None)
     total = 0
     top: dict[str, float] = {}
     for at, line in outcome.log:
@@ -484,10 +487,11 @@ def startup(outcome: Outcome) -> Startup:
             package = found[4].split(".")[0]
             top[package] = top.get(package, 0) + int(found[2]) / 1000
     if not top:
-        return Startup(ready_ms=outcome.ready_ms)
+        return Startup(ready_ms=outcome.ready_ms, ready_at=ready_at)
     heaviest = sorted(top.items(), key=lambda item: -item[1])[:3]
     return Startup(
         ready_ms=outcome.ready_ms,
+        ready_at=ready_at,
         imports_ms=min(total / 1000, outcome.ready_ms),
         heaviest=tuple(heaviest),
     )

@@ -6,8 +6,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,9 @@ from tasks.core.settings import Settings
 from tasks.core.udf import KINDS, Udf
 
 Say = Callable[[str], None]
+
+# A probe waits for its UDF no longer than the UDF may take to be ready.
+_PREPARED_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +134,72 @@ def _not_built(missing: Sequence[Udf], settings: Settings) -> NotBuiltError:
     )
 
 
+class Preparation:
+    """The sandbox of a subject, made in the background while its image is built."""
+
+    def __init__(self, engine: Engine, subject: Subject, options: Options) -> None:
+        self.run_id = secrets.token_hex(8)
+        container = subject.cases.containers()[0]
+        contract = CONTRACTS[subject.udf.kind, container]
+        self._job = _job(subject, contract, subject.cases.of(container), options)
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._since = time.monotonic()
+        self._future = self._pool.submit(sandbox.prepare, engine, self.run_id, self._job)
+        self._taken = False
+
+    def take(self, job: sandbox.Job) -> sandbox.Prepared | None:
+        """The sandbox, once, if it is for this job and its probe has not waited too long."""
+        if self._taken or job != self._job or time.monotonic() - self._since > _PREPARED_SECONDS:
+            return None
+        self._taken = True
+        return self._future.result()
+
+    def close(self) -> None:
+        """Remove what nobody has taken."""
+        self._pool.shutdown()
+        if not self._taken and self._future.exception() is None:
+            with self._future.result():
+                self._taken = True
+
+
+@contextmanager
+def preparing(
+    engine: Engine, subject: Subject | None, options: Options
+) -> Iterator[Preparation | None]:
+    """Prepare the verification of ``subject`` while the body builds its image."""
+    if subject is None:
+        yield None
+        return
+    preparation = Preparation(engine, subject, options)
+    try:
+        yield preparation
+    finally:
+        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            preparation.close()
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+
 def verify(
-    engine: Engine, subjects: Sequence[Subject], options: Options, *, say: Say
+    engine: Engine,
+    subjects: Sequence[Subject],
+    options: Options,
+    *,
+    say: Say,
+    preparation: Preparation | None = None,
 ) -> list[Verdict]:
     """The verdict on each of ``subjects``, several of them at a time, in their order.
 
     Nothing of it stays on the engine, also where it is interrupted.
     """
-    run_id = secrets.token_hex(8)
+    run_id = preparation.run_id if preparation else secrets.token_hex(8)
     pool = ThreadPoolExecutor(max_workers=max(1, min(options.jobs, len(subjects))))
     futures: list[Future[Verdict]] = []
     try:
-        futures = [pool.submit(_verify, engine, run_id, each, options) for each in subjects]
+        futures = [
+            pool.submit(_verify, engine, run_id, each, options, preparation) for each in subjects
+        ]
         _wait(futures, say if len(subjects) > 1 else lambda _: None)
         return [future.result() for future in futures]
     except BaseException:
@@ -179,13 +237,21 @@ def _abandon(
         signal.signal(signal.SIGINT, old)
 
 
-def _verify(engine: Engine, run_id: str, subject: Subject, options: Options) -> Verdict:
+def _verify(
+    engine: Engine,
+    run_id: str,
+    subject: Subject,
+    options: Options,
+    preparation: Preparation | None,
+) -> Verdict:
     start = time.monotonic()
     parts = []
     for container in subject.cases.containers():
         contract = CONTRACTS[subject.udf.kind, container]
         mine = subject.cases.of(container)
-        outcome = sandbox.run(engine, run_id, _job(subject, contract, mine, options))
+        job = _job(subject, contract, mine, options)
+        prepared = preparation.take(job) if preparation else None
+        outcome = sandbox.run(engine, run_id, job, prepared)
         checks = judge.judge(
             contract, mine, outcome, grace=options.grace, numaflow=options.numaflow
         )

@@ -51,14 +51,50 @@ class Job:
     limit: float = 120.0
 
 
-def run(engine: Engine, run_id: str, job: Job) -> Outcome:
-    """Run ``job`` to its end. Whatever it made is removed, also where it raises."""
+def run(engine: Engine, run_id: str, job: Job, prepared: Prepared | None = None) -> Outcome:
+    """Run ``job`` to its end. Whatever it made is removed, also where it raises.
+
+    ``prepared`` is what :func:`prepare` gave for the same job.
+    """
+    with _told(job), prepared or prepare(engine, run_id, job) as ready:
+        return ready.sandbox.run()
+
+
+def prepare(engine: Engine, run_id: str, job: Job) -> Prepared:
+    """Have the volumes and the probe of ``job`` there: what takes time before the UDF starts.
+
+    To be given to :func:`run`, or closed.
+    """
+    with _told(job), contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(engine.sdk()))
+        other = stack.enter_context(contextlib.closing(engine.sdk()))
+        sandbox = _Sandbox(client, other, run_id, job)
+        stack.callback(sandbox.remove)
+        sandbox.prepare()
+        return Prepared(sandbox=sandbox, stack=stack.pop_all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A sandbox whose probe waits for the UDF; it is removed when it is left."""
+
+    sandbox: _Sandbox
+    stack: contextlib.ExitStack
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+
+@contextlib.contextmanager
+def _told(job: Job) -> Iterator[None]:
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     try:
-        with contextlib.closing(engine.sdk()) as client, contextlib.closing(engine.sdk()) as other:
-            return _Sandbox(client, other, run_id, job).run()
+        yield
     except (DockerException, RequestException) as error:
         what = f"the Docker engine could not run {job.image} for verify: {error}"
         raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error
@@ -99,30 +135,35 @@ class _Sandbox:
         self.udf = ""
         self.probe = ""
         self.volumes: dict[str, str] = {}
+        self.frames: Iterator[tuple[int, bytes]] = iter(())
+        self.attached = contextlib.ExitStack()
         self.ended = threading.Event()
         self.exit_code: int | None = None
         self.terminated = 0.0
         self.stop_ms: float | None = None
 
+    def prepare(self) -> None:
+        """Start the probe, which then waits for the UDF."""
+        folders = [RUN_FOLDER, RUNTIME_FOLDER]
+        if self.job.spec["side_inputs_folder"]:
+            folders.append(SIDE_INPUTS_FOLDER)
+        for folder in folders:
+            self.volumes[folder] = self._volume()
+        self._create_probe()
+        self.frames = self.attached.enter_context(self._attached())
+        self.api.start(self.probe)
+
     def run(self) -> Outcome:
         limit = threading.Timer(self.job.limit, self._kill, [self.watcher_api, "probe", "SIGKILL"])
         limit.daemon = True
+        limit.start()
         try:
-            folders = [RUN_FOLDER, RUNTIME_FOLDER]
-            if self.job.spec["side_inputs_folder"]:
-                folders.append(SIDE_INPUTS_FOLDER)
-            self.volumes = {folder: self._volume() for folder in folders}
-            self.probe = self._create_probe()
-            with self._attached() as frames:
-                limit.start()
-                self.api.start(self.probe)
-                self.udf = self._create_udf()
-                events, errors = self._follow(frames)
+            self.udf = self._create_udf()
+            events, errors = self._follow(self.frames)
             self._end_udf(events)
             return self._outcome(events, errors)
         finally:
             limit.cancel()
-            self._remove()
 
     # --- making -------------------------------------------------------------------------------
 
@@ -132,7 +173,7 @@ class _Sandbox:
         made = self.api.create_volume(driver="local", driver_opts=options, labels=self.labels)
         return str(made["Name"])
 
-    def _create_probe(self) -> str:
+    def _create_probe(self) -> None:
         binds = [f"{name}:{folder}" for folder, name in self.volumes.items()]
         made = self.api.create_container(
             self.job.probe_image,
@@ -152,7 +193,6 @@ class _Sandbox:
         )
         self.probe = str(made["Id"])
         self.api.put_archive(self.probe, "/", _archive(self.job.spec))
-        return self.probe
 
     def _create_udf(self) -> str:
         binds = [
@@ -271,9 +311,11 @@ class _Sandbox:
             probe_errors=errors,
         )
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove whatever was made; what is not there any more is no error."""
         from docker.errors import APIError
 
+        self.attached.close()
         for container in (self.udf, self.probe):
             if container:
                 with contextlib.suppress(APIError):

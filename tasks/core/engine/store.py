@@ -151,6 +151,17 @@ def remove_image(engine: Engine, reference: str) -> str:
     return last.removeprefix("Error response from daemon: ")
 
 
+def remove_nameless(engine: Engine, image_id: str) -> str:
+    """Remove an image that has no tag; why it stays, or ``""``.
+
+    By its id alone, the engine would remove an image with one tag as well.
+    """
+    done = engine.docker("image", "inspect", "--format", "{{json .RepoTags}}", image_id)
+    if done.returncode == 0 and json.loads(done.stdout):
+        return "it has a name"
+    return remove_image(engine, image_id)
+
+
 def remove_run(engine: Engine, run_id: str) -> int:
     """Remove the containers and volumes that one run of verify made; how many these were."""
     with _client(engine):

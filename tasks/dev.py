@@ -1,0 +1,76 @@
+"""Work on one UDF: at each save, its image is built and verified."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report, watching
+from tasks.core.engine import connect
+from tasks.core.errors import UnknownUdfError
+from tasks.core.interrupts import interruptible
+from tasks.core.settings import Settings
+from tasks.core.verify import Options
+
+_ENDED = "dev has ended; its containers and volumes are removed"
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "root",
+        "registry",
+        "tag",
+        "python-image",
+        "network",
+        "builder",
+        "sdk",
+        udf="the UDF to work on, by its path, such as map/even_odd",
+        ready="seconds that the UDF may take until it is ready",
+        answer="seconds that an answer may take",
+        grace="seconds that the UDF may take to end after SIGTERM",
+    ),
+)
+def dev(
+    c: Context,
+    udf: str = "",
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    network: str = "",
+    builder: str = "",
+    sdk: str = "",
+    ready: float = Options.ready,
+    answer: float = Options.answer,
+    grace: float = Options.grace,
+) -> None:
+    """Build and verify a UDF at each save of its files, until Ctrl-C."""
+    settings = Settings.from_config(
+        c.config,
+        root=root,
+        registry=registry,
+        tag=tag,
+        python_image=python_image,
+        network=network,
+        builder=builder,
+        sdk=sdk,
+    )
+    if not udf:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
+    patience = Options(ready=float(ready), answer=float(answer), grace=float(grace), jobs=1)
+    with interruptible(_ENDED):
+        session = watching.Session(connect(), settings, udf, patience, say=report.say)
+        report.say(f"watching {session.udf.name}; Ctrl-C ends it")
+        watching.follow(session, show=_show)
+
+
+def _show(done: watching.Round) -> None:
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    report.show(watching.text(done, at=time.time(), colour=colour))
