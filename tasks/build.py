@@ -17,21 +17,30 @@ from tasks.core.settings import Settings
 from tasks.core.udf import Refused, Udf, scan, select
 
 _INTERRUPTED = "the build was interrupted; what was built until then stays in the cache"
-_SHARED = ("udf", "root", "registry", "tag", "python-image", "network", "builder", "sdk")
+_HOW = (
+    *("registry", "python-image", "network", "platforms", "builder"),
+    *("cache-to", "cache-from", "sdk", "force", "push", "metadata"),
+)
+_SHARED = ("udf", "root", "tag", *_HOW)
 
 
 @task(
     auto_shortflags=False,
-    help=options.of("registry", "python-image", "network", "builder", "sdk", "force"),
+    help=options.of(*_HOW),
 )
 def base(
     c: Context,
     registry: str = "",
     python_image: str = "",
     network: str = "",
+    platforms: str = "",
     builder: str = "",
+    cache_to: str = "",
+    cache_from: str = "",
     sdk: str = "",
     force: bool = False,
+    push: bool = False,
+    metadata: str = "",
 ) -> None:
     """Build the base image that all UDFs share, unless it is there."""
     settings = Settings.from_config(
@@ -39,21 +48,25 @@ def base(
         registry=registry,
         python_image=python_image,
         network=network,
+        platforms=platforms,
         builder=builder,
+        cache_to=cache_to,
+        cache_from=cache_from,
         sdk=sdk,
     )
-    engine = connect()
-    image, plan = builds.plan_base(engine, settings, force=force)
+    engine = connect(settings.builder)
+    image, plan = builds.plan_base(engine, settings, force=force, push=push)
     if plan.is_empty:
-        builds.move_latest(engine, image)
-        report.show(f"{image.image} is there already: nothing to do (--force builds it again)")
-        return
-    with interruptible(_INTERRUPTED):
-        seconds = builds.build_base(engine, settings, plan, say=report.say)
-    report.show(f"{image.image} built in {report.seconds(seconds)}, also tagged {image.latest}")
+        made = builds.have_base(engine, settings, image, plan)
+    else:
+        with interruptible(_INTERRUPTED):
+            made = builds.build_base(engine, settings, image, plan, say=report.say)
+    if metadata:
+        report.write(metadata, builds.metadata(engine, settings, [made]))
+    report.show(report.base_line(made))
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "force", "json"))
+@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "json"))
 def image_fast(
     c: Context,
     udf: list[str],
@@ -62,9 +75,14 @@ def image_fast(
     tag: str = "",
     python_image: str = "",
     network: str = "",
+    platforms: str = "",
     builder: str = "",
+    cache_to: str = "",
+    cache_from: str = "",
     sdk: str = "",
     force: bool = False,
+    push: bool = False,
+    metadata: str = "",
     json: bool = False,
 ) -> None:
     """Build the image of one UDF on the shared base: the fast way."""
@@ -75,13 +93,16 @@ def image_fast(
         tag=tag,
         python_image=python_image,
         network=network,
+        platforms=platforms,
         builder=builder,
+        cache_to=cache_to,
+        cache_from=cache_from,
         sdk=sdk,
     )
-    _build(settings, udf, "shared-base", force=force, json=json)
+    _build(settings, udf, "shared-base", force=force, push=push, metadata=metadata, json=json)
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "force", "json"))
+@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "json"))
 def image(
     c: Context,
     udf: list[str],
@@ -90,9 +111,14 @@ def image(
     tag: str = "",
     python_image: str = "",
     network: str = "",
+    platforms: str = "",
     builder: str = "",
+    cache_to: str = "",
+    cache_from: str = "",
     sdk: str = "",
     force: bool = False,
+    push: bool = False,
+    metadata: str = "",
     json: bool = False,
 ) -> None:
     """Build the image of one UDF from nothing: the self-contained way."""
@@ -103,10 +129,13 @@ def image(
         tag=tag,
         python_image=python_image,
         network=network,
+        platforms=platforms,
         builder=builder,
+        cache_to=cache_to,
+        cache_from=cache_from,
         sdk=sdk,
     )
-    _build(settings, udf, "optimized", force=force, json=json)
+    _build(settings, udf, "optimized", force=force, push=push, metadata=metadata, json=json)
 
 
 @task(
@@ -114,7 +143,6 @@ def image(
     iterable=["only", "exclude"],
     help=options.of(
         *_SHARED[1:],
-        "force",
         "json",
         **{
             "fast": "build on the shared base; --no-fast builds each from nothing",
@@ -135,12 +163,17 @@ def image_all(
     tag: str = "",
     python_image: str = "",
     network: str = "",
+    platforms: str = "",
     builder: str = "",
+    cache_to: str = "",
+    cache_from: str = "",
     sdk: str = "",
     changed_since: str = "",
     summary: str = "",
     fast: bool = True,
     force: bool = False,
+    push: bool = False,
+    metadata: str = "",
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -152,16 +185,19 @@ def image_all(
         tag=tag,
         python_image=python_image,
         network=network,
+        platforms=platforms,
         builder=builder,
+        cache_to=cache_to,
+        cache_from=cache_from,
         sdk=sdk,
     )
     strategy: Strategy = "shared-base" if fast else "optimized"
     udfs, refused = _matching(settings, only, exclude)
     if changed_since:
         udfs = changes.changed_since(settings, udfs, changed_since, strategy)
-    engine = connect()
+    engine = connect(settings.builder)
     plan = builds.plan_images(
-        engine, settings, udfs, strategy=strategy, force=force, refused=refused
+        engine, settings, udfs, strategy=strategy, force=force, refused=refused, push=push
     )
     if dry_run:
         report.show(report.as_json(builds.definition_of(engine, settings, plan)))
@@ -169,6 +205,8 @@ def image_all(
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
     with interruptible(_INTERRUPTED), report.fold(title):
         results = builds.build(engine, settings, plan, say=report.say)
+    if metadata:
+        report.write(metadata, builds.metadata(engine, settings, results))
     if summary:
         report.append(summary, "Images", report.built_markdown(results))
     report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
@@ -198,16 +236,25 @@ def _matching(
 
 
 def _build(
-    settings: Settings, names: list[str], strategy: Strategy, *, force: bool, json: bool
+    settings: Settings,
+    names: list[str],
+    strategy: Strategy,
+    *,
+    force: bool,
+    push: bool,
+    metadata: str,
+    json: bool,
 ) -> None:
     if not names:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     udfs = select(settings, names)
-    engine = connect()
-    plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force)
+    engine = connect(settings.builder)
+    plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force, push=push)
     with interruptible(_INTERRUPTED):
         results = builds.build(engine, settings, plan, say=report.say)
+    if metadata:
+        report.write(metadata, builds.metadata(engine, settings, results))
     report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
     if error := builds.failed(results):
         raise error

@@ -25,7 +25,7 @@ def list_udfs(
     udfs, refused = scan(settings)
     names = [udf.image(settings) for udf in udfs]
     try:
-        images = connect().images(names)
+        images = connect(settings.builder).images(names)
     except EngineUnreachableError as error:
         report.say(f"{error.what}: what is built is not known")
         images = None

@@ -35,6 +35,6 @@ def why(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    found = builds.differences(connect(), settings, select(settings, udf))
+    found = builds.differences(connect(settings.builder), settings, select(settings, udf))
     rows = [each.row() for each in found]
     report.show(report.as_json(rows) if json else report.differences(rows))

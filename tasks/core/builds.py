@@ -7,15 +7,17 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from tasks.core import credentials
+from tasks.core import credentials, shipping
 from tasks.core.dependencies import extra_of
-from tasks.core.engine import Engine, Image
+from tasks.core.engine import Engine, Image, faults
 from tasks.core.engine.bake import BakeRun
-from tasks.core.engine.staging import stage
-from tasks.core.engine.standin import ensure_image
-from tasks.core.errors import BuildFailedError, UdfError
+from tasks.core.engine.pushing import PAUSES
+from tasks.core.engine.registry import Reference, Registry
+from tasks.core.engine.staging import EPOCH, stage
+from tasks.core.engine.standin import ensure_image, pull
+from tasks.core.errors import BuildFailedError, ConfigError, EmulationError, UdfError
 from tasks.core.fingerprint import (
     base_inputs,
     context_files,
@@ -25,9 +27,13 @@ from tasks.core.fingerprint import (
     short,
     udf_inputs,
 )
+from tasks.core.origin import origin_of
 from tasks.core.plan import (
     BASE_FINGERPRINT_LABEL,
+    BASE_REPOSITORY,
     DOCKERFILES,
+    REGISTRY,
+    STORE,
     STRATEGY_LABEL,
     Base,
     Plan,
@@ -46,11 +52,14 @@ from tasks.core.plan import (
     requirement_files,
     target_names,
 )
-from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.settings import REPOSITORY, Settings, native_platform
 from tasks.core.udf import Refused, Udf
 
 Say = Callable[[str], None]
-Result = Literal["built", "unchanged", "failed"]
+Result = Literal["built", "pulled", "pushed", "unchanged", "failed"]
+
+# A registry that does not say within this many seconds that it has a base counts as one without.
+_PULL_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,8 @@ class Built:
     """What came of one image. It is true where the image is there and current.
 
     ``seconds`` is the wall time of the graph that it was in; ``added`` is what the image holds
-    beyond its base, in bytes. ``step``, ``error`` and ``tail`` tell of a failure.
+    beyond its base, in bytes. ``step``, ``error`` and ``tail`` tell of a failure, and
+    ``cause`` is that of a push. ``digest`` and ``tags`` are those in the registry.
     """
 
     name: str
@@ -71,6 +81,9 @@ class Built:
     step: str = ""
     error: str = ""
     tail: str = ""
+    digest: str = ""
+    tags: tuple[str, ...] = ()
+    cause: UdfError | None = None
 
     def __bool__(self) -> bool:
         return self.result != "failed"
@@ -90,12 +103,27 @@ def base_versions() -> dict[str, str]:
     return {name: str(entry["version"]) for name, entry in locked_packages().items()}
 
 
-def plan_base(engine: Engine, settings: Settings, *, force: bool = False) -> tuple[Base, Plan]:
-    """The base of the settings, and a plan that builds it where it is missing."""
+def plan_base(
+    engine: Engine, settings: Settings, *, force: bool = False, push: bool = False
+) -> tuple[Base, Plan]:
+    """The base of the settings, and a plan that builds it where it is missing.
+
+    With ``push`` it is missing where the registry has it not, for all platforms.
+    """
+    _check_platforms(engine, settings, push=push)
     base = base_of(settings)
-    there = engine.images([base.image]).get(base.image)
-    missing = (base,) if force or not _has(there, base) else ()
-    return base, Plan(bases=missing, steps=())
+    linked = _is_linked(engine, settings)
+    there: Mapping[str, str] = {}
+    if not force and (push or (linked and settings.registry)):
+        registry = shipping.registry_of(engine, settings)
+        there = shipping.bases(registry, [base], settings.targets)
+    base = replace(base, digest=there.get(base.image, ""))
+    missing = not base.digest
+    if not push and not linked and not force:
+        missing = not _has(engine.images([base.image]).get(base.image), base)
+    anew = frozenset([base.image] if force or push else [])
+    bases = (base,) if missing else ()
+    return base, Plan(bases=bases, steps=(), push=push, linked=linked, anew=anew)
 
 
 def plan_images(
@@ -106,22 +134,99 @@ def plan_images(
     strategy: Strategy = "shared-base",
     force: bool = False,
     refused: Sequence[Refused] | None = None,
+    push: bool = False,
 ) -> Plan:
     """What has to be built for ``udfs``: reads their files and asks the engine what it has.
 
-    A UDF that cannot be built as it is raises its error; where ``refused`` is given, it joins
-    these instead, so that the others are built.
+    With ``push`` the registry is asked: what it has is not built, whoever has built it. A UDF
+    that cannot be built as it is raises its error; where ``refused`` is given, it joins these
+    instead, so that the others are built.
     """
     check_images(settings, udfs)
+    _check_platforms(engine, settings, push=push)
     steps, turned_away = plan_steps(settings, udfs, strategy, isolate=refused is not None)
     bases = {step.base.image: step.base for step in steps}
-    there = engine.images([*(step.image for step in steps), *bases])
-    decided = tuple(_decide(step, there, force=force) for step in steps)
-    needed = {step.base.image for step in decided if step.reason and step.strategy == "shared-base"}
-    missing = tuple(
-        base for name, base in bases.items() if name in needed and not _has(there.get(name), base)
+    registry = shipping.registry_of(engine, settings) if push else None
+    if registry:
+        digests = {} if force else shipping.contents(registry, steps)
+        decided = [_decide_push(step, digests.get(step.target, ""), force=force) for step in steps]
+        there = engine.images(list(bases)) if any(step.reason for step in decided) else {}
+    else:
+        there = engine.images([*(step.image for step in steps), *bases])
+        decided = [_decide(step, there, force=force) for step in steps]
+    decided = [emulating(engine, settings, step) for step in decided]
+    plan = Plan(
+        bases=(),
+        steps=tuple(decided),
+        refused=(*(refused or ()), *turned_away),
+        push=push,
+        linked=_is_linked(engine, settings),
     )
-    return Plan(bases=missing, steps=decided, refused=(*(refused or ()), *turned_away))
+    return _with_bases(engine, settings, plan, bases, there, registry)
+
+
+def _is_linked(engine: Engine, settings: Settings) -> bool:
+    """Whether builds cannot start from what the engine's store has.
+
+    The builder does not see it, or it is not known to hold every platform that is wanted.
+    """
+    return not engine.builds or settings.platforms not in ((), (native_platform(),))
+
+
+def _check_platforms(engine: Engine, settings: Settings, *, push: bool) -> None:
+    if push and not settings.platforms and engine.builder.platforms[0] not in settings.targets:
+        # What is pushed is named after its platforms, and others rely on that name.
+        own = engine.builder.platforms[0]
+        what = f"the builder is of {own}, and this machine of {native_platform()}"
+        raise ConfigError(what, next_step=f"say for which platform to build: --platforms {own}")
+    if len(settings.platforms) < 2 or (push and not engine.builds) or engine.holds_platforms:
+        return
+    what = "the engine's image store holds one platform an image"
+    step = (
+        "turn on its containerd image store (containerd-snapshotter among the features of "
+        "daemon.json), or use a builder of its own: --builder NAME --push"
+    )
+    raise ConfigError(what, next_step=step)
+
+
+def _with_bases(
+    engine: Engine,
+    settings: Settings,
+    plan: Plan,
+    bases: Mapping[str, Base],
+    there: Mapping[str, Image],
+    registry: Registry | None,
+) -> Plan:
+    """The plan with the bases that have to be built for it, and where it finds the others."""
+    used = {step.base.image for step in plan.to_build if step.strategy == "shared-base"}
+    needed = [base for name, base in bases.items() if name in used]
+    if not needed:
+        return plan
+    if registry is None and plan.linked and settings.registry:
+        registry = shipping.registry_of(engine, settings)
+    found = shipping.bases(registry, needed, settings.targets) if registry else {}
+    known = {
+        base.image: replace(
+            base,
+            digest=found.get(base.image, ""),
+            source="registry" if plan.linked and base.image in found else "store",
+        )
+        for base in needed
+    }
+    if plan.linked:
+        missing = [base for base in known.values() if not base.digest]
+    else:
+        missing = [
+            base
+            for name, base in known.items()
+            if not _has(there.get(name), base) or (plan.push and not base.digest)
+        ]
+    anew = frozenset(base.image for base in missing if plan.push and not base.digest)
+    steps = tuple(
+        replace(step, base=known.get(step.base.image, step.base)) if step.reason else step
+        for step in plan.steps
+    )
+    return replace(plan, bases=tuple(missing), steps=steps, anew=anew)
 
 
 def plan_steps(
@@ -166,6 +271,7 @@ def _step(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strat
         base=base.fingerprint,
         arguments=arguments,
         requirements=requirement_files(extra),
+        platforms=settings.targets,
     )
     return Step(
         udf=udf,
@@ -188,12 +294,42 @@ def _decide(step: Step, there: Mapping[str, Image], *, force: bool) -> Step:
     return replace(step, reason=why, added=added)
 
 
+def _decide_push(step: Step, digest: str, *, force: bool) -> Step:
+    why = "forced" if force else "" if digest else "not in the registry yet"
+    return replace(step, reason=why, digest=digest)
+
+
+def emulating(engine: Engine, settings: Settings, step: Step) -> Step:
+    """The step with what its build emulates; :class:`EmulationError` where nothing can.
+
+    A step of a build runs on the platform of the image only to install system packages.
+    """
+    if not step.reason or not step.udf.system_packages or not settings.platforms:
+        return step
+    runs_on = engine.builder.platforms
+    why = f"to install {' '.join(step.udf.system_packages)}"
+    for platform in settings.platforms:
+        if platform not in runs_on:
+            what = (
+                f"UDF {step.udf.name} needs {platform} {why}, and the builder does not emulate it"
+            )
+            next_step = (
+                "register an emulator on the builder's machine (the package qemu-user-static, or "
+                "`docker run --privileged --rm tonistiigi/binfmt --install all`), or give "
+                "--builder with a node of that platform"
+            )
+            raise EmulationError(what, next_step=next_step)
+    foreign = [platform for platform in settings.platforms if platform != runs_on[0]]
+    return replace(step, emulated=tuple(f"emulates {each} {why}" for each in foreign))
+
+
 def _has(image: Image | None, base: Base) -> bool:
     return image is not None and image.labels.get(BASE_FINGERPRINT_LABEL) == base.fingerprint
 
 
 def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, ...] = ()) -> Site:
     """Where a plan is built: the staged contexts and what the machine needs."""
+    tells_origin = plan.push and (not engine.builds or engine.holds_platforms)
     return Site(
         repository=str(REPOSITORY),
         contexts={step.target: str(stage(step.files, os.environ)) for step in plan.to_build},
@@ -206,6 +342,12 @@ def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, 
         platforms=settings.platforms,
         secrets=secrets,
         sdk=str(stage(sdk_files(settings.sdk), os.environ)) if settings.sdk else "",
+        output=STORE if engine.builds or not plan.push else REGISTRY,
+        origin=origin_of(settings.root) if tells_origin else None,
+        # One time for all, so that the same inputs give the same image wherever they are built.
+        epoch=os.environ.get("SOURCE_DATE_EPOCH") or str(EPOCH),
+        cache_to=settings.cache_to,
+        cache_from=settings.cache_from,
     )
 
 
@@ -227,15 +369,47 @@ def move_latest(engine: Engine, base: Base) -> None:
         engine.tag(base.image, base.latest)
 
 
-def build_base(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> float:
-    """Build the bases of a plan; the seconds that it took."""
+def have_base(engine: Engine, settings: Settings, base: Base, plan: Plan) -> Built:
+    """What there is to tell of a base that is there: its tag ``latest`` is moved to it."""
+    if plan.push:
+        reference = Reference.parse(base.image)
+        latest = Reference.parse(base.latest).tag
+        digest = shipping.registry_of(engine, settings).copy_tag(reference, latest)
+        return Built(
+            name=BASE_REPOSITORY,
+            image=base.image,
+            result="unchanged",
+            digest=digest,
+            tags=(reference.tag, latest),
+        )
+    if not plan.linked:
+        move_latest(engine, base)
+    return Built(name=BASE_REPOSITORY, image=base.image, result="unchanged")
+
+
+def build_base(engine: Engine, settings: Settings, base: Base, plan: Plan, *, say: Say) -> Built:
+    """Have the base of a plan: pulled or built, and pushed where the plan says so."""
     start = time.monotonic()
-    build(engine, settings, plan, say=say)
-    return time.monotonic() - start
+    with contextlib.ExitStack() as held:
+        left = _with_bases_locked(engine, plan, held, say)
+        digests: Mapping[str, str] = {}
+        if left.push:
+            digests = _push_bases(engine, settings, left, say)
+        else:
+            _run(engine, settings, left, say)
+    tags = [Reference.parse(name).tag for name in (base.image, base.latest)]
+    return Built(
+        name=BASE_REPOSITORY,
+        image=base.image,
+        result="built" if left.bases else "pulled",
+        seconds=time.monotonic() - start,
+        digest=digests.get(base.image, ""),
+        tags=tuple(tags) if digests else (),
+    )
 
 
 def build(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> list[Built]:
-    """Build a plan; what came of each UDF.
+    """Build a plan, and push it where it says so; what came of each UDF.
 
     A failed image does not keep the others from being built. A base that another run builds
     at this moment is waited for, not built twice. Raises :class:`BuildFailedError` where a
@@ -243,7 +417,14 @@ def build(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> list[B
     """
     with contextlib.ExitStack() as held:
         plan = _with_bases_locked(engine, plan, held, say)
+        if plan.push and plan.bases:
+            # Before the UDFs: their images then name the digest of their base, and the registry
+            # has its layers already.
+            digests = _push_bases(engine, settings, plan, say)
+            plan = _on_pushed_bases(plan, digests)
         results = _run(engine, settings, plan, say)
+    if plan.push:
+        results = _push(engine, settings, plan, results, say)
     return [
         *(results.get(step.target, _unchanged(step)) for step in plan.steps),
         *(_refused(each) for each in plan.refused),
@@ -254,8 +435,7 @@ def _with_bases_locked(engine: Engine, plan: Plan, held: contextlib.ExitStack, s
     missing = []
     for base in plan.bases:
         held.enter_context(engine.lock(f"base-{short(base.fingerprint)}"))
-        forced = not plan.steps
-        if forced or not _has(engine.images([base.image]).get(base.image), base):
+        if plan.linked or base.image in plan.anew or not _is_here(engine, base, say):
             missing.append(base)
     if missing and plan.steps:
         names = ", ".join(base.image for base in missing)
@@ -263,26 +443,90 @@ def _with_bases_locked(engine: Engine, plan: Plan, held: contextlib.ExitStack, s
     return replace(plan, bases=tuple(missing))
 
 
+def _is_here(engine: Engine, base: Base, say: Say) -> bool:
+    """Whether the engine has a base, from another run or, if need be, from the registry."""
+    if _has(engine.images([base.image]).get(base.image), base):
+        return True
+    if not base.registry:
+        return False
+    say(f"pulling {base.image} ...")
+    start = time.monotonic()
+    if reason := pull(engine.endpoint, base.image, _PULL_PATIENCE):
+        say(f"{base.image} cannot be pulled: {reason}")
+        return False
+    if not _has(engine.images([base.image]).get(base.image), base):
+        say(f"{base.image} in the registry is not what its tag says: it is not used")
+        return False
+    say(f"pulling {base.image}: {time.monotonic() - start:.1f} s")
+    engine.tag(base.image, base.latest, base.local)
+    return True
+
+
+def _push_bases(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, str]:
+    """Build the bases of a plan and push them; their digests, by image."""
+    registry = shipping.registry_of(engine, settings)
+    earlier = shipping.before(registry, plan.bases)
+    _run(engine, settings, replace(plan, steps=(), refused=()), say)
+    say(f"pushing {', '.join(base.image for base in plan.bases)} ...")
+    return shipping.publish_bases(
+        registry, engine, plan.bases, earlier, stored=engine.builds, say=say
+    )
+
+
+def _on_pushed_bases(plan: Plan, digests: Mapping[str, str]) -> Plan:
+    """The plan once its bases are in the registry."""
+    steps = []
+    for step in plan.steps:
+        if digest := digests.get(step.base.image, ""):
+            source: Literal["store", "registry"] = "registry" if plan.linked else "store"
+            step = replace(step, base=replace(step.base, digest=digest, source=source))
+        steps.append(step)
+    return replace(plan, bases=(), steps=tuple(steps))
+
+
+def _push(
+    engine: Engine, settings: Settings, plan: Plan, results: Mapping[str, Built], say: Say
+) -> dict[str, Built]:
+    """Push what was built and move the tags of what the registry has: the results with that."""
+    failed = {target for target, result in results.items() if not result}
+    steps = [step for step in plan.steps if step.target not in failed]
+    registry = shipping.registry_of(engine, settings)
+    shipped = shipping.publish(registry, engine, steps, stored=engine.builds, say=say)
+    done = dict(results)
+    for step in steps:
+        built, found = results.get(step.target, _unchanged(step)), shipped[step.target]
+        done[step.target] = replace(built, digest=found.digest, tags=found.tags)
+        if found.error:
+            error = found.error
+            done[step.target] = replace(
+                built, result="failed", error=error.what, tail=error.detail, cause=error
+            )
+    return done
+
+
 def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Built]:
     """What came of every step that was to be built, by target."""
     if plan.is_empty:
         return {}
     gathered = credentials.gather(os.environ)
-    if engine.endpoint.private:
+    if engine.endpoint.private and engine.builds:
         # A private engine may have no registry to pull from; others pull while they build.
         for image in _python_images(plan):
-            ensure_image(engine.endpoint, image, say)
-    _name_bases(engine, plan)
-    definition = bake(plan, site_of(engine, settings, plan, gathered.secrets))
+            _ensure_python(engine, settings, image, say)
+    if engine.builds:
+        _name_bases(engine, plan)
+    site = site_of(engine, settings, plan, gathered.secrets)
+    definition = bake(plan, site)
     runs: list[BakeRun] = []
 
     def run(targets: Sequence[str]) -> BakeRun:
-        done = engine.bake(
-            part(definition, targets),
-            say=say,
-            builder=settings.builder,
-            environment=gathered.environment,
-        )
+        for pause in (*PAUSES, None):
+            done = engine.bake(part(definition, targets), say=say, environment=gathered.environment)
+            pushed = site.output == REGISTRY and faults.is_push(done.error)
+            if done.ok or pause is None or not pushed or not faults.is_passing(done.error):
+                break
+            say(f"{done.error}; trying again")
+            time.sleep(pause)
         runs.append(done)
         return done
 
@@ -291,7 +535,16 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
     if not done.ok:
         _require_bases(engine, plan, done, run)
         failures = _isolate(plan, done, run)
-    return _results(engine, plan, failures, runs)
+    return _results(engine, plan, failures, runs, stored=site.output == STORE)
+
+
+def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> None:
+    state = ensure_image(engine.endpoint, image, say)
+    foreign = [each for each in settings.platforms if each != native_platform()]
+    if state == "stand-in" and foreign:
+        what = f"{image} is a stand-in on this engine, which has no {foreign[0]}"
+        step = "set udf.python_image to an image for all platforms in a registry that answers"
+        raise ConfigError(what, next_step=step)
 
 
 def _require_bases(
@@ -301,7 +554,7 @@ def _require_bases(
 
     The log names the target that asked for a failed step, not the one that the step is in.
     """
-    there = engine.images([base.image for base in plan.bases])
+    there = {} if plan.linked else engine.images([base.image for base in plan.bases])
     for base in plan.bases:
         if not _has(there.get(base.image), base):
             alone = run([base.target]) if plan.to_build else done
@@ -352,7 +605,9 @@ def _name_bases(engine: Engine, plan: Plan) -> None:
     used = {
         step.base.image: step.base
         for step in plan.to_build
-        if step.strategy == "shared-base" and step.base.image not in missing
+        if step.strategy == "shared-base"
+        and step.base.image not in missing
+        and step.base.source == "store"
     }
     if not used:
         return
@@ -362,15 +617,53 @@ def _name_bases(engine: Engine, plan: Plan) -> None:
             engine.tag(base.image, base.local)
 
 
+def metadata(engine: Engine, settings: Settings, results: Sequence[Built]) -> list[dict[str, Any]]:
+    """What is known of the images of a run, for other programs: see :func:`shipping.metadata`.
+
+    An image that was not pushed has no digest, and its size is that in the engine's store.
+    """
+    images = {result.name: result.image for result in results if result}
+    shipped = {
+        result.name: shipping.Shipped(digest=result.digest, tags=result.tags)
+        for result in results
+        if result and result.digest
+    }
+    if shipped:
+        registry = shipping.registry_of(engine, settings)
+        rows = {row["udf"]: row for row in shipping.metadata(registry, images, shipped)}
+    else:
+        rows = {}
+    local = [image for name, image in images.items() if name not in rows]
+    found = engine.images(local) if local else {}
+    for name, image in images.items():
+        if name not in rows and image in found:
+            repository, _, tag = image.rpartition(":")
+            rows[name] = {
+                "udf": name,
+                "image": repository,
+                "tags": [tag],
+                "digest": None,
+                "reference": image,
+                "size": found[image].size,
+                "platforms": list(settings.targets),
+            }
+    return [rows[name] for name in images if name in rows]
+
+
 # --- what came of it --------------------------------------------------------------------------
 
 
 def _results(
-    engine: Engine, plan: Plan, failures: Mapping[str, BakeRun], runs: Sequence[BakeRun]
+    engine: Engine,
+    plan: Plan,
+    failures: Mapping[str, BakeRun],
+    runs: Sequence[BakeRun],
+    *,
+    stored: bool,
 ) -> dict[str, Built]:
     built = [step for step in plan.to_build if step.target not in failures]
     references = {step.image for step in built} | {step.base.image for step in built}
-    images = engine.images(sorted(references))
+    images = engine.images(sorted(references)) if stored else {}
     results = {}
     for step in plan.to_build:
         failure = failures.get(step.target)
@@ -395,8 +688,17 @@ def _results(
                 step=failure.step,
                 error=failure.error,
                 tail=failure.tail,
+                cause=None if failure.step else _push_error(step.image, failure),
             )
     return results
+
+
+def _push_error(image: str, run: BakeRun) -> UdfError | None:
+    """The error of a build that ended in its push."""
+    if not faults.is_push(run.error):
+        return None
+    reference = Reference.parse(image)
+    return faults.error_of(reference.host, reference.name, run.error)
 
 
 def _notes(step: Step, runs: Sequence[BakeRun]) -> tuple[str, ...]:
@@ -440,6 +742,8 @@ def _refused(refused: Refused) -> Built:
 
 
 def _base_failed(base: Base, run: BakeRun) -> UdfError:
+    if not run.step and (error := _push_error(base.image, run)):
+        return error
     what = f"the base image {base.image} could not be built: {run.step or run.error}"
     step = (
         "read the lines above; behind a proxy, set SSL_CERT_FILE to your CA bundle and "
@@ -453,6 +757,11 @@ def failed(results: Sequence[Built]) -> UdfError | None:
     bad = [result for result in results if not result]
     if not bad:
         return None
+    causes = [each.cause for each in bad if each.cause]
+    if len(causes) == len(bad):
+        first = causes[0]
+        more = f" (and so for {len(bad) - 1} more images)" if len(bad) > 1 else ""
+        return type(first)(f"{first.what}{more}", next_step=first.next_step, detail=first.detail)
     detail = "\n".join(
         "\n".join(filter(None, (f"--- {each.name}: {each.step or each.error}", each.tail)))
         for each in bad
@@ -463,6 +772,28 @@ def failed(results: Sequence[Built]) -> UdfError | None:
         what = f"the image of {names} could not be built: {bad[0].step or bad[0].error}"
     step = f"mend what the lines above show, then `invoke image-fast --udf {bad[0].name}`"
     return BuildFailedError(what, next_step=step, detail=detail)
+
+
+def push(engine: Engine, settings: Settings, udfs: Sequence[Udf], *, say: Say) -> list[Built]:
+    """Push the images of ``udfs`` as they are built; what came of each."""
+    shipped = shipping.push_built(engine, settings, udfs, say)
+    return [_pushed(udf, settings, shipped[udf.name]) for udf in udfs]
+
+
+def _pushed(udf: Udf, settings: Settings, shipped: shipping.Shipped) -> Built:
+    image = udf.image(settings)
+    if error := shipped.error:
+        return Built(
+            name=udf.name,
+            image=image,
+            result="failed",
+            error=error.what,
+            tail=error.detail,
+            cause=error,
+        )
+    return Built(
+        name=udf.name, image=image, result="pushed", digest=shipped.digest, tags=shipped.tags
+    )
 
 
 # --- why --------------------------------------------------------------------------------------

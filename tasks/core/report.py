@@ -70,6 +70,11 @@ def append(path: str, title: str, text: str) -> None:
         file.write(f"### {title}\n\n{text}\n\n")
 
 
+def write(path: str, value: object) -> None:
+    """Write ``value`` to a file as JSON."""
+    Path(path).write_text(f"{as_json(value)}\n", encoding="utf-8")
+
+
 def as_json(value: object) -> str:
     """``value`` as indented JSON with the keys in their own order."""
     return json.dumps(value, indent=2, default=str)
@@ -142,10 +147,28 @@ def built_rows(results: Sequence[Built]) -> list[dict[str, Any]]:
             "seconds": None if result.seconds is None else round(result.seconds, 3),
             "bytes_added": result.added,
             "notes": list(result.notes),
+            "digest": result.digest or None,
+            "tags": list(result.tags),
             **({} if result else {"step": result.step, "error": result.error}),
         }
         for result in results
     ]
+
+
+def base_line(result: Built) -> str:
+    """What came of the base image."""
+    if result.result == "unchanged":
+        line = f"{result.image} is there already: nothing to do (--force builds it again)"
+    else:
+        line = f"{result.image} {result.result} in {seconds(result.seconds)}"
+    return "\n".join([line, *_pushed_lines(result)])
+
+
+def _pushed_lines(result: Built) -> list[str]:
+    if not result.digest:
+        return []
+    repository = result.image.rpartition(":")[0]
+    return [f"  {repository}@{result.digest} ({', '.join(result.tags)})"]
 
 
 def built_lines(results: Sequence[Built]) -> str:
@@ -160,7 +183,8 @@ def built_table(results: Sequence[Built]) -> str:
     notes = [f"{result.name}: {note}" for result in results for note in result.notes]
     rows = [_built_cells(result) for result in results]
     shown = table(_BUILT, rows, align=_BUILT_ALIGN)
-    return "\n".join([shown, "", *notes, _built_totals(results)])
+    pushed = [line.strip() for result in results for line in _pushed_lines(result)]
+    return "\n".join([shown, "", *notes, *pushed, _built_totals(results)])
 
 
 def built_markdown(results: Sequence[Built]) -> str:
@@ -175,7 +199,8 @@ def built_markdown(results: Sequence[Built]) -> str:
         if not result
     ]
     shown = markdown(_BUILT, rows, align=_BUILT_ALIGN)
-    blocks = [shown, "\n".join(notes), *failures, _built_totals(results)]
+    pushed = [f"- {line.strip()}" for result in results for line in _pushed_lines(result)]
+    blocks = [shown, "\n".join(notes), "\n".join(pushed), *failures, _built_totals(results)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -200,7 +225,7 @@ def _built_cells(result: Built) -> tuple[str, ...]:
 def _built_totals(results: Sequence[Built]) -> str:
     counts = [
         f"{count} {name}"
-        for name in ("built", "unchanged", "failed")
+        for name in ("built", "pushed", "unchanged", "failed")
         if (count := sum(result.result == name for result in results))
     ]
     added = sum(result.added or 0 for result in results)
@@ -209,14 +234,16 @@ def _built_totals(results: Sequence[Built]) -> str:
 
 def _built_line(result: Built) -> str:
     line = f"{result.name}: {result.image} is unchanged"
-    if result.result == "failed":
+    if result.result == "pushed":
+        line = f"{result.name}: {result.image} is pushed"
+    elif result.result == "failed":
         line = f"{result.name}: {result.image} failed" if result.image else f"{result.name} failed"
     elif result.result == "built":
         line = (
             f"{result.name}: {result.image} built in {seconds(result.seconds)} "
             f"({result.reason}), {size(result.added)} added to the base"
         )
-    return "\n".join([line, *(f"  {note}" for note in result.notes)])
+    return "\n".join([line, *(f"  {note}" for note in result.notes), *_pushed_lines(result)])
 
 
 def listing(rows: Sequence[dict[str, Any]]) -> str:

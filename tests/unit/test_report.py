@@ -168,7 +168,17 @@ REFUSED = Built(name="map/d", image="", result="failed", error="no such thing")
 class TestBuilds:
     def test_rows_have_stable_keys(self) -> None:
         rows = report.built_rows([BUILT, UNCHANGED, FAILED])
-        keys = ["udf", "image", "result", "reason", "seconds", "bytes_added", "notes"]
+        keys = [
+            "udf",
+            "image",
+            "result",
+            "reason",
+            "seconds",
+            "bytes_added",
+            "notes",
+            "digest",
+            "tags",
+        ]
         assert [list(row) for row in rows] == [keys, keys, [*keys, "step", "error"]]
         assert rows[0] == {
             "udf": "map/a",
@@ -178,6 +188,8 @@ class TestBuilds:
             "seconds": 0.237,
             "bytes_added": 320,
             "notes": ["overrides protobuf 6.33 -> 6.31"],
+            "digest": None,
+            "tags": [],
         }
         assert json.loads(report.as_json(rows)) == rows
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tasks.core.engine import find
 from tasks.core.engine.bake import BakeRun, Say, run_bake
+from tasks.core.engine.builder import Builder, engine_of, inspect
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import cache_folder
 from tasks.core.errors import BuildxError, EngineUnreachableError
@@ -62,14 +63,33 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A reachable engine."""
+    """A reachable engine, and the builder that builds for it where that is another program."""
 
     endpoint: Endpoint
+    other: Builder | None = None
+
+    @property
+    def builds(self) -> bool:
+        """Whether the engine builds by itself, so that builds see the images of its store."""
+        return self.other is None
+
+    @functools.cached_property
+    def builder(self) -> Builder:
+        """What builds here; asking takes 0.1 s."""
+        return self.other or inspect(self.endpoint, self.endpoint.builder)
 
     @property
     def network(self) -> str:
         """The network that builds need here: the private engine has none but the host's."""
-        return "host" if self.endpoint.private else ""
+        return "host" if self.endpoint.private and self.builds else ""
+
+    @functools.cached_property
+    def holds_platforms(self) -> bool:
+        """Whether the engine's store is containerd's: several platforms an image, attestations."""
+        done = self.docker("info", "--format", "{{json .DriverStatus}}")
+        if done.returncode:
+            raise _engine_error(done)
+        return "containerd" in done.stdout
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
         """Those of ``references`` that the engine has, by the reference as it was asked for."""
@@ -119,7 +139,6 @@ class Engine:
         definition: Mapping[str, Any],
         *,
         say: Say,
-        builder: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> BakeRun:
         """Build the targets of a bake definition; see :func:`tasks.core.engine.bake.run_bake`."""
@@ -127,7 +146,7 @@ class Engine:
             self.endpoint,
             definition,
             say=say,
-            builder=builder or self.endpoint.builder,
+            builder=self.other.name if self.other else self.endpoint.builder,
             environment=environment,
             options=self._allowances(definition),
         )
@@ -186,9 +205,19 @@ class Engine:
             yield
 
 
-def connect() -> Engine:
-    """The engine to work with: the user's Docker, else the private one."""
-    return Engine(endpoint=find.find())
+def connect(builder: str = "") -> Engine:
+    """The engine to work with: the user's Docker, else the private one.
+
+    With the name of a ``builder`` that is an engine itself, that engine; with any other, the
+    engine to which the builder sends its images.
+    """
+    endpoint = find.find()
+    if builder in ("", endpoint.builder):
+        return Engine(endpoint=endpoint)
+    found = inspect(endpoint, builder)
+    if found.is_engine:
+        return Engine(endpoint=engine_of(endpoint, found))
+    return Engine(endpoint=endpoint, other=found)
 
 
 @functools.cache

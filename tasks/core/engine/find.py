@@ -127,6 +127,14 @@ def users_choice(environ: Mapping[str, str]) -> Choice:
     return Choice(host=f"unix://{DEFAULT_SOCKET}", origin="default socket", explicit=False)
 
 
+def context(environ: Mapping[str, str], name: str) -> Choice:
+    """The engine of the Docker context ``name``, in the configuration that ``environ`` names."""
+    if name == "default":
+        return Choice(host=f"unix://{DEFAULT_SOCKET}", origin="default socket", explicit=True)
+    folder = environ.get("DOCKER_CONFIG", "")
+    return _context(Path(folder) if folder else home_of(environ) / ".docker", name)
+
+
 def users_config_folder(environ: Mapping[str, str]) -> Path:
     """The user's ``DOCKER_CONFIG``, never the private engine's own."""
     folder = environ.get("DOCKER_CONFIG", "")

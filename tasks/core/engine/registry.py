@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -165,28 +165,29 @@ class Registry:
             content=answer.content,
         )
 
-    def content(self, reference: Reference) -> Content | None:
-        """The platforms and the size of what a tag names, ``None`` where there is nothing."""
+    def content(self, reference: Reference, *, sized: bool = False) -> Content | None:
+        """The platforms of what a tag names, and with ``sized`` its size; ``None`` if absent."""
         top = self.manifest(reference)
         if top is None:
             return None
+        platforms = tuple(self.platforms(reference, top).values())
         if not top.is_index:
-            platform = self._platform_of(reference, top)
-            return Content(digest=top.digest, platforms=(platform,), size=top.size)
-        children = images_of(top)
-        parts = [
-            self.manifest(Reference(host=self.host, repository=reference.repository, tag=digest))
-            for digest in children.values()
-        ]
-        size = sum(part.size for part in parts if part)
-        return Content(digest=top.digest, platforms=tuple(children), size=size)
+            return Content(digest=top.digest, platforms=platforms, size=top.size)
+        size = 0
+        if sized:
+            names = [replace(reference, tag=digest) for digest in images_of(top)]
+            size = sum(part.size for part in parallel(self.manifest, names) if part)
+        return Content(digest=top.digest, platforms=platforms, size=size)
 
-    def _platform_of(self, reference: Reference, manifest: Manifest) -> str:
+    def platforms(self, reference: Reference, manifest: Manifest) -> dict[str, str]:
+        """The platform of each image that a manifest of this repository holds, by its digest."""
+        if manifest.is_index:
+            return images_of(manifest)
         digest = str(manifest.data["config"]["digest"])
         answer = self._ask("GET", reference, path=f"blobs/{digest}")
         if answer is None:
-            raise self._refusal(reference, f"the registry has lost the config {digest}")
-        return platform_name(answer.json())
+            raise self._refusal(reference, f"the registry has lost its config {digest}")
+        return {manifest.digest: platform_name(answer.json())}
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class Registry:
         if manifest is None:
             raise self._refusal(source, f"{source} is not there any more")
         for tag in tags:
-            target = Reference(host=source.host, repository=source.repository, tag=tag)
+            target = replace(source, tag=tag)
             if self.digest(target) != manifest.digest:
                 self.put(target, manifest)
         return manifest.digest
@@ -385,11 +386,13 @@ def credentials(endpoint: Endpoint, host: str) -> Mapping[str, str]:
     return {str(key)[:1].upper() + str(key)[1:]: str(value) for key, value in found.items()}
 
 
-def parallel(function: Callable[[_Item], _Found], items: Sequence[_Item]) -> list[_Found]:
+def parallel(
+    function: Callable[[_Item], _Found], items: Sequence[_Item], workers: int = _PARALLEL
+) -> list[_Found]:
     """``function`` of every item, in their order, several at a time; the first error is raised."""
     if len(items) < 2:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(max_workers=min(_PARALLEL, len(items))) as pool:
+    with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
         return list(pool.map(function, items))
 
 
@@ -397,12 +400,12 @@ def parallel(function: Callable[[_Item], _Found], items: Sequence[_Item]) -> lis
 
 
 def images_of(index: Manifest) -> dict[str, str]:
-    """The digests of the images in an index by their platform, attestations left out."""
+    """The platforms of the images in an index by their digest, attestations left out."""
     found = {}
     for entry in index.data.get("manifests", ()):
         platform = platform_name(entry.get("platform", {}))
         if not platform.startswith("unknown/"):
-            found[platform] = str(entry["digest"])
+            found[str(entry["digest"])] = platform
     return found
 
 

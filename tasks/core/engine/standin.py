@@ -149,8 +149,11 @@ def suite_of(image: str) -> str:
     raise EngineSetupError(what, next_step=step)
 
 
-def pull(endpoint: Endpoint, image: str) -> str:
-    """Pull ``image``. Why it could not be pulled, ``""`` where it could."""
+def pull(endpoint: Endpoint, image: str, patience: float = _ANSWER_SECONDS) -> str:
+    """Pull ``image``. Why it could not be pulled, ``""`` where it could.
+
+    ``patience`` is how many seconds its registry may take to tell that it has it.
+    """
     argv = [*endpoint.docker, "pull", image]
     with (
         subprocess.Popen(
@@ -166,7 +169,7 @@ def pull(endpoint: Endpoint, image: str) -> str:
         descriptor = process.stdout.fileno()
         selector.register(descriptor, selectors.EVENT_READ)
         # The first line comes once the registry has told what the image consists of.
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        deadline = time.monotonic() + patience
         end = time.monotonic() + _PULL_SECONDS
         output = b""
         while True:
@@ -174,7 +177,7 @@ def pull(endpoint: Endpoint, image: str) -> str:
                 process.kill()
                 if output:
                     return f"not done within {_PULL_SECONDS:.0f} s"
-                return f"no answer from its registry within {_ANSWER_SECONDS:.0f} s"
+                return f"no answer from its registry within {patience:.0f} s"
             part = os.read(descriptor, 65536)
             if not part:
                 break

@@ -1,0 +1,44 @@
+"""Pushing what the engine's store has, with another try where the fault may pass."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tasks.core.engine import faults
+from tasks.core.engine.client import Engine
+from tasks.core.engine.registry import Reference
+
+Say = Callable[[str], None]
+
+PAUSES: Final = (0.5, 1.0, 2.0)
+"""Seconds before each further try."""
+
+_DIGEST: Final = re.compile(r"digest: (sha256:[0-9a-f]{64})")
+
+
+def push(engine: Engine, image: str, say: Say) -> str:
+    """Push one tag; its digest. What was uploaded before a fault is not uploaded again.
+
+    Raises the error of :mod:`tasks.core.engine.faults` that the last answer stands for.
+    """
+    for pause in (*PAUSES, None):
+        done = engine.docker("push", image)
+        if done.returncode == 0:
+            found = _DIGEST.findall(done.stdout)
+            return str(found[-1]) if found else ""
+        said = last_words(done.stderr or done.stdout)
+        if pause is None or not faults.is_passing(said):
+            break
+        say(f"pushing {image}: {said}; trying again")
+        time.sleep(pause)
+    reference = Reference.parse(image)
+    raise faults.error_of(reference.host, reference.name, said)
+
+
+def last_words(output: str) -> str:
+    """The last line of what a program wrote."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no answer"
