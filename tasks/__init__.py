@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import build, clean, engine, listing, new, pipeline, sbom, verify, why
+from tasks import build, clean, engine, listing, new, pipeline, push, sbom, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
@@ -19,6 +19,7 @@ ns = Collection(
     listing.list_udfs,
     new.new,
     pipeline.pipeline,
+    push.push,
     sbom.sbom,
     verify.verify,
     why.why,

@@ -20,6 +20,7 @@ TASKS = {
     "list",
     "new",
     "pipeline",
+    "push",
     "sbom",
     "verify",
     "why",

@@ -1,0 +1,48 @@
+"""Push images that are built already."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import builds, report
+from tasks.core.engine import connect
+from tasks.core.errors import UnknownUdfError
+from tasks.core.interrupts import interruptible
+from tasks.core.settings import Settings
+from tasks.core.udf import select
+
+_INTERRUPTED = "the push was interrupted; what was uploaded until then is not uploaded again"
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["udf"],
+    help=options.of("udf", "root", "registry", "tag", "builder", "metadata", "json"),
+)
+def push(
+    c: Context,
+    udf: list[str],
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    builder: str = "",
+    metadata: str = "",
+    json: bool = False,
+) -> None:
+    """Push the images of UDFs as they are built."""
+    settings = Settings.from_config(
+        c.config, root=root, registry=registry, tag=tag, builder=builder
+    )
+    if not udf:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
+    engine = connect(settings.builder)
+    with interruptible(_INTERRUPTED):
+        results = builds.push(engine, settings, select(settings, udf), say=report.say)
+    if metadata:
+        report.write(metadata, builds.metadata(engine, settings, results))
+    report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
+    if error := builds.failed(results):
+        raise error
