@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -16,11 +17,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from tasks.core.engine.endpoint import Endpoint
 
 Say = Callable[[str], None]
+
+LOG: Final = "NUMAFLOW_UDF_BUILD_LOG"
+"""The variable that names a file to which BuildKit's whole log is added."""
 
 _STEP: Final = re.compile(r"#(?P<number>\d+) (?P<text>\[.*)")
 _LOG: Final = re.compile(r"#(?P<number>\d+) \d+\.\d+ (?P<text>.*)")
@@ -194,8 +199,13 @@ def run_bake(
 def _feed(progress: Progress, process: subprocess.Popen[str]) -> None:
     lines: Iterable[str] = process.stderr or ()
     try:
-        for line in lines:
-            progress.feed(line)
+        with contextlib.ExitStack() as stack:
+            name = os.environ.get(LOG)
+            log = stack.enter_context(Path(name).open("a", encoding="utf-8")) if name else None
+            for line in lines:
+                if log:
+                    log.write(line)
+                progress.feed(line)
     except BaseException:
         # Ctrl-C, most likely: the build ends with us.
         process.terminate()
