@@ -46,6 +46,7 @@ from tasks.core.plan import (
     base_targets,
     check_images,
     part,
+    portions,
     python_image,
     python_version,
     reason,
@@ -530,11 +531,12 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
         runs.append(done)
         return done
 
-    done = run(definition["group"]["default"]["targets"])
     failures: dict[str, BakeRun] = {}
-    if not done.ok:
-        _require_bases(engine, plan, done, run)
-        failures = _isolate(plan, done, run)
+    for each in portions(plan):
+        done = run([item.target for item in (*each.bases, *each.steps)])
+        if not done.ok:
+            _require_bases(engine, each, done, run)
+            failures |= _isolate(each, done, run)
     return _results(engine, plan, failures, runs, stored=site.output == STORE)
 
 
@@ -575,9 +577,7 @@ def _isolate(
     failed = first
     while pending:
         if failed.target not in pending and len(pending) > 1:
-            # The log does not name the target: each by itself then.
-            alone = {target: run([target]) for target in pending}
-            return failures | {target: each for target, each in alone.items() if not each.ok}
+            return failures | _search(pending, run)
         target = failed.target if failed.target in pending else pending[0]
         failures[target] = failed
         pending.remove(target)
@@ -585,6 +585,16 @@ def _isolate(
             failed = run(pending)
             if failed.ok:
                 break
+    return failures
+
+
+def _search(targets: Sequence[str], run: Callable[[Sequence[str]], BakeRun]) -> dict[str, BakeRun]:
+    """The failures among ``targets`` where the log does not name one: each half by itself."""
+    failures = {}
+    for half in (targets[: len(targets) // 2], targets[len(targets) // 2 :]):
+        done = run(half)
+        if not done.ok:
+            failures |= {half[0]: done} if len(half) == 1 else _search(half, run)
     return failures
 
 

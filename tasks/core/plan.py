@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from tasks.core.dependencies import Extra
@@ -47,6 +47,11 @@ STORE: Final = "type=docker"
 """Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
 REGISTRY: Final = "type=registry"
 """To the registry that the tags name."""
+
+# Bake starts all targets of a run at once. BuildKit gives each a few seconds to be taken up,
+# else "no such job" ends the whole: seen with a hundred of them on a busy machine. In portions,
+# the whole takes no longer.
+PORTION: Final = 25
 
 _BASE_CONTEXT: Final = "numaflow-base"
 _BUILDER_CONTEXT: Final = "numaflow-builder"
@@ -353,8 +358,21 @@ def bake(plan: Plan, site: Site) -> dict[str, Any]:
     return {"group": {"default": {"targets": wanted}}, "target": targets}
 
 
+def portions(plan: Plan) -> list[Plan]:
+    """``plan`` as plans that are built one after the other, the bases with the first."""
+    steps = plan.to_build
+    starts = range(0, max(len(steps), 1), PORTION)
+    return [
+        replace(plan, bases=() if start else plan.bases, steps=steps[start : start + PORTION])
+        for start in starts
+    ]
+
+
 def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-    """The definition of some of its targets, and of those that they link to."""
+    """The definition of some of its targets, and of those that they link to.
+
+    The latter are built and not exported: they are there already, or are no image to keep.
+    """
     every: Mapping[str, Any] = definition["target"]
     names = list(wanted)
     for name in names:  # grows while it is walked
@@ -364,7 +382,10 @@ def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]
                 names.append(linked)
     return {
         "group": {"default": {"targets": list(wanted)}},
-        "target": {name: every[name] for name in names},
+        "target": {
+            name: every[name] if name in wanted else {**every[name], "output": ["type=cacheonly"]}
+            for name in names
+        },
     }
 
 

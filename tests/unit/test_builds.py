@@ -95,12 +95,12 @@ class TestIsolate:
     def test_a_log_that_does_not_name_the_target(self, said: str) -> None:
         graph = Graph("abc", "b", says=lambda _: said)
         assert graph.failures() == {"b": "log of b"}
-        assert graph.runs == ["abc", "a", "b", "c"]
+        assert graph.runs == ["abc", "a", "bc", "b", "c"]
 
     def test_a_log_that_names_it_at_first_only(self) -> None:
         graph = Graph("abcd", "ac", says=lambda name: name if name == "a" else "")
         assert graph.failures() == {"a": "log of a", "c": "log of c"}
-        assert graph.runs == ["abcd", "bcd", "b", "c", "d"]
+        assert graph.runs == ["abcd", "bcd", "b", "cd", "c", "d"]
 
     def test_the_only_target_needs_no_name(self) -> None:
         graph = Graph("a", "a", says=lambda _: "")

@@ -22,6 +22,7 @@ from tasks.core.plan import (
     KIND_LABEL,
     LOCAL_REGISTRY,
     NAME_LABEL,
+    PORTION,
     STRATEGY_LABEL,
     Base,
     Plan,
@@ -34,6 +35,7 @@ from tasks.core.plan import (
     base_targets,
     check_images,
     part,
+    portions,
     python_image,
     python_version,
     reason,
@@ -556,6 +558,25 @@ class TestSite:
         assert with_sdk == names
 
 
+class TestPortions:
+    @pytest.mark.parametrize(
+        ("count", "sizes"),
+        [(0, [0]), (1, [1]), (PORTION, [PORTION]), (2 * PORTION + 1, [PORTION, PORTION, 1])],
+    )
+    def test_what_is_to_be_built_in_order(self, count: int, sizes: list[int]) -> None:
+        steps = [step(udf(f"map/{number}")) for number in range(count)]
+        plan = Plan(bases=(base(),), steps=(*steps, step(udf("map/unchanged"), why="")))
+        found = portions(plan)
+        assert [len(each.steps) for each in found] == sizes
+        assert [each for portion in found for each in portion.steps] == steps
+
+    def test_the_bases_come_first(self) -> None:
+        steps = [step(udf(f"map/{number}")) for number in range(PORTION + 1)]
+        first, second = portions(Plan(bases=(base(),), steps=tuple(steps)))
+        assert first.bases == (base(),)
+        assert second.bases == ()
+
+
 class TestPart:
     @pytest.fixture
     def whole(self) -> dict[str, Any]:
@@ -578,7 +599,9 @@ class TestPart:
         found = part(whole, wanted)
         assert found["group"] == {"default": {"targets": wanted}}
         assert list(found["target"]) == names
-        assert all(found["target"][name] == whole["target"][name] for name in names)
+        for name in names:
+            linked = {} if name in wanted else {"output": ["type=cacheonly"]}
+            assert found["target"][name] == {**whole["target"][name], **linked}
 
     def test_all_of_it(self, whole: dict[str, Any]) -> None:
         found = part(whole, whole["group"]["default"]["targets"])
