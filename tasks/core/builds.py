@@ -31,6 +31,7 @@ from tasks.core.origin import origin_of
 from tasks.core.plan import (
     BASE_FINGERPRINT_LABEL,
     BASE_REPOSITORY,
+    CACHE,
     DOCKERFILES,
     REGISTRY,
     STORE,
@@ -331,6 +332,7 @@ def _has(image: Image | None, base: Base) -> bool:
 def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, ...] = ()) -> Site:
     """Where a plan is built: the staged contexts and what the machine needs."""
     tells_origin = plan.push and (not engine.builds or engine.holds_platforms)
+    output = STORE if engine.builds or not plan.push else REGISTRY
     return Site(
         repository=str(REPOSITORY),
         contexts={step.target: str(stage(step.files, os.environ)) for step in plan.to_build},
@@ -343,7 +345,9 @@ def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, 
         platforms=settings.platforms,
         secrets=secrets,
         sdk=str(stage(sdk_files(settings.sdk), os.environ)) if settings.sdk else "",
-        output=STORE if engine.builds or not plan.push else REGISTRY,
+        output=output,
+        # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
+        base_output=CACHE if plan.steps and not engine.builds else output,
         origin=origin_of(settings.root) if tells_origin else None,
         # One time for all, so that the same inputs give the same image wherever they are built.
         epoch=os.environ.get("SOURCE_DATE_EPOCH") or str(EPOCH),

@@ -47,6 +47,8 @@ STORE: Final = "type=docker"
 """Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
 REGISTRY: Final = "type=registry"
 """To the registry that the tags name."""
+CACHE: Final = "type=cacheonly"
+"""Nowhere: other targets start from it."""
 
 # Bake starts all targets of a run at once. BuildKit gives each a few seconds to be taken up,
 # else "no such job" ends the whole: seen with a hundred of them on a busy machine. In portions,
@@ -324,7 +326,7 @@ class Site:
 
     ``contexts`` gives the folder that holds the files of each step, by target, and
     ``requirements`` the one with its requirement files, where it has any. ``output`` is what
-    becomes of an image; ``origin`` is there for images that are pushed. ``epoch`` is the time
+    becomes of an image, ``base_output`` of a base; ``origin`` is there for images that are pushed. ``epoch`` is the time
     of creation that they say, in seconds. ``cache_to`` and ``cache_from`` name a cache to which
     each target adds its name.
     """
@@ -337,6 +339,7 @@ class Site:
     secrets: tuple[str, ...] = ()
     sdk: str = ""
     output: str = STORE
+    base_output: str = STORE
     origin: Origin | None = None
     epoch: str = ""
     cache_to: str = ""
@@ -397,8 +400,9 @@ def base_target(base: Base, site: Site) -> dict[str, Any]:
         "org.opencontainers.image.version": short(base.fingerprint),
         "org.opencontainers.image.base.name": base.python_image,
     }
-    tags = base.tags if site.output == STORE else (base.image,)
+    tags = base.tags if site.base_output == STORE else (base.image,)
     target = _common(site, BASE_DOCKERFILE, tags, labels)
+    target["output"] = [site.base_output]
     target["args"] = {"PYTHON_IMAGE": base.python_image, **_epoch(site)}
     target["contexts"] = _sdk_context(site)
     if site.origin is not None:
@@ -479,7 +483,7 @@ def _builder_target(base: Base, site: Site) -> dict[str, Any]:
         "args": {"PYTHON_IMAGE": base.python_image, **_epoch(site)},
         "contexts": _sdk_context(site),
         # Without this, the engine would export it as an image without a name.
-        "output": ["type=cacheonly"],
+        "output": [CACHE],
         **_platforms(site),
         **_cache(site, _builder_name(base), base.target, exported=True),
         **_secrets(site),
