@@ -9,6 +9,7 @@ from invoke.tasks import task
 
 from tasks import options
 from tasks.core import builds, changes, report
+from tasks.core import sbom as sboms
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
@@ -66,7 +67,7 @@ def base(
     report.show(report.base_line(made))
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "json"))
+@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "sbom", "json"))
 def image_fast(
     c: Context,
     udf: list[str],
@@ -83,6 +84,7 @@ def image_fast(
     force: bool = False,
     push: bool = False,
     metadata: str = "",
+    sbom: str = "",
     json: bool = False,
 ) -> None:
     """Build the image of one UDF on the shared base: the fast way."""
@@ -99,10 +101,19 @@ def image_fast(
         cache_from=cache_from,
         sdk=sdk,
     )
-    _build(settings, udf, "shared-base", force=force, push=push, metadata=metadata, json=json)
+    _build(
+        settings,
+        udf,
+        "shared-base",
+        force=force,
+        push=push,
+        metadata=metadata,
+        sbom=sbom,
+        json=json,
+    )
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "json"))
+@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "sbom", "json"))
 def image(
     c: Context,
     udf: list[str],
@@ -119,6 +130,7 @@ def image(
     force: bool = False,
     push: bool = False,
     metadata: str = "",
+    sbom: str = "",
     json: bool = False,
 ) -> None:
     """Build the image of one UDF from nothing: the self-contained way."""
@@ -135,7 +147,9 @@ def image(
         cache_from=cache_from,
         sdk=sdk,
     )
-    _build(settings, udf, "optimized", force=force, push=push, metadata=metadata, json=json)
+    _build(
+        settings, udf, "optimized", force=force, push=push, metadata=metadata, sbom=sbom, json=json
+    )
 
 
 @task(
@@ -143,6 +157,7 @@ def image(
     iterable=["only", "exclude"],
     help=options.of(
         *_SHARED[1:],
+        "sbom",
         "json",
         **{
             "fast": "build on the shared base; --no-fast builds each from nothing",
@@ -174,6 +189,7 @@ def image_all(
     force: bool = False,
     push: bool = False,
     metadata: str = "",
+    sbom: str = "",
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
@@ -195,6 +211,9 @@ def image_all(
     udfs, refused = _matching(settings, only, exclude)
     if changed_since:
         udfs = changes.changed_since(settings, udfs, changed_since, strategy)
+    if sbom:
+        sbom = options.folder(sbom)
+        sboms.check(udfs, sbom)
     engine = connect(settings.builder)
     plan = builds.plan_images(
         engine, settings, udfs, strategy=strategy, force=force, refused=refused, push=push
@@ -207,6 +226,8 @@ def image_all(
         results = builds.build(engine, settings, plan, say=report.say)
     if metadata:
         report.write(metadata, builds.metadata(engine, settings, results))
+    if sbom:
+        sboms.write_built(engine, settings, udfs, results, sbom)
     if summary:
         report.append(summary, "Images", report.built_markdown(results))
     report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
@@ -243,18 +264,23 @@ def _build(
     force: bool,
     push: bool,
     metadata: str,
+    sbom: str,
     json: bool,
 ) -> None:
     if not names:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     udfs = select(settings, names)
+    if sbom:
+        sboms.check(udfs, sbom)
     engine = connect(settings.builder)
     plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force, push=push)
     with interruptible(_INTERRUPTED):
         results = builds.build(engine, settings, plan, say=report.say)
     if metadata:
         report.write(metadata, builds.metadata(engine, settings, results))
+    if sbom:
+        sboms.write_built(engine, settings, udfs, results, sbom)
     report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
     if error := builds.failed(results):
         raise error

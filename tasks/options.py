@@ -19,6 +19,7 @@ HELP: Final = {
     "force": "build also what is there already",
     "push": "push to the registry what it does not have yet",
     "metadata": "write image, tags, digest, size and platforms to this file as JSON",
+    "sbom": "write the SBOM of each image to this file, of several to files in this folder",
     "json": "print the result as JSON",
 }
 
@@ -28,3 +29,8 @@ SUMMARY: Final = "add the result to this file in Markdown, such as $GITHUB_STEP_
 def of(*names: str, **own: str) -> dict[str, str]:
     """The help of the shared flags ``names``, and of a task's ``own``."""
     return {**{name: HELP[name] for name in names}, **own}
+
+
+def folder(path: str) -> str:
+    """A path that is meant as a folder, whatever is there now; ``""`` stays."""
+    return f"{path.rstrip('/')}/" if path else ""

@@ -7,6 +7,7 @@ from invoke.tasks import task
 
 from tasks import options
 from tasks.core import builds, report
+from tasks.core import sbom as sboms
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
@@ -19,7 +20,7 @@ _INTERRUPTED = "the push was interrupted; what was uploaded until then is not up
 @task(
     auto_shortflags=False,
     iterable=["udf"],
-    help=options.of("udf", "root", "registry", "tag", "builder", "metadata", "json"),
+    help=options.of("udf", "root", "registry", "tag", "builder", "metadata", "sbom", "json"),
 )
 def push(
     c: Context,
@@ -29,6 +30,7 @@ def push(
     tag: str = "",
     builder: str = "",
     metadata: str = "",
+    sbom: str = "",
     json: bool = False,
 ) -> None:
     """Push the images of UDFs as they are built."""
@@ -38,9 +40,14 @@ def push(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
+    chosen = select(settings, udf)
+    if sbom:
+        sboms.check(chosen, sbom)
     engine = connect(settings.builder)
     with interruptible(_INTERRUPTED):
-        results = builds.push(engine, settings, select(settings, udf), say=report.say)
+        results = builds.push(engine, settings, chosen, say=report.say)
+    if sbom:
+        sboms.write_built(engine, settings, chosen, results, sbom)
     if metadata:
         report.write(metadata, builds.metadata(engine, settings, results))
     report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))

@@ -54,13 +54,15 @@ def sbom(
     if not chosen:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd, or --all")
-    if len(chosen) > 1 and (image or not output):
+    if (all or len(chosen) > 1) and (image or not output):
         place = "--image names one" if image else "they cannot share the screen"
         what = f"{len(chosen)} UDFs have an SBOM each, and {place}"
         step = "give --output with a folder, such as --output sboms/, and no --image"
         raise ConfigError(what, next_step=step)
     if platform:
         platform = settings.platforms[0]
+    if all:
+        output = options.folder(output)
     engine = connect()
     images = {chosen[0].name: image} if image else {}
     if not output:

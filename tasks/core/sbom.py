@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from tasks.core.builds import base_of, plan_steps
+from tasks.core.builds import Built, base_of, plan_steps
 from tasks.core.engine import Engine
 from tasks.core.engine.content import Content, contents, has_registry
 from tasks.core.errors import ConfigError, MissingExtraError
 from tasks.core.fingerprint import locked_packages, normalised, short
+from tasks.core.manifests import at_digest
 from tasks.core.origin import without_credentials
 from tasks.core.plan import (
     BASE_INPUTS_LABEL,
@@ -30,7 +31,7 @@ from tasks.core.plan import (
     STRATEGY_LABEL,
     Strategy,
 )
-from tasks.core.settings import Settings
+from tasks.core.settings import Settings, native_platform
 from tasks.core.udf import Udf, read_toml
 
 if TYPE_CHECKING:
@@ -173,6 +174,35 @@ def write(
         found[udf.name].parent.mkdir(parents=True, exist_ok=True)
         found[udf.name].write_text(text, encoding="utf-8")
     return list(found.values())
+
+
+def check(udfs: Sequence[Udf], output: str) -> None:
+    """Raise now what :func:`write` would raise after a build."""
+    _require_library()
+    places(udfs, output)
+
+
+def write_built(
+    engine: Engine,
+    settings: Settings,
+    udfs: Sequence[Udf],
+    results: Iterable[Built],
+    output: str,
+) -> list[Path]:
+    """Write the SBOM of each of ``udfs`` whose image is there after a build or push.
+
+    A pushed image is read by its digest. Of one for several platforms it is the image for this
+    machine's, where there is one.
+    """
+    images = {
+        each.name: at_digest(each.image, each.digest) if each.digest else each.image
+        for each in results
+        if each
+    }
+    targets = settings.targets
+    platform = "" if native_platform() in targets else targets[0]
+    there = [udf for udf in udfs if udf.name in images]
+    return write(engine, settings, there, output, images=images, platform=platform) if there else []
 
 
 def _same_place(digest: str, reference: str) -> bool:

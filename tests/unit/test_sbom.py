@@ -12,11 +12,13 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from tasks.core import sbom
+from tasks.core.builds import Built
+from tasks.core.engine import Endpoint, Engine
 from tasks.core.errors import ConfigError, MissingExtraError
 from tasks.core.fingerprint import locked_packages
 from tasks.core.sbom import FOLDERS, Package, Subject
-from tasks.core.settings import Settings
-from tasks.core.udf import select
+from tasks.core.settings import Settings, native_platform
+from tasks.core.udf import Udf, select
 
 VENV = "/opt/venv/lib/python3.13/site-packages"
 DEPS = "/opt/deps"
@@ -346,3 +348,34 @@ def test_one_udf_is_written_to_the_file_and_several_to_a_folder(tmp_path: Path) 
     file.write_text("")
     with pytest.raises(ConfigError, match="is a file, and 2 UDFs"):
         sbom.places(udfs, str(file))
+
+
+@pytest.mark.parametrize(
+    ("platforms", "platform"),
+    [("", ""), (f"linux/arm/v7,{native_platform()}", ""), ("linux/arm/v7", "linux/arm/v7")],
+)
+def test_what_is_read_after_a_build(
+    monkeypatch: pytest.MonkeyPatch, platforms: str, platform: str
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def write(_: object, __: object, udfs: list[Udf], output: str, **rest: Any) -> list[Path]:  # noqa: ANN401
+        seen.update(rest, udfs=[udf.name for udf in udfs], output=output)
+        return []
+
+    monkeypatch.setattr(sbom, "write", write)
+    settings = Settings.from_config(None, platforms=platforms)
+    udfs = select(settings, ["map/even_odd", "map/flatmap", "sink/log"])
+    results = [
+        Built(name="map/even_odd", image="r/x:1", result="built", digest="sha256:ab"),
+        Built(name="map/flatmap", image="r/y:1", result="unchanged"),
+        Built(name="sink/log", image="r/z:1", result="failed"),
+    ]
+    engine = Engine(endpoint=Endpoint(host=""))
+    sbom.write_built(engine, settings, udfs, results, "sboms/")
+    assert seen == {
+        "udfs": ["map/even_odd", "map/flatmap"],
+        "output": "sboms/",
+        "images": {"map/even_odd": "r/x@sha256:ab", "map/flatmap": "r/y:1"},
+        "platform": platform,
+    }
