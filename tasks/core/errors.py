@@ -124,6 +124,11 @@ class VerifyFailedError(UdfError):
     cause = "a UDF image does not satisfy Numaflow"
 
 
+class BenchWorseError(UdfError):
+    exit_code = 41
+    cause = "a measurement is worse than the one it is checked against"
+
+
 class RegistryUnreachableError(UdfError):
     exit_code = 50
     cause = "a registry cannot be reached"
