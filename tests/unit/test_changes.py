@@ -177,74 +177,69 @@ class TestSdk:
 
 # --- this repository: what all UDFs share -----------------------------------------------------
 
-CHANGED = """
-import json, sys
+ALL = 20
+
+REMARK = "\n# a remark\n"
+
+# A file, what is replaced in it (or nothing: it is added at its end), and how many UDFs it
+# concerns.
+EDITS = [
+    ("Dockerfile.base", "", REMARK, ALL),
+    ("dockerfiles/Dockerfile.shared-base", "", REMARK, ALL),
+    ("dockerfiles/Dockerfile.optimized", "", REMARK, 0),
+    ("dockerfiles/base/install-env.sh", "", REMARK, ALL),
+    ("dockerfiles/udf/install-dependencies.sh", "", REMARK, ALL),
+    (".dockerignore", "", REMARK, ALL),
+    ("pyproject.toml", "", REMARK, 0),
+    ("poetry.lock", "", REMARK, 0),
+    ("tasks/build.py", "", REMARK, 0),
+    ("examples/map/even_odd/example.py", "", REMARK, 1),
+    ("pyproject.toml", "dumb-init==", "dumb-init>=", ALL),
+    ("poetry.lock", 'name = "pynumaflow"\nversion = "0', 'name = "pynumaflow"\nversion = "9', ALL),
+]
+
+# Makes each edit, asks, and takes it back; in one process, since a start costs more than this.
+ASK = """
+import json, pathlib, sys
+from tasks.core import fingerprint
 from tasks.core.changes import changed_since
 from tasks.core.settings import Settings
 from tasks.core.udf import discover
 settings = Settings.from_config(object())
-found = changed_since(settings, discover(settings), "HEAD", sys.argv[1])
-print(json.dumps([udf.name for udf in found]))
+udfs, counts = discover(settings), []
+for name, before, after, _ in json.loads(sys.stdin.read()):
+    path = pathlib.Path(name)
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1) if before else text + after)
+    fingerprint.locked_packages.cache_clear()
+    counts.append(len(changed_since(settings, udfs, "HEAD", sys.argv[1])))
+    path.write_text(text)
+print(json.dumps(counts))
 """
 
 
-def changed_in(checkout: Path, strategy: str = "shared-base") -> list[str]:
+@pytest.mark.parametrize(
+    ("strategy", "edits"),
+    [
+        ("shared-base", EDITS),
+        ("optimized", [("dockerfiles/Dockerfile.optimized", "", REMARK, ALL)]),
+    ],
+    ids=["shared-base", "optimized"],
+)
+def test_what_all_udfs_share(
+    checkout: Path, strategy: str, edits: list[tuple[str, str, str, int]]
+) -> None:
+    git(checkout, "init", "--quiet")
+    commit(checkout)
     done = subprocess.run(
-        [sys.executable, "-c", CHANGED, strategy],
+        [sys.executable, "-c", ASK, strategy],
+        input=json.dumps(edits),
         cwd=checkout,
         capture_output=True,
         text=True,
         check=True,
     )
-    found: list[str] = json.loads(done.stdout)
-    return found
-
-
-@pytest.fixture
-def ours(checkout: Path) -> Path:
-    git(checkout, "init", "--quiet")
-    commit(checkout)
-    return checkout
-
-
-ALL = 20
-
-
-class TestShared:
-    @pytest.mark.parametrize(
-        ("name", "count"),
-        [
-            ("Dockerfile.base", ALL),
-            ("dockerfiles/Dockerfile.shared-base", ALL),
-            ("dockerfiles/Dockerfile.optimized", 0),
-            ("dockerfiles/base/install-env.sh", ALL),
-            ("dockerfiles/udf/install-dependencies.sh", ALL),
-            (".dockerignore", ALL),
-            ("pyproject.toml", 0),
-            ("poetry.lock", 0),
-            ("tasks/build.py", 0),
-            ("examples/map/even_odd/example.py", 1),
-        ],
-    )
-    def test_a_line_more(self, ours: Path, name: str, count: int) -> None:
-        with (ours / name).open("a") as file:
-            file.write("\n# a remark\n")
-        assert len(changed_in(ours)) == count
-
-    def test_the_other_strategy(self, ours: Path) -> None:
-        with (ours / "dockerfiles/Dockerfile.optimized").open("a") as file:
-            file.write("# a remark\n")
-        assert len(changed_in(ours, "optimized")) == ALL
-
-    @pytest.mark.parametrize(
-        ("name", "before", "after"),
-        [
-            ("pyproject.toml", "dumb-init==", "dumb-init>="),
-            ("poetry.lock", 'name = "pynumaflow"\nversion = "0', 'name = "pynumaflow"\nversion="9'),
-        ],
-    )
-    def test_the_environment(self, ours: Path, name: str, before: str, after: str) -> None:
-        text = (ours / name).read_text()
-        assert before in text
-        (ours / name).write_text(text.replace(before, after, 1))
-        assert len(changed_in(ours)) == ALL
+    counts = zip(edits, json.loads(done.stdout), strict=True)
+    wrong = [(*edit[:2], count) for edit, count in counts if count != edit[3]]
+    assert wrong == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,12 @@ def base_of(checkout: Path, python: str = "", **flags: str) -> dict[str, str]:
     return found
 
 
+@cache
+def ours() -> dict[str, str]:
+    """The inputs of this repository's base, and so of every checkout that is not changed."""
+    return base_of(REPOSITORY)
+
+
 def edit(path: Path, before: str, after: str) -> None:
     text = path.read_text()
     assert before in text
@@ -397,7 +404,7 @@ def edit(path: Path, before: str, after: str) -> None:
 
 class TestBase:
     def test_what_it_is_made_from(self) -> None:
-        inputs = base_of(REPOSITORY)
+        inputs = ours()
         assert inputs["python image"] == "python:3.13-slim-trixie"
         assert {"recipe Dockerfile.base", "recipe dockerfiles/base/install-env.sh"} <= set(inputs)
         assert "dumb-init" in inputs["group udf"]
@@ -405,7 +412,6 @@ class TestBase:
         assert not any("aiohttp" in name or "invoke" in name for name in inputs)
 
     def test_what_does_not_concern_it(self, checkout: Path) -> None:
-        before = base_of(checkout)
         project, lock = checkout / "pyproject.toml", checkout / "poetry.lock"
         edit(project, 'version = "0.1.0"', 'version = "0.2.0"')
         edit(project, "line-length = 100", "line-length = 99")
@@ -417,7 +423,7 @@ class TestBase:
         edit(checkout / "dockerfiles/Dockerfile.shared-base", "# One", "# The one")
         edit(checkout / "dockerfiles/udf/install-dependencies.sh", "set -eu", "set -eux")
         (checkout / "Dockerfile.base").touch()
-        assert base_of(checkout) == before
+        assert base_of(checkout) == ours()
 
     @pytest.mark.parametrize(
         ("name", "before", "after", "changed"),
@@ -442,24 +448,22 @@ class TestBase:
     def test_what_concerns_it(
         self, checkout: Path, name: str, before: str, after: str, changed: set[str]
     ) -> None:
-        old = base_of(checkout)
         edit(checkout / name, before, after)
-        assert {row[0] for row in difference(old, base_of(checkout))} == changed
+        assert {row[0] for row in difference(ours(), base_of(checkout))} == changed
 
     def test_a_new_script(self, checkout: Path) -> None:
-        old = base_of(checkout)
         (checkout / "dockerfiles/base/more.sh").write_text("true\n")
-        ((name, before, _),) = difference(old, base_of(checkout))
+        ((name, before, _),) = difference(ours(), base_of(checkout))
         assert (name, before) == ("recipe dockerfiles/base/more.sh", "")
 
     def test_another_python(self) -> None:
-        rows = difference(base_of(REPOSITORY), base_of(REPOSITORY, "3.12"))
+        rows = difference(ours(), base_of(REPOSITORY, "3.12"))
         assert rows == [("python image", "python:3.13-slim-trixie", "python:3.12-slim-trixie")]
 
     def test_the_sdk_from_source(self, tmp_path: Path) -> None:
         (tmp_path / "pynumaflow").mkdir()
         (tmp_path / "pyproject.toml").touch()
-        rows = difference(base_of(REPOSITORY), base_of(REPOSITORY, sdk=str(tmp_path)))
+        rows = difference(ours(), base_of(REPOSITORY, sdk=str(tmp_path)))
         assert [row[0] for row in rows] == ["sdk pyproject.toml"]
 
     def test_without_a_lock(self, checkout: Path) -> None:
