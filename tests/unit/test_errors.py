@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from invoke.exceptions import Exit
 
@@ -15,7 +13,6 @@ from tasks.core.errors import (
     all_errors,
     did_you_mean,
 )
-from tasks.core.settings import REPOSITORY
 
 
 def test_codes_are_unique_and_below_those_of_signals() -> None:
@@ -64,11 +61,3 @@ def test_without_detail_there_are_two_lines() -> None:
 )
 def test_did_you_mean(name: str, hint: str) -> None:
     assert did_you_mean(name, ["map/even_odd", "sink/log"]) == hint
-
-
-def test_the_readme_lists_every_code() -> None:
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    section = text.partition("## Exit codes")[2].partition("\n## ")[0]
-    listed = {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", section)}
-    # 0 is success; 1 is what Invoke itself ends with for a wrong flag.
-    assert listed == {0, 1, *(error.exit_code for error in all_errors())}
