@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import build, clean, engine, listing, new, pipeline, push, sbom, verify, why
+from tasks import bench, build, clean, engine, listing, new, pipeline, push, sbom, verify, why
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
 
 ns = Collection(
+    bench.bench,
     build.base,
     build.image,
     build.image_all,

@@ -12,6 +12,7 @@ from tests.conftest import Invoke
 
 TASKS = {
     "base",
+    "bench",
     "clean",
     "engine",
     "image",

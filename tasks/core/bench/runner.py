@@ -19,6 +19,7 @@ from tasks.core.bench.scenarios import (
     NEIGHBOUR,
     PACKAGES,
     QUICK_UDFS,
+    SCENARIOS,
     SDKS,
     UDF,
     Scenario,
@@ -83,9 +84,13 @@ def jobs(
 
 @dataclass
 class Clock:
-    """How long the rest will take, from what was measured and what was guessed before."""
+    """How long the rest will take, from what was measured and what was guessed before.
+
+    ``warm`` are the strategies for which what others start from is built already.
+    """
 
     jobs: Sequence[Job]
+    warm: set[str] = field(default_factory=set)
     _taken: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _pace: list[tuple[float, float]] = field(default_factory=list)
 
@@ -98,11 +103,22 @@ class Clock:
         """Seconds that the jobs after the first ``done`` will take, about."""
         guessed = sum(guess for _, guess in self._pace)
         pace = sum(took for took, _ in self._pace) / guessed if guessed else 1.0
-        return sum(self._expected(job, pace) for job in self.jobs[done:])
+        rest = self.jobs[done:]
+        cold = {job.strategy.name for job in rest if needs_warmth(job)} - self.warm
+        return sum(self._expected(job, pace) for job in rest) + pace * sum(
+            SCENARIOS[name].guess.get(strategy, 1.0)
+            for strategy in cold
+            for name in ("cold", "new-udf")
+        )
 
     def _expected(self, job: Job, pace: float) -> float:
         taken = self._taken.get(_key(job))
         return sum(taken) / len(taken) if taken else _guess(job) * pace
+
+
+def needs_warmth(job: Job) -> bool:
+    """Whether a job starts from a UDF that was built before."""
+    return not job.scenario.empty and not job.scenario.task
 
 
 def _key(job: Job) -> tuple[str, str]:
@@ -120,10 +136,10 @@ def measure(bench: Bench, todo: Sequence[Job], results: Results, say: Say) -> No
     Raises :class:`BuildFailedError` for a build that fails; what was measured before stays.
     """
     results.udfs = len(bench.udfs)
-    clock = Clock(jobs=todo)
+    clock = Clock(jobs=todo, warm=bench.warm)
     for number, job in enumerate(todo):
-        start = time.perf_counter()
         bench.prepare(job, todo[number:])
+        start = time.perf_counter()
         sample = bench.measure(job)
         results.samples.append(sample)
         clock.took(job, time.perf_counter() - start)
@@ -183,6 +199,7 @@ class Bench:
         self.secrets = self._secrets()
         self.known: dict[str, Layer] = {}
         self.counter = itertools.count(1)
+        self.warm: set[str] = set()  # strategies that have built two UDFs
         self._workspaces: dict[str, Workspace] = {}
         self._roots: dict[str, tuple[str, str]] = {}
         self._held: dict[str, set[str]] = {}
@@ -238,10 +255,10 @@ class Bench:
         if job.scenario.empty:
             self.workspace(job.strategy)
             self._empty(job.strategy)
-        elif job.strategy.name not in self._held:
-            names = dict.fromkeys(each.strategy.name for each in todo if not each.scenario.empty)
-            for name in names:
-                if name not in self._held:
+        elif needs_warmth(job) and job.strategy.name not in self.warm:
+            # All at once, so that in the rounds to come none waits for another.
+            for name in dict.fromkeys(each.strategy.name for each in todo if needs_warmth(each)):
+                if name not in self.warm:
                     self._warm(STRATEGIES[name])
         if job.scenario.ready:
             self._ensure_base()
@@ -251,6 +268,7 @@ class Bench:
             self._build_every(job.strategy, "all examples, unmeasured")
 
     def _empty(self, strategy: Strategy) -> None:
+        self.warm.clear()
         self._held.clear()
         self._neighbours.clear()
         self._roots.clear()
@@ -275,6 +293,7 @@ class Bench:
         neighbour, mine = (self._layers(workspace, udf) for udf in udfs)
         self._neighbours[strategy.name] = {layer.name for layer in neighbour}
         self._held[strategy.name] = {layer.name for layer in (*neighbour, *mine)}
+        self.warm.add(strategy.name)
 
     def _ensure_base(self) -> None:
         """Have the shared base, for the floor and for the client that waits for a UDF."""

@@ -14,8 +14,8 @@ UDF: Final = "map/even_odd"
 NEIGHBOUR: Final = "map/flatmap"
 """Another such UDF: what both images hold is not unique to one of them."""
 
-PACKAGES: Final = ("idna", "six", "sniffio", "tomli", "wcwidth", "zipp")
-"""Small packages without dependencies; a round adds one that was not downloaded before."""
+PACKAGES: Final = ("six", "sniffio", "toolz", "wcwidth", "zipp", "tomli")
+"""Small packages that the base lacks; a round adds one that was not downloaded before."""
 
 SDKS: Final = ("0.13.0", "0.14.0")
 """Versions of pynumaflow to change to; the one that is locked is passed over."""

@@ -17,7 +17,8 @@ class Strategy:
     without them, ``dockerfile`` is built by hand, once for each UDF. ``locks`` says that each
     UDF needs a uv.lock. ``exact_python`` says that a UDF has to ask for one Python version:
     Poetry solves for every version that a UDF allows. ``files`` are written into the
-    repository that is built from.
+    repository that is built from. ``apart`` changes its scripts by a comment, so that it
+    does not build from the cache of another strategy with the same steps.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Strategy:
     locks: bool = False
     exact_python: bool = False
     on_base: bool = False
+    apart: bool = False
 
 
 BASE: Final = "127.0.0.1:1/bench-base"
@@ -56,6 +58,7 @@ STRATEGIES: Final = {
             what="`invoke image`: several stages in one file",
             task=("image",),
             task_all=("image-all", "--no-fast"),
+            apart=True,
         ),
         Strategy(
             name="shared-base",

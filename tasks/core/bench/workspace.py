@@ -45,9 +45,8 @@ class Workspace:
         workspace = cls(path=path, strategy=strategy, python=python)
         for name, text in strategy.files:
             (path / name).write_text(text, encoding="utf-8")
-        # Two strategies of the same scripts must not build from each other's cache.
-        owner = "shared-base" if strategy.on_base else strategy.name
-        workspace.mark_scripts(owner, _SCRIPTS)
+        if strategy.apart:
+            workspace.mark_scripts(strategy.name, _SCRIPTS)
         if strategy.exact_python and python:
             for file in (path / ROOT).rglob("pyproject.toml"):
                 workspace._pin_python(file)

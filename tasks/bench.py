@@ -1,0 +1,64 @@
+"""Measure how long builds take, by strategy and situation."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report as reports
+from tasks.core.settings import Settings
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "python-image",
+        "network",
+        quick="few runs, and few of the examples: some minutes",
+        strategies="only these, such as unoptimized,shared-base (default: all)",
+        scenarios="only these, such as cold,edit; none leaves all out (default: all)",
+        scale="also measure the tasks on so many generated UDFs, such as 10,100,1000",
+        rounds="how often everything is measured (default: each scenario's own number)",
+        here="measure on the engine that builds use, and not on one made for it",
+        json="write every sample to this file",
+        report="write a Markdown page and its charts into this folder",
+        read="show this file of samples, and measure nothing",
+        check="compare with this earlier file of samples, and fail where something is worse",
+        factor="with --check: how many times worse is still allowed",
+    ),
+)
+def bench(
+    c: Context,
+    quick: bool = False,
+    strategies: str = "",
+    scenarios: str = "",
+    scale: str = "",
+    rounds: int = 0,
+    here: bool = False,
+    json: str = "",
+    report: str = "",
+    read: str = "",
+    check: str = "",
+    factor: float = 1.5,
+    python_image: str = "",
+    network: str = "",
+) -> None:
+    """Measure builds, several strategies side by side."""
+    from tasks.core.bench import session  # no other task needs it, and it takes its time
+
+    settings = Settings.from_config(c.config, python_image=python_image, network=network)
+    request = session.Request.of(
+        scenarios=scenarios,
+        strategies=strategies,
+        scale=scale,
+        rounds=rounds,
+        quick=quick,
+        here=here,
+        json=json,
+        report=report,
+        read=read,
+        check=check,
+        factor=factor,
+    )
+    session.run(settings, request, say=reports.say, show=reports.show)
