@@ -249,8 +249,10 @@ class _Reading:
 
     def _use(self, instruction: Instruction) -> None:
         text = f"{instruction.text}\n{instruction.script}"
-        for match in re.finditer(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", text):
-            self.image.used_names.add(match[1])
+        names = set(re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", text))
+        if instruction.name == "ENV":  # ENV LEVEL=$LEVEL takes over an argument
+            names -= set(re.findall(r"([A-Za-z_][A-Za-z0-9_]*)=", text))
+        self.image.used_names |= names
 
     def _instruction(self, each: Instruction, stage: Stage, layout: Layout, *, own: bool) -> None:
         values = self.values[stage.index]

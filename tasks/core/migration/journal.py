@@ -86,6 +86,15 @@ def records(root: Path) -> Iterator[Record]:
             yield record
 
 
+def sweep(root: Path) -> None:
+    """Remove the journals below ``root`` that a killed run had not even finished writing."""
+    for current, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        half = _temporary(Path(current, JOURNAL))
+        if half.name in names and JOURNAL not in names:
+            _remove(half)
+
+
 def apply(folder: Path, changes: Sequence[Change], facts: Mapping[str, str]) -> None:
     """Carry out the changes in ``folder``.
 

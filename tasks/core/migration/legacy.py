@@ -190,14 +190,17 @@ def reference_of(build: Build) -> tuple[Reference, list[Remark]]:
 
 def _split(text: str) -> tuple[str, str, str]:
     """Registry with path, name, and tag. A command's output in the text stays in one part."""
-    head, tag = text, ""
+    slash = _last(text, "/")
+    path, rest = text[: max(slash, 0)], text[slash + 1 :]
+    colon = _last(rest, ":")
+    return (path, rest, "") if colon < 0 else (path, rest[:colon], rest[colon + 1 :])
+
+
+def _last(text: str, mark: str) -> int:
+    """The last place of ``mark`` outside brackets, or -1."""
     depth = 0
     for place in range(len(text) - 1, -1, -1):
         depth += (text[place] in ")}") - (text[place] in "({")
-        if depth == 0 and text[place] == "/":
-            break
-        if depth == 0 and text[place] == ":":
-            head, tag = text[:place], text[place + 1 :]
-            break
-    path, _, name = head.rpartition("/")
-    return path, name, tag
+        if depth == 0 and text[place] == mark:
+            return place
+    return -1

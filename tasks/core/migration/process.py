@@ -197,19 +197,22 @@ class _Making:
     def _script_lines(self, script: str, where: Where) -> list[str]:
         """The lines of a command in the shell form; of a single command, as if in JSON."""
         commands = shell.commands(script, where.line)
-        if len(commands) == 1 and not commands[0].writes:
-            words = list(commands[0].words)
-            if words and words[0].text == "exec":
-                words = words[1:]
-            if not any(shell.ASSIGNMENT.fullmatch(word.text) for word in words[:1]):
-                command = shell.Command(words=tuple(words), line=where.line)
-                try:
-                    return self._command_lines(command.argv(self.values, missing=""), where)
-                except UnresolvedError:
-                    pass
+        single = len(commands) == 1 and not commands[0].writes
+        words = list(commands[0].words) if single else []
+        if words and words[0].text == "exec":
+            words = words[1:]
+        # What stands in arguments is put in when the UDF starts: the pod may set it.
+        plain = words and not any("$" in word.text or "`" in word.text for word in words[2:])
+        if plain and not shell.ASSIGNMENT.fullmatch(words[0].text):
+            command = shell.Command(words=tuple(words), line=where.line)
+            try:
+                return self._command_lines(command.argv(self.values, missing=""), where)
+            except UnresolvedError:
+                pass
         self._started()
-        text = self._rewritten(script.replace("\\\n", " "), where.path, where.line)
-        return [*self._cd(), *text.splitlines()]
+        text = self._rewritten(script.replace("\\\n", " ").strip(), where.path, where.line)
+        start = "exec " if single and not text.startswith("exec ") else ""
+        return [*self._cd(), *f"{start}{text}".splitlines()]
 
     def _console_script(self, name: str) -> str:
         """``module:function`` of a script that the project file declares, or ``""``."""

@@ -16,6 +16,7 @@ Say = Callable[[str], None]
 
 def finish_interrupted(settings: Settings, *, say: Say) -> None:
     """Take back what an interrupted run has begun, so that it can be planned anew."""
+    _sweep(settings)
     for record in _records(settings, []):
         if not record.complete:
             journal.undo(record)
@@ -46,6 +47,7 @@ def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
 
     The settings go back with the last UDF.
     """
+    _sweep(settings)
     found = _records(settings, names)
     if not found:
         what = f"nothing was migrated in {', '.join(names) or shown(settings.root)}"
@@ -70,6 +72,12 @@ def _undo(record: journal.Record, say: Say) -> None:
         say(f"{shown(Path(kept))}: changed since the migration, and kept under this name")
     where = shown(record.folder)
     say(f"{where if where != '.' else shown(SETTINGS_FILE)}: as it was before the migration")
+
+
+def _sweep(settings: Settings) -> None:
+    journal.sweep(settings.root)
+    if not settings.root.is_relative_to(SETTINGS_FILE.parent):
+        journal.sweep(SETTINGS_FILE.parent)
 
 
 def _records(settings: Settings, names: Sequence[str]) -> list[journal.Record]:
