@@ -537,7 +537,8 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
 
     failures: dict[str, BakeRun] = {}
     for each in portions(plan):
-        done = run([item.target for item in (*each.bases, *each.steps)])
+        names = [base.target for base in each.bases] + [step.target for step in each.steps]
+        done = run(names)
         if not done.ok:
             _require_bases(engine, each, done, run)
             failures |= _isolate(each, done, run)
@@ -594,7 +595,7 @@ def _isolate(
 
 def _search(targets: Sequence[str], run: Callable[[Sequence[str]], BakeRun]) -> dict[str, BakeRun]:
     """The failures among ``targets`` where the log does not name one: each half by itself."""
-    failures = {}
+    failures: dict[str, BakeRun] = {}
     for half in (targets[: len(targets) // 2], targets[len(targets) // 2 :]):
         done = run(half)
         if not done.ok:

@@ -326,9 +326,9 @@ class Site:
 
     ``contexts`` gives the folder that holds the files of each step, by target, and
     ``requirements`` the one with its requirement files, where it has any. ``output`` is what
-    becomes of an image, ``base_output`` of a base; ``origin`` is there for images that are pushed. ``epoch`` is the time
-    of creation that they say, in seconds. ``cache_to`` and ``cache_from`` name a cache to which
-    each target adds its name.
+    becomes of an image, ``base_output`` of a base; ``origin`` is there for images that are
+    pushed. ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
+    ``cache_from`` name a cache to which each target adds its name.
     """
 
     repository: str
