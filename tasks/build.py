@@ -18,43 +18,24 @@ from tasks.core.settings import Settings
 from tasks.core.udf import Refused, Udf, scan, select
 
 _INTERRUPTED = "the build was interrupted; what was built until then stays in the cache"
-_HOW = (
+_BASE = (
     *("registry", "python-image", "network", "platforms", "builder"),
-    *("cache-to", "cache-from", "sdk", "force", "push", "metadata"),
+    *("cache-to", "cache-from", "sdk"),
 )
-_SHARED = ("udf", "root", "tag", *_HOW)
+_IMAGES = ("root", "tag", *_BASE)
+_HOW = ("force", "push", "metadata")
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(*_HOW),
-)
+@task(auto_shortflags=False, help=options.of(*_BASE, *_HOW))
+@options.with_settings(*_BASE)
 def base(
     c: Context,
-    registry: str = "",
-    python_image: str = "",
-    network: str = "",
-    platforms: str = "",
-    builder: str = "",
-    cache_to: str = "",
-    cache_from: str = "",
-    sdk: str = "",
+    settings: Settings,
     force: bool = False,
     push: bool = False,
     metadata: str = "",
 ) -> None:
     """Build the base image that all UDFs share, unless it is there."""
-    settings = Settings.from_config(
-        c.config,
-        registry=registry,
-        python_image=python_image,
-        network=network,
-        platforms=platforms,
-        builder=builder,
-        cache_to=cache_to,
-        cache_from=cache_from,
-        sdk=sdk,
-    )
     engine = connect(settings.builder)
     image, plan = builds.plan_base(engine, settings, force=force, push=push)
     if plan.is_empty:
@@ -67,20 +48,16 @@ def base(
     report.show(report.base_line(made))
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "sbom", "json"))
+@task(
+    auto_shortflags=False,
+    iterable=["udf"],
+    help=options.of("udf", *_IMAGES, *_HOW, "sbom", "json"),
+)
+@options.with_settings(*_IMAGES)
 def image_fast(
     c: Context,
+    settings: Settings,
     udf: list[str],
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    platforms: str = "",
-    builder: str = "",
-    cache_to: str = "",
-    cache_from: str = "",
-    sdk: str = "",
     force: bool = False,
     push: bool = False,
     metadata: str = "",
@@ -88,19 +65,6 @@ def image_fast(
     json: bool = False,
 ) -> None:
     """Build the image of one UDF on the shared base: the fast way."""
-    settings = Settings.from_config(
-        c.config,
-        root=root,
-        registry=registry,
-        tag=tag,
-        python_image=python_image,
-        network=network,
-        platforms=platforms,
-        builder=builder,
-        cache_to=cache_to,
-        cache_from=cache_from,
-        sdk=sdk,
-    )
     _build(
         settings,
         udf,
@@ -113,20 +77,16 @@ def image_fast(
     )
 
 
-@task(auto_shortflags=False, iterable=["udf"], help=options.of(*_SHARED, "sbom", "json"))
+@task(
+    auto_shortflags=False,
+    iterable=["udf"],
+    help=options.of("udf", *_IMAGES, *_HOW, "sbom", "json"),
+)
+@options.with_settings(*_IMAGES)
 def image(
     c: Context,
+    settings: Settings,
     udf: list[str],
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    platforms: str = "",
-    builder: str = "",
-    cache_to: str = "",
-    cache_from: str = "",
-    sdk: str = "",
     force: bool = False,
     push: bool = False,
     metadata: str = "",
@@ -134,19 +94,6 @@ def image(
     json: bool = False,
 ) -> None:
     """Build the image of one UDF from nothing: the self-contained way."""
-    settings = Settings.from_config(
-        c.config,
-        root=root,
-        registry=registry,
-        tag=tag,
-        python_image=python_image,
-        network=network,
-        platforms=platforms,
-        builder=builder,
-        cache_to=cache_to,
-        cache_from=cache_from,
-        sdk=sdk,
-    )
     _build(
         settings, udf, "optimized", force=force, push=push, metadata=metadata, sbom=sbom, json=json
     )
@@ -156,7 +103,8 @@ def image(
     auto_shortflags=False,
     iterable=["only", "exclude"],
     help=options.of(
-        *_SHARED[1:],
+        *_IMAGES,
+        *_HOW,
         "sbom",
         "json",
         **{
@@ -169,20 +117,12 @@ def image(
         },
     ),
 )
+@options.with_settings(*_IMAGES)
 def image_all(
     c: Context,
+    settings: Settings,
     only: list[str],
     exclude: list[str],
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    platforms: str = "",
-    builder: str = "",
-    cache_to: str = "",
-    cache_from: str = "",
-    sdk: str = "",
     changed_since: str = "",
     summary: str = "",
     fast: bool = True,
@@ -194,19 +134,6 @@ def image_all(
     json: bool = False,
 ) -> None:
     """Build the images of all UDFs that changed, in one graph."""
-    settings = Settings.from_config(
-        c.config,
-        root=root,
-        registry=registry,
-        tag=tag,
-        python_image=python_image,
-        network=network,
-        platforms=platforms,
-        builder=builder,
-        cache_to=cache_to,
-        cache_from=cache_from,
-        sdk=sdk,
-    )
     strategy: Strategy = "shared-base" if fast else "optimized"
     udfs, refused = _matching(settings, only, exclude)
     if changed_since:
