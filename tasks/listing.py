@@ -17,11 +17,9 @@ from tasks.core.udf import Udf, scan
 
 
 @task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))
-def list_udfs(
-    c: Context, root: str = "", registry: str = "", tag: str = "", json: bool = False
-) -> None:
+@options.with_settings("root", "registry", "tag")
+def list_udfs(c: Context, settings: Settings, json: bool = False) -> None:
     """List the UDFs: kind, image, built or not, size, age."""
-    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     udfs, refused = scan(settings)
     names = [udf.image(settings) for udf in udfs]
     try:

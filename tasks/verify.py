@@ -46,8 +46,10 @@ from tasks.core.verify import verify as verify_all
         numaflow="version of Numaflow that the UDF is to run with",
     ),
 )
+@options.with_settings("root", "registry", "tag", "python-image")
 def verify(
     c: Context,
+    settings: Settings,
     udf: list[str],
     only: list[str],
     all: bool = False,
@@ -60,15 +62,8 @@ def verify(
     answer: int = int(Options.answer),
     grace: int = int(Options.grace),
     numaflow: str = NUMAFLOW,
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
 ) -> None:
     """Play Numaflow's main container against images of UDFs, without a cluster."""
-    settings = Settings.from_config(
-        c.config, root=root, registry=registry, tag=tag, python_image=python_image
-    )
     chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
     if changed_since:
         chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")

@@ -18,20 +18,9 @@ from tasks.core.udf import select
     iterable=["udf"],
     help=options.of("udf", "root", "registry", "tag", "python-image", "sdk", "json"),
 )
-def why(
-    c: Context,
-    udf: list[str],
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    sdk: str = "",
-    json: bool = False,
-) -> None:
+@options.with_settings("root", "registry", "tag", "python-image", "sdk")
+def why(c: Context, settings: Settings, udf: list[str], json: bool = False) -> None:
     """Tell what differs between a UDF and its image: file, argument, base, or nothing."""
-    settings = Settings.from_config(
-        c.config, root=root, registry=registry, tag=tag, python_image=python_image, sdk=sdk
-    )
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
