@@ -194,9 +194,6 @@ def _build(
     sbom: str,
     json: bool,
 ) -> None:
-    if not names:
-        what = "no UDF is named"
-        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     udfs = select(settings, names)
     if sbom:
         sboms.check(udfs, sbom)

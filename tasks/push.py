@@ -9,7 +9,6 @@ from tasks import options
 from tasks.core import builds, report
 from tasks.core import sbom as sboms
 from tasks.core.engine import connect
-from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
 from tasks.core.settings import Settings
 from tasks.core.udf import select
@@ -37,9 +36,6 @@ def push(
     settings = Settings.from_config(
         c.config, root=root, registry=registry, tag=tag, builder=builder
     )
-    if not udf:
-        what = "no UDF is named"
-        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     chosen = select(settings, udf)
     if sbom:
         sboms.check(chosen, sbom)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import FrameType
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from tasks import options
@@ -18,6 +13,7 @@ from tasks.core import builds, changes, report, verdicts
 from tasks.core.contract import NUMAFLOW
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
+from tasks.core.interrupts import interruptible
 from tasks.core.settings import Settings
 from tasks.core.udf import Udf, discover, select
 from tasks.core.verify import Options, failed, jobs_by_default, subjects
@@ -77,7 +73,7 @@ def verify(
     )
     bases = [builds.base_of(settings, each.python).image for each in chosen]
     found = subjects(engine, settings, chosen, bases)
-    with _interruptible():
+    with interruptible("verify was interrupted; its containers and volumes are removed"):
         result = verify_all(engine, found, patience, say=report.say)
     if junit:
         Path(junit).write_text(verdicts.junit(result), encoding="utf-8")
@@ -92,11 +88,6 @@ def _chosen(
     settings: Settings, names: list[str], only: list[str], *, everything: bool
 ) -> list[Udf]:
     if not everything and not only:
-        if not names:
-            what = "no UDF is named"
-            raise UnknownUdfError(
-                what, next_step="give --udf, such as --udf map/even_odd, or --all"
-            )
         return select(settings, names)
     found = {each.name: each for each in select(settings, names)} if names else {}
     patterns = only or ["*"]
@@ -107,21 +98,3 @@ def _chosen(
         what = f"no UDF matches {' or '.join(patterns)}"
         raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
     return list(found.values())
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """End on Ctrl-C and on SIGTERM with one line and the usual code, once all is removed."""
-
-    def terminated(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt(number)
-
-    old = signal.signal(signal.SIGTERM, terminated)
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        message = "verify was interrupted; its containers and volumes are removed"
-        raise Exit(message, code=128 + int(number)) from None
-    finally:
-        signal.signal(signal.SIGTERM, old)

@@ -8,7 +8,6 @@ from invoke.tasks import task
 from tasks import options
 from tasks.core import builds, report
 from tasks.core.engine import connect
-from tasks.core.errors import UnknownUdfError
 from tasks.core.settings import Settings
 from tasks.core.udf import select
 
@@ -21,9 +20,7 @@ from tasks.core.udf import select
 @options.with_settings("root", "registry", "tag", "python-image", "sdk")
 def why(c: Context, settings: Settings, udf: list[str], json: bool = False) -> None:
     """Tell what differs between a UDF and its image: file, argument, base, or nothing."""
-    if not udf:
-        what = "no UDF is named"
-        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    found = builds.differences(connect(settings.builder), settings, select(settings, udf))
+    udfs = select(settings, udf)
+    found = builds.differences(connect(settings.builder), settings, udfs)
     rows = [each.row() for each in found]
     report.show(report.as_json(rows) if json else report.differences(rows))

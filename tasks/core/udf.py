@@ -107,10 +107,15 @@ def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
     """The UDFs that ``names`` ask for, in that order, each once.
 
     A name is a path below the root (``map/even_odd``), or one that starts with the root
-    itself (``examples/map/even_odd``). Raises an error for a name that is neither.
+    itself (``examples/map/even_odd``). Raises an error for a name that is neither, and where
+    no name is given.
     """
+    asked = list(names)
+    if not asked:
+        what = "no UDF is named"
+        raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     found: dict[str, Udf] = {}
-    for name in names:
+    for name in asked:
         udf = load(settings, _folder_of(settings, name))
         found.setdefault(udf.name, udf)
     return list(found.values())
