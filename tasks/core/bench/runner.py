@@ -25,7 +25,7 @@ from tasks.core.bench.scenarios import (
     Scenario,
 )
 from tasks.core.bench.strategies import BASE, STRATEGIES, Strategy
-from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
+from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of, snapshot
 from tasks.core.contract import CONTRACTS
 from tasks.core.engine import readiness
 from tasks.core.engine.bake import LOG
@@ -192,6 +192,9 @@ class Bench:
         self.settings = settings
         self.folder = lab.folder
         self.say = say
+        # All copies are of one moment, whatever is edited meanwhile.
+        self.repository = self.folder / "repository"
+        snapshot(REPOSITORY, self.repository)
         found, _ = scan(Settings.from_config(None, root=ROOT))
         names = [udf.name for udf in found]
         self.udfs = names[:QUICK_UDFS] if quick else names
@@ -239,7 +242,7 @@ class Bench:
         if strategy.name not in self._workspaces:
             path = self.folder / strategy.name
             python = python_version(self.settings.python_image)
-            made = Workspace.copy(REPOSITORY, path, strategy, python)
+            made = Workspace.copy(self.repository, path, strategy, python)
             self._workspaces[strategy.name] = made
             if strategy.task:
                 # So that no measured run is the one that compiles the tasks.
@@ -331,8 +334,8 @@ class Bench:
             place.mkdir()
             (place / "dockerfiles/base").mkdir(parents=True)
             for name in ("poetry.lock", "dockerfiles/base/host-settings.sh"):
-                (place / name).write_bytes((REPOSITORY / name).read_bytes())
-            project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+                (place / name).write_bytes((self.repository / name).read_bytes())
+            project = (self.repository / "pyproject.toml").read_text(encoding="utf-8")
             (place / "pyproject.toml").write_text(pinned(project, version), encoding="utf-8")
             (place / "Dockerfile").write_text(_RELOCK, encoding="utf-8")
             tools = HandBuild(

@@ -180,7 +180,7 @@ def _with_factor(every: Sequence[Cell], cell: Cell | None) -> str:
 def _ratio(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _percent(value: float | None) -> str:

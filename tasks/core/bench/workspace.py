@@ -18,8 +18,8 @@ from tasks.core.udf import PROGRAMS
 
 ROOT: Final = "examples"
 
-# What is there only because somebody works in the repository. Its history stays behind as
-# well, though `COPY ./ ./` used to take it along: the comparison is to hold without it.
+# The history stays behind as well, though `COPY ./ ./` used to take it along: the comparison
+# is to hold without it.
 _NOT_COPIED: Final = (".git", ".venv", "venv", "__pycache__", ".*_cache", "*.egg-info", "dist")
 _SCRIPTS: Final = (
     "dockerfiles/base/install-tools.sh",
@@ -41,7 +41,7 @@ class Workspace:
     @classmethod
     def copy(cls, repository: Path, path: Path, strategy: Strategy, python: str) -> Workspace:
         """Copy the repository to ``path``, for one strategy; ``python`` is such as ``3.13``."""
-        shutil.copytree(repository, path, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+        snapshot(repository, path)
         workspace = cls(path=path, strategy=strategy, python=python)
         for name, text in strategy.files:
             (path / name).write_text(text, encoding="utf-8")
@@ -110,6 +110,11 @@ class Workspace:
         text = file.read_text(encoding="utf-8")
         changed = re.sub(r"^requires-python = .*$", exact, text, count=1, flags=re.MULTILINE)
         file.write_text(changed, encoding="utf-8")
+
+
+def snapshot(repository: Path, path: Path) -> None:
+    """Copy what belongs to a repository, and not what is there because somebody works in it."""
+    shutil.copytree(repository, path, ignore=shutil.ignore_patterns(*_NOT_COPIED))
 
 
 def pinned(text: str, version: str) -> str:

@@ -1,0 +1,286 @@
+"""From samples to figures: medians, ratios, growth, comparison, tables. No clock is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.core.bench import check, session, summary, tables
+from tasks.core.bench.results import Results, Sample, ScaleSample
+from tasks.core.bench.summary import Cell
+from tasks.core.errors import BenchWorseError, ConfigError
+
+
+def sample(scenario: str, strategy: str, seconds: float, **more: int) -> Sample:
+    return Sample(
+        scenario=scenario,
+        strategy=strategy,
+        round=more.pop("round", 1),
+        seconds=seconds,
+        **more,
+    )
+
+
+def measured(*samples: Sample) -> Results:
+    return Results(samples=list(samples))
+
+
+def edits(shared: float, *, unoptimized: float = 10.0, floor: float = 0.4) -> Results:
+    return measured(
+        sample("edit", "unoptimized", unoptimized, image_bytes=1000, context_bytes=500),
+        sample("edit", "shared-base", shared, image_bytes=300, context_bytes=5),
+        sample("edit", "floor", floor),
+    )
+
+
+# --- cells ------------------------------------------------------------------------------------
+
+
+def test_a_cell_tells_of_all_runs() -> None:
+    (cell,) = summary.cells(measured(*(sample("edit", "floor", each) for each in (3, 1, 2, 8))))
+    assert (cell.median, cell.low, cell.high, cell.runs) == (2.5, 1, 8, 4)
+
+
+def test_bytes_are_of_the_last_run_that_has_them() -> None:
+    runs = (
+        sample("edit", "floor", 1, image_bytes=5, context_bytes=1),
+        sample("edit", "floor", 1, round=2, context_bytes=2),
+    )
+    (cell,) = summary.cells(measured(*runs))
+    assert (cell.image_bytes, cell.context_bytes, cell.unique_bytes) == (5, 2, None)
+
+
+def test_cells_come_in_the_order_of_tables() -> None:
+    results = measured(
+        sample("edit", "floor", 1), sample("cold", "shared-base", 1), sample("edit", "optimized", 1)
+    )
+    order = [(cell.scenario, cell.strategy) for cell in summary.cells(results)]
+    assert order == [("cold", "shared-base"), ("edit", "optimized"), ("edit", "floor")]
+
+
+def test_ratios_are_of_medians_and_never_to_oneself() -> None:
+    cells = summary.cells(edits(0.8))
+    shared = summary.find(cells, "edit", "shared-base")
+    floor = summary.find(cells, "edit", "floor")
+    assert shared
+    assert floor
+    assert summary.ratios(cells, shared) == pytest.approx({"unoptimized": 0.08, "floor": 2.0})
+    assert summary.ratios(cells, floor) == pytest.approx({"unoptimized": 0.04})
+
+
+def test_a_reference_that_was_not_measured_gives_no_ratio() -> None:
+    (cell,) = summary.cells(measured(sample("cold", "shared-base", 1)))
+    assert summary.ratios([cell], cell) == {}
+
+
+@pytest.mark.parametrize(
+    ("image", "new", "share"), [(100, 25, 0.75), (100, 0, 1.0), (100, None, None), (None, 5, None)]
+)
+def test_reuse(image: int | None, new: int | None, share: float | None) -> None:
+    cell = Cell(
+        scenario="edit",
+        strategy="floor",
+        median=1,
+        low=1,
+        high=1,
+        runs=1,
+        image_bytes=image,
+        new_bytes=new,
+    )
+    assert summary.reuse(cell) == share
+
+
+# --- growth -----------------------------------------------------------------------------------
+
+
+def scaled(step: str, udfs: int, seconds: float, peak: int = 1) -> ScaleSample:
+    return ScaleSample(step=step, udfs=udfs, round=1, seconds=seconds, peak_bytes=peak)
+
+
+def test_growth_in_proportion_has_one_cost_and_the_power_one() -> None:
+    (growth,) = summary.growth([scaled("list", number, number * 0.002) for number in (10, 100)])
+    assert growth.costs == pytest.approx([0.002])
+    assert growth.exponents == pytest.approx([1.0])
+
+
+def test_growth_with_the_square_has_the_power_two() -> None:
+    (growth,) = summary.growth([scaled("list", number, number**2) for number in (10, 100, 1000)])
+    assert growth.exponents == pytest.approx([2.0, 2.0])
+
+
+def test_growth_takes_the_median_of_seconds_and_the_most_memory() -> None:
+    samples = [scaled("list", 10, 1, 5), scaled("list", 10, 3, 9), scaled("list", 10, 2, 7)]
+    (growth,) = summary.growth(samples)
+    assert growth.points == ((10, 2, 9),)
+    assert growth.costs == []
+
+
+# --- comparison -------------------------------------------------------------------------------
+
+
+def test_a_slower_machine_is_not_worse() -> None:
+    changes = check.compare(edits(0.8), edits(8.0, unoptimized=100, floor=4))
+    assert check.worse(changes, 1.01) is None
+
+
+def test_slower_in_relation_to_all_references_is_worse() -> None:
+    error = check.worse(check.compare(edits(0.8), edits(1.6)), 1.5)
+    assert isinstance(error, BenchWorseError)
+    assert "edit, shared-base: seconds 2.00 times" in error.detail
+    assert check.worse(check.compare(edits(0.8), edits(1.6)), 2.5) is None
+
+
+def test_noise_that_hits_one_reference_is_not_worse() -> None:
+    # The floor was measured in a quiet moment: only the ratio to it went up.
+    assert check.worse(check.compare(edits(0.8), edits(0.8, floor=0.1)), 1.5) is None
+
+
+def test_the_fastest_run_counts_so_that_one_slow_run_is_not_worse() -> None:
+    now = edits(0.8)
+    now.samples += [sample("edit", "shared-base", each, round=2) for each in (9, 9, 9)]
+    assert check.worse(check.compare(edits(0.8), now), 1.5) is None
+
+
+def test_a_larger_image_is_worse() -> None:
+    now = edits(0.8)
+    now.samples[1] = sample("edit", "shared-base", 0.8, image_bytes=600, context_bytes=5)
+    error = check.worse(check.compare(edits(0.8), now), 1.5)
+    assert error
+    assert "image 2.00 times" in error.detail
+
+
+def test_what_is_not_ours_is_not_compared() -> None:
+    changes = check.compare(edits(0.8), edits(0.8, unoptimized=99, floor=9))
+    assert {change.strategy for change in changes} == {"shared-base"}
+
+
+def test_nothing_in_common_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no figure in common"):
+        check.compare(edits(0.8), measured(sample("cold", "shared-base", 1)))
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    results = edits(0.123456)
+    results.machine = {"cores": 2}
+    results.scale = [scaled("list", 10, 0.5)]
+    results.write(tmp_path / "bench.json")
+    again = Results.read(tmp_path / "bench.json")
+    assert again.samples[0] == results.samples[0]
+    assert again.samples[1].seconds == 0.1235
+    assert (again.scale, again.machine) == (results.scale, results.machine)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"format": 99}', '{"format": 1, "samples": [{"no": 1}], "scale": []}'],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="no measurement of"):
+        Results.read(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no measurement of"):
+        Results.read(tmp_path / "none.json")
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def test_times_show_both_ratios() -> None:
+    row = next(row for row in tables.times(edits(0.8)).rows if row[1] == "shared-base")
+    assert row == (
+        *("edit", "shared-base", "0.80 s", "0.80 s", "0.80 s", "1"),
+        *("0.08", "2.00", "5 B"),
+    )
+
+
+def test_every_row_has_a_cell_for_each_column() -> None:
+    results = edits(0.8)
+    results.scale = [scaled("list", number, number) for number in (10, 100)]
+    found = (
+        tables.times(results),
+        tables.bytes_table(results),
+        tables.scale(results),
+        tables.approaches(results),
+        tables.scenarios(results),
+        tables.changes(check.compare(results, results)),
+    )
+    for table in found:
+        assert table.rows
+        assert {len(table.headers), len(table.align)} == {len(row) for row in table.rows}
+
+
+def test_approaches_say_how_many_times_faster() -> None:
+    row = next(row for row in tables.approaches(edits(0.8)).rows if "shared-base" in row[0])
+    assert row[2] == "0.80 s (12x)"
+
+
+def test_markdown_aligns_numbers_to_the_right() -> None:
+    lines = tables.scenarios(edits(1)).markdown().splitlines()
+    assert lines[:2] == ["| scenario | what it is |", "| --- | --- |"]
+    assert "| ---: |" in tables.times(edits(1)).markdown()
+
+
+def test_nothing_measured_shows_nothing() -> None:
+    assert session.as_text(Results()) == ""
+
+
+# --- flags ------------------------------------------------------------------------------------
+
+
+def request(**flags: object) -> session.Request:
+    plain: dict[str, object] = {
+        **dict.fromkeys(("scenarios", "strategies", "scale", "json", "report", "read"), ""),
+        "check": "",
+        "rounds": 0,
+        "quick": False,
+        "here": False,
+        "factor": 1.5,
+    }
+    return session.Request.of(**{**plain, **flags})  # type: ignore[arg-type]
+
+
+def test_by_default_everything_is_measured() -> None:
+    asked = request()
+    assert {each.name for each in asked.strategies} >= {"unoptimized", "floor", "shared-base"}
+    assert asked.scenarios[0].name == "cold"
+    assert asked.scenarios[-2].name == "sdk"
+
+
+def test_names_choose_in_the_order_of_measuring() -> None:
+    asked = request(scenarios="edit, cold", strategies="floor")
+    assert [each.name for each in asked.scenarios] == ["cold", "edit"]
+    assert [each.name for each in asked.strategies] == ["floor"]
+    assert request(scenarios="none").scenarios == ()
+
+
+def test_sizes_are_sorted_and_each_once() -> None:
+    assert request(scale="100,10, 100").sizes == (10, 100)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"scenarios": "edti"}, "no scenario 'edti'. Did you mean 'edit'"),
+        ({"strategies": "quick"}, "no strategy 'quick'"),
+        ({"scale": "10,x"}, "--scale 10,x"),
+        ({"scale": "0"}, "--scale 0"),
+        ({"json": "no-such-folder/bench.json"}, "no such folder"),
+        ({"read": "no-such-file.json"}, "no measurement"),
+        ({"check": "no-such-file.json"}, "no measurement"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_flag_that_cannot_be_used_is_refused_before_anything_runs(
+    flags: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        request(**flags)
+    assert message in caught.value.what
