@@ -49,7 +49,7 @@ def clean(
     )
     parts = cleaning.parts_of(only, backups=backups)
     age = cleaning.seconds_of(older)
-    engine = connect()
+    engine = connect(settings.builder)
     found = cleaning.find(engine, settings, parts, older=age, environ=os.environ)
     done = found if dry_run else cleaning.remove(engine, found)
     rows = [each.row() for each in done]

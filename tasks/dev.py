@@ -66,7 +66,9 @@ def dev(
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     patience = Options(ready=float(ready), answer=float(answer), grace=float(grace), jobs=1)
     with interruptible(_ENDED):
-        session = watching.Session(connect(), settings, udf, patience, say=report.say)
+        session = watching.Session(
+            connect(settings.builder), settings, udf, patience, say=report.say
+        )
         report.say(f"watching {session.udf.name}; Ctrl-C ends it")
         watching.follow(session, show=_show)
 

@@ -1,0 +1,85 @@
+"""Analyse the dependencies of all UDFs, and move what several share into the base."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import analysis, findings, relock, report, upgrades
+from tasks.core.engine import Engine, connect
+from tasks.core.errors import EngineUnreachableError
+from tasks.core.interrupts import interruptible
+from tasks.core.plan import python_version
+from tasks.core.settings import Settings
+from tasks.core.udf import scan
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "root",
+        "registry",
+        "tag",
+        "python-image",
+        "network",
+        "builder",
+        "sdk",
+        "json",
+        apply="add what several UDFs share to the group of the base, and lock it",
+        outdated="ask the package index for newer versions as well",
+    ),
+)
+def deps(
+    c: Context,
+    apply: bool = False,
+    outdated: bool = False,
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    network: str = "",
+    builder: str = "",
+    sdk: str = "",
+    json: bool = False,
+) -> None:
+    """Tell what UDFs add to the base, share, never import, or forget to declare."""
+    settings = Settings.from_config(
+        c.config,
+        root=root,
+        registry=registry,
+        tag=tag,
+        python_image=python_image,
+        network=network,
+        builder=builder,
+        sdk=sdk,
+    )
+    udfs, refused = scan(settings)
+    engine: Engine | None = None
+    try:
+        engine = connect(settings.builder)
+    except EngineUnreachableError as error:
+        if apply:
+            raise
+        report.say(f"{error.what}: bytes and import names are not known")
+    found = analysis.analyse(engine, settings, udfs, refused)
+    newer: list[analysis.Upgrade] = []
+    if outdated:
+        python = python_version(settings.python_image)
+        versions = upgrades.newest(found.in_use(), python=python, say=report.say)
+        newer = found.upgrades(versions)
+    moved: dict[str, str] = {}
+    if apply and engine is not None:
+        with interruptible("deps was interrupted; pyproject.toml and poetry.lock are unchanged"):
+            moved = relock.add(engine, settings, found.suggestions, say=report.say)
+    if json:
+        rows = found.as_dict()
+        rows |= {"outdated": [each.row() for each in newer]} if outdated else {}
+        rows |= {"moved": moved} if apply else {}
+        report.show(report.as_json(rows))
+        return
+    report.show(findings.text(found))
+    if outdated:
+        report.show(findings.outdated(newer))
+    if apply:
+        report.show(findings.moved(moved))

@@ -1,0 +1,71 @@
+"""`invoke deps` with real images, and `--apply` with a real lock."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tasks.core.fingerprint import packages_of
+from tests.conftest import Invoke
+from tests.docker.repository import add_udf
+
+VERSION = "1.2.0"
+
+
+@pytest.fixture
+def sharing(root: Path) -> Path:
+    """Two UDFs that add the same small package, without a lock."""
+    for name, version in (("map/one", ">=1.2,<2"), ("map/two", f"=={VERSION}")):
+        program = "import pynumaflow, tomli_w\nimport grpc\nfrom google.protobuf import struct_pb2\n"
+        wanted = f'dependencies = ["pynumaflow==0.14.0", "tomli-w{version}"]\n'
+        add_udf(root, name, project=wanted, example__py=program)
+    return root
+
+
+@pytest.mark.usefixtures("base")
+def test_what_several_add_moves_into_the_base(
+    invoke: Invoke, sharing: Path, checkout: Path, tag: str
+) -> None:
+    where = ("--root", str(sharing), "--tag", tag)
+    built = invoke("image-all", *where, cwd=checkout)
+    assert built.returncode == 0, built.stderr
+
+    done = invoke("deps", "--json", *where, cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for row in found["udfs"]:
+        assert row["adds"]["tomli-w"] == VERSION, "the version is that of the image"
+        assert row["bytes"] > 10_000
+        assert (row["never_imported"], row["never_declared"], row["unsure"]) == ([], [], [])
+    (shared,) = found["shared"]
+    assert shared["udfs"] == ["map/one", "map/two"]
+    assert shared["bytes_saved"] == shared["bytes"] > 5_000
+    assert found["suggested"] == {"tomli-w": VERSION}
+    assert found["differing"] == []
+    assert "tomli-w" not in found["base"]
+
+    project, lock = (checkout / name for name in ("pyproject.toml", "poetry.lock"))
+    before = project.read_text(), lock.read_text()
+    failed = invoke("deps", "--apply", *where, "--network", "none", cwd=checkout)
+    assert failed.returncode == 30, failed.stderr
+    assert (project.read_text(), lock.read_text()) == before
+
+    done = invoke("deps", "--apply", *where, cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert f"added to the base and locked: tomli-w {VERSION}" in done.stdout
+    group = tomllib.loads(project.read_text())["dependency-groups"]["udf"]
+    assert f"tomli-w=={VERSION}" in group
+    locked = packages_of(tomllib.loads(lock.read_text()))
+    assert locked["tomli-w"]["version"] == VERSION
+    assert locked["tomli-w"]["files"]
+    old = packages_of(tomllib.loads(before[1]))
+    assert {name: each for name, each in locked.items() if name != "tomli-w"} == old
+
+    # In step with each other: the base is another one now, and the UDFs add nothing to it.
+    again = invoke("deps", "--json", *where, cwd=checkout)
+    found = json.loads(again.stdout)
+    assert found["suggested"] == {}
+    assert [row["adds"] for row in found["udfs"]] == [{}, {}]

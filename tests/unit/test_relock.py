@@ -1,0 +1,93 @@
+"""The group of the base is edited as text: everything else of the file stays as it is."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tasks.core import relock
+from tasks.core.errors import ProjectFileError
+from tasks.core.settings import REPOSITORY
+
+FORMS = {
+    "one line": 'udf = ["a==1"]\n',
+    "one line, comma": 'udf = ["a==1", ]  # why\n',
+    "empty": "udf = []\n",
+    "several lines": 'udf = [\n  "a==1",\n  "b==2",\n]\n',
+    "no last comma": 'udf = [\n    "a==1",\n    "b==2"\n]\n',
+    "comment at the end": 'udf = [\n  "a==1" # ] not the end, "\n]\n',
+    "comment of its own line": 'udf = [\n  "a==1",\n  # that is all\n]\n',
+    "extras": "udf = ['a[x]==1', \"b ; python_version > '3'\"]\n",
+    "between others": 'test = ["x"]\nudf = ["a==1"]\nother = ["y"]\n',
+}
+
+
+@pytest.mark.parametrize("group", FORMS.values(), ids=FORMS)
+def test_forms_of_the_group(group: str) -> None:
+    text = f"# mine\n[project]\nname = 'x' # ] [\n\n[dependency-groups]\n{group}\n[tool.x]\ny = 1\n"
+    changed = relock.with_requirements(text, ["new==3", "other==4"])
+    before, after = tomllib.loads(text), tomllib.loads(changed)
+    assert after["dependency-groups"]["udf"] == [
+        *before["dependency-groups"]["udf"],
+        "new==3",
+        "other==4",
+    ]
+    comments = [part for part in text.splitlines() if part.strip().startswith("#")]
+    assert all(comment in changed for comment in comments)
+    assert changed.startswith(text[: text.index("udf =")])
+    assert changed.endswith("\n[tool.x]\ny = 1\n")
+
+
+def test_this_project_itself() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    changed = relock.with_requirements(text, ["new==3"])
+    assert changed.replace(', "new==3"', "") == text
+
+
+ODD = {
+    "no group": "[project]\nname = 'x'\n",
+    "dotted": "dependency-groups.udf = ['a']\n",
+    "inline": "dependency-groups = {udf = ['a']}\n",
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_what_cannot_be_edited_is_left_to_a_person(text: str) -> None:
+    with pytest.raises(ProjectFileError) as caught:
+        relock.with_requirements(text, ["new==3"])
+    assert caught.value.next_step == "add new==3 to it by hand, and run `poetry lock`"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(relock, "REPOSITORY", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("old project\n")
+    (tmp_path / "poetry.lock").write_text("old lock\n")
+    return tmp_path
+
+
+def test_both_files_are_written(repository: Path) -> None:
+    relock._write("new project\n", "new lock\n")
+    assert (repository / "pyproject.toml").read_text() == "new project\n"
+    assert (repository / "poetry.lock").read_text() == "new lock\n"
+    assert len(list(repository.iterdir())) == 2
+
+
+def test_the_lock_is_put_back_where_the_project_cannot_be_written(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if target.name == "pyproject.toml":
+            raise PermissionError
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(PermissionError):
+        relock._write("new project\n", "new lock\n")
+    assert (repository / "pyproject.toml").read_text() == "old project\n"
+    assert (repository / "poetry.lock").read_text() == "old lock\n"
+    assert len(list(repository.iterdir())) == 2
