@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import bench, build, clean, engine, listing, new, pipeline, push, sbom, verify, why
+from tasks import (
+    bench,
+    build,
+    clean,
+    deps,
+    dev,
+    engine,
+    listing,
+    migrate,
+    new,
+    pipeline,
+    push,
+    sbom,
+    verify,
+    why,
+)
 from tasks.core.settings import DEFAULTS
 
 __all__ = ["ns"]
@@ -16,8 +31,11 @@ ns = Collection(
     build.image_all,
     build.image_fast,
     clean.clean,
+    deps.deps,
+    dev.dev,
     engine.engine,
     listing.list_udfs,
+    migrate.migrate,
     new.new,
     pipeline.pipeline,
     push.push,
