@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tasks.core.engine import Engine
+from tasks.core.engine import Engine, faults
 from tasks.core.engine.pushing import push
 from tasks.core.engine.registry import Manifest, Reference, Registry, merged, parallel
-from tasks.core.errors import ConfigError, NotBuiltError, UdfError
+from tasks.core.errors import ConfigError, NotBuiltError, PushFailedError, UdfError
 from tasks.core.plan import FINGERPRINT_LABEL, Base, Step, content_tag, untagged
 from tasks.core.settings import Settings
 from tasks.core.udf import Udf
@@ -96,7 +96,7 @@ def publish_bases(
     for base in built:
         reference = Reference.parse(base.image)
         if stored:
-            push(engine, base.image, say)
+            _push(registry, engine, reference, say)
         if old := earlier.get(base.image):
             _keep_platforms(registry, reference, old)
         result[base.image] = registry.copy_tag(reference, Reference.parse(base.latest).tag)
@@ -130,7 +130,7 @@ def publish(
             if step.digest or not stored:
                 digest = registry.copy_tag(content, chosen.tag)
             else:
-                digest = _push_tagged(registry, engine, chosen, (content.tag,), say)
+                digest = _push_under(registry, engine, chosen, content, say)
         except UdfError as error:
             return Shipped(error=error)
         return Shipped(digest=digest, tags=(chosen.tag, content.tag))
@@ -156,22 +156,43 @@ def push_built(
     def one(image: str) -> Shipped:
         reference = Reference.parse(image)
         fingerprint = images[image].labels.get(FINGERPRINT_LABEL, "")
-        more = (content_tag(fingerprint),) if fingerprint else ()
         try:
-            digest = _push_tagged(registry, engine, reference, more, say)
+            if not fingerprint:  # built by other means: nothing names its content
+                digest = _push(registry, engine, reference, say)
+                return Shipped(digest=digest, tags=(reference.tag,))
+            content = replace(reference, tag=content_tag(fingerprint))
+            digest = _push_under(registry, engine, reference, content, say)
         except UdfError as error:
             return Shipped(error=error)
-        return Shipped(digest=digest, tags=(reference.tag, *more))
+        return Shipped(digest=digest, tags=(reference.tag, content.tag))
 
     return dict(zip(names, parallel(one, list(names.values()), _UPLOADS), strict=True))
 
 
-def _push_tagged(
-    registry: Registry, engine: Engine, reference: Reference, more: Sequence[str], say: Say
+def _push_under(
+    registry: Registry, engine: Engine, chosen: Reference, content: Reference, say: Say
 ) -> str:
-    """Push one tag and give its manifest the others: no layer is looked at twice."""
-    digest = push(engine, str(reference), say)
-    return registry.copy_tag(replace(reference, tag=digest) if digest else reference, *more)
+    """Push the image that is ``chosen`` here as ``content``, then move the tag there.
+
+    While it pushes an image that has an attestation, Docker lets the tag name one part after
+    the other. The tag that others use moves once, and when everything is there.
+    """
+    engine.tag(str(chosen), str(content))
+    try:
+        _push(registry, engine, content, say)
+    finally:
+        engine.untag(str(content))
+    return registry.copy_tag(content, chosen.tag)
+
+
+def _push(registry: Registry, engine: Engine, reference: Reference, say: Say) -> str:
+    """Push one tag; where the registry has failed, the error tells what it says of that."""
+    try:
+        return push(engine, str(reference), say)
+    except PushFailedError:
+        if said := registry.complaint(reference):
+            raise faults.error_of(reference.host, reference.name, said) from None
+        raise
 
 
 # --- what was shipped, for machines -----------------------------------------------------------

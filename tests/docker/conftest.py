@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tasks.core.builds import base_of
-from tasks.core.engine import Engine
+from tasks.core.engine import Engine, packages
 from tasks.core.settings import REPOSITORY, Settings
-from tests.docker import repository
+from tests.docker import engines, repository
+from tests.docker import registry as registries
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +33,12 @@ def module_invoke() -> Callable[..., subprocess.CompletedProcess[str]]:
     return _invoke
 
 
-def _invoke(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _invoke(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     return subprocess.run(
         [sys.executable, "-m", "invoke", *arguments],
         cwd=REPOSITORY,
-        env={name: value for name, value in os.environ.items() if not _is_setting(name)},
+        env={**kept, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -69,3 +71,22 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "udfs"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub(engine: Engine) -> Iterator[registries.Registry]:
+    """A registry on this machine, without login or TLS."""
+    if not packages.suits_host():
+        pytest.skip("the registry is a Debian package, and private engines need root")
+    with registries.registry() as found:
+        yield found
+        repository.remove(engine, f"{found.host}/*")
+
+
+@pytest.fixture(scope="session")
+def other(engine: Engine) -> Iterator[engines.Second]:
+    """A second engine that has the Python image and no base: another machine."""
+    if not packages.suits_host():
+        pytest.skip("private engines need a Debian machine, and root")
+    with engines.second(python=True) as found:
+        yield found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tarfile
 import tempfile
 import textwrap
@@ -136,3 +137,16 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
         path.relative_to(folder).as_posix(): (path.lstat().st_mtime_ns, path.lstat().st_size)
         for path in folder.rglob("*")
     }
+
+
+def empty_image(engine: Engine, image: str, platform: str = "", size: int = 1024) -> None:
+    """An image of one layer, which holds ``size`` bytes that nothing compresses."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "data")
+        data.write_bytes(os.urandom(size))
+        archive = Path(folder, "image.tar")
+        with tarfile.open(archive, "w") as tar:
+            tar.add(data, "data")
+        options = ("--platform", platform) if platform else ()
+        done = engine.docker("image", "import", *options, str(archive), image)
+        assert done.returncode == 0, done.stderr

@@ -134,6 +134,12 @@ class Engine:
             if done.returncode:
                 raise _engine_error(done)
 
+    def untag(self, name: str) -> None:
+        """Take a name from an image, which stays as long as it has another one."""
+        done = self.docker("image", "rm", "--no-prune", name)
+        if done.returncode and "o such image" not in done.stderr:
+            raise _engine_error(done)
+
     def bake(
         self,
         definition: Mapping[str, Any],

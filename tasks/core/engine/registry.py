@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlencode, urljoin
 
 from tasks.core.engine import faults
 from tasks.core.engine.client import Engine
@@ -208,6 +210,25 @@ class Registry:
             if self.digest(target) != manifest.digest:
                 self.put(target, manifest)
         return manifest.digest
+
+    def complaint(self, reference: Reference) -> str:
+        """What the registry says when asked to take a blob; ``""`` where it agrees.
+
+        Docker does not pass on why a registry has failed, which may be that its disk is full.
+        """
+        place = f"v2/{reference.repository}/blobs/uploads/"
+        scope = f"repository:{reference.repository}:pull,push"
+        answer = self._send("POST", place, {}, None, scope)
+        if answer.status_code == 401:
+            self._authorize(answer, scope)
+            answer = self._send("POST", place, {}, None, scope)
+        if not answer.ok:
+            return _said(answer)
+        if place := answer.headers.get("Location", ""):
+            self._request(
+                "DELETE", urljoin(answer.url, place), {}, None, self._tokens.get(scope, "")
+            )
+        return ""
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -513,8 +534,6 @@ def _basic(login: Mapping[str, str]) -> str:
 
 
 def _form(values: Mapping[str, str]) -> bytes:
-    from urllib.parse import urlencode
-
     return urlencode({name: value for name, value in values.items() if value}).encode()
 
 
@@ -527,6 +546,10 @@ def _said(answer: requests.Response) -> str:
     except (AttributeError, IndexError, KeyError, ValueError):
         said, detail = "", None
     status = f"{answer.status_code} {answer.reason or ''}".strip()
+    if isinstance(detail, dict):
+        # As docker-registry tells of its disk: {"Enclosed": {"Op": "write", "Err": 28}}
+        number = detail.get("Enclosed", {}).get("Err") if detail.get("Enclosed") else None
+        detail = os.strerror(number).lower() if isinstance(number, int) else ""
     extra = f" ({detail})" if isinstance(detail, str) and detail else ""
     return f"{status}: {said}{extra}" if said else status
 
