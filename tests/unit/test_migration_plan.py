@@ -349,6 +349,7 @@ CMD ["python", "main.py"]
             "compiled against it needs a wheel"
         ),
         "Dockerfile:5: apt package 'libpq5=15.*' is not carried over",
+        "Dockerfile:12: COPY --from=builder takes /usr/lib/libpq.a, which that stage has made",
     ]
 
 
@@ -418,6 +419,13 @@ LEFT = {
     "constraints": (
         "RUN pip install -c limits.txt pynumaflow",
         "4: pip -c limits.txt is not carried over",
+    ),
+    "index": (
+        "RUN pip install -i https://index.example/simple pynumaflow",
+        (
+            "4: pip -i is not carried over: the build reads the host's PIP_INDEX_URL or "
+            "UV_DEFAULT_INDEX"
+        ),
     ),
     "poetry groups": (
         "RUN poetry install --with extra",
@@ -1009,6 +1017,40 @@ class TestWhole:
 
 
 class TestLayout:
+    def test_files_that_were_ignored(self, tree: Tree) -> None:
+        files = {
+            "Dockerfile": f"{DOCKERFILE}CMD python main.py\n",
+            ".dockerignore": "*.csv\nsecrets\n.git\nDockerfile\n",
+            "map/a/data.csv": "",
+            "map/a/secrets/key": "",
+            "map/a/run.log": "",
+        }
+        settings = tree(files)
+        place = settings.root / ".dockerignore"
+        assert left(settings, the_one(settings)) == [
+            ".dockerignore: it keeps data.csv, secrets/key out of the image: say so in "
+            + str(place)
+        ]
+
+    def test_other_builders(self, tree: Tree) -> None:
+        files = {"Dockerfile": f"{DOCKERFILE}CMD python main.py\n", "compose.yaml": "build: .\n"}
+        settings = tree(files)
+        assert left(settings, the_one(settings)) == [
+            "compose.yaml: it builds an image as well, from files that are gone"
+        ]
+
+    def test_packages_of_another_stage(self, tree: Tree) -> None:
+        text = (
+            "FROM python:3.13-slim AS build\nWORKDIR /w\nRUN pip install --prefix=/install x\n"
+            "FROM python:3.13-slim\nCOPY --from=build /install /usr/local\n"
+            "COPY --from=build /opt/venv /opt/venv\nCOPY --from=0 /w/model.bin /\n"
+            "COPY . /app\nCMD python /app/main.py\n"
+        )
+        settings = tree({"Dockerfile": text})
+        assert left(settings, the_one(settings)) == [
+            "Dockerfile:7: COPY --from=build takes /w/model.bin, which that stage has made"
+        ]
+
     def test_what_is_copied_from_outside(self, tree: Tree) -> None:
         text = (
             "FROM python:3.13-slim\nWORKDIR /app\nCOPY map/a .\nCOPY common ./common\n"

@@ -39,6 +39,12 @@ _INSTALLERS: Final = (
 )
 _INITS: Final = ("dumb-init", "tini")
 
+# Where a stage that only builds keeps the packages and tools that it has installed.
+_INSTALLED: Final = re.compile(
+    r"venv|site-packages|/\.local|poetry|pysetup|/install|/wheel|/deps|/uvx?$|^/usr/local(?:/bin|/lib"
+    r"(?:/python[0-9.]+)?)?/?$|dumb-init|tini"
+)
+
 _NO_PART: Final = shell.names(
     "[ [[ : cd echo exit export false find printf set sync test true umask ldconfig hash which "
     "useradd adduser groupadd addgroup usermod groupmod chown pwd type command"
@@ -264,7 +270,7 @@ class _Reading:
         elif each.name == "WORKDIR":
             layout.workdir = posixpath.join(layout.workdir, self._expand(each.plain, values) or "")
         elif each.name in ("COPY", "ADD"):
-            self._copy(each, values, layout)
+            self._copy(each, values, layout, own=own)
         elif each.name == "RUN":
             _Run(self, each, values, layout, own=own).read()
         elif each.name == "USER" and own:
@@ -310,7 +316,7 @@ class _Reading:
                 line = _line_of(each, name)
                 self.image.env[name] = Variable(value=value, where=Where(each.where.path, line))
 
-    def _copy(self, each: Instruction, values: shell.Values, layout: Layout) -> None:
+    def _copy(self, each: Instruction, values: shell.Values, layout: Layout, *, own: bool) -> None:
         try:
             words = [shell.expand(word, values, missing="") for word in each.words()]
         except UnresolvedError as error:
@@ -346,6 +352,18 @@ class _Reading:
         layout.copies.append(copy)
         if origin is None:
             self.image.copied.append(copy)
+        elif own:
+            self._made_by(origin, copy)
+
+    def _made_by(self, stage: Stage, copy: Copy) -> None:
+        """What is copied from a stage is the UDF's own, an installed package, or lost."""
+        workdir = self.image.layouts[stage.index].workdir
+        for source in copy.sources:
+            path = posixpath.normpath(posixpath.join("/", source))
+            own = self.image._locate(stage, path, depth=0) is not None
+            if not own and path != workdir and not _INSTALLED.search(path):
+                text = f"COPY --from={stage.name or stage.index} takes {source}, which that stage"
+                self.remark(copy.where, f"{text} has made")
 
     def _matching(self, source: str, *, from_stage: bool) -> Iterator[str]:
         if from_stage or not re.search(r"[*?\[]", source):
@@ -631,7 +649,7 @@ class _Run:
                 value = value if equals else (pending.pop(0) if pending else "")
                 if option in _INDEX_OPTIONS:
                     hint = "the build reads the host's PIP_INDEX_URL or UV_DEFAULT_INDEX"
-                    self.reading.note(where, f"{option} is not carried over: {hint}")
+                    self.reading.remark(where, f"pip {option} is not carried over: {hint}")
                 elif option in ("-c", "--constraint", "-f", "--find-links"):
                     self.reading.remark(where, f"pip {option} {value} is not carried over")
             elif word.startswith("-"):

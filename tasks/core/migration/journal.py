@@ -25,6 +25,7 @@ JOURNAL: Final = ".numaflow-migration.json"
 """The hidden file in a migrated folder that says what was done there."""
 
 _VERSION: Final = 1
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +81,23 @@ def record_of(folder: Path) -> Record | None:
 
 def records(root: Path) -> Iterator[Record]:
     """What was done in the folders below ``root``."""
-    for current, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if JOURNAL in names and (record := record_of(Path(current))) is not None:
+    for folder, names in _folders(root):
+        if JOURNAL in names and (record := record_of(folder)) is not None:
             yield record
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    for current, folders, names in os.walk(root):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _SKIPPED
+        )
+        yield Path(current), names
 
 
 def sweep(root: Path) -> None:
     """Remove the journals below ``root`` that a killed run had not even finished writing."""
-    for current, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        half = _temporary(Path(current, JOURNAL))
+    for folder, names in _folders(root):
+        half = _temporary(folder / JOURNAL)
         if half.name in names and JOURNAL not in names:
             _remove(half)
 

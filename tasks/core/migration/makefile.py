@@ -166,7 +166,9 @@ def _read_into(makefile: Makefile, path: Path, *, own: bool, depth: int) -> None
             rule = None
         elif match := _RULE.fullmatch(plain):
             rule = _rule(makefile, match, first, last)
-            if own:
+            if not rule.targets:  # a name that only make knows
+                rule = None
+            elif own:
                 makefile.rules.append(rule)
 
 

@@ -13,6 +13,7 @@ from tasks.core.builds import base_versions
 from tasks.core.dependencies import extra_of, requires_python
 from tasks.core.errors import ImageNameError, MigrationError, ProjectFileError, UdfError
 from tasks.core.fingerprint import SDK, context_root
+from tasks.core.ignore import BadPatternError, Ignore
 from tasks.core.migration import (
     dependencies,
     files,
@@ -31,6 +32,10 @@ from tasks.core.settings import NAME, REPOSITORY, Settings
 from tasks.core.udf import KINDS, Udf, image_name, read_toml, scan, shown
 
 SETTINGS_FILE: Final = REPOSITORY / "invoke.yaml"
+_OTHER_BUILDERS: Final = (
+    *("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),
+    *("docker-bake.hcl", "docker-bake.json", "skaffold.yaml", "Tiltfile"),
+)
 _OTHER_SETTINGS_FILES: Final = ("invoke.yml", "invoke.json", "invoke.py")
 
 
@@ -162,6 +167,7 @@ class _Udf:
             self._packages(image)
             self._copies(image)
             self._entry(image)
+            self._ignored(image)
         else:
             self._without_image()
         self._dependencies(image)
@@ -320,6 +326,31 @@ class _Udf:
         if include != list(self.told.get("include", [])):
             self.options["include"] = list(dict.fromkeys(include))
 
+    def _ignored(self, read: OldImage) -> None:
+        """Files that the old ``.dockerignore`` kept out, and nothing keeps out now."""
+        path = read.context / ".dockerignore"
+        if not path.is_file() or read.context == context_root(self.settings):
+            return
+        never = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        try:
+            old = Ignore(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        except BadPatternError:
+            return
+        new = Ignore([line for line in never if line.startswith("**/")])
+        found = [
+            file.relative_to(self.folder).as_posix()
+            for file in sources.files(self.folder, "")
+            if file.is_relative_to(read.context)
+            and old.ignores(file.relative_to(read.context).as_posix())
+            and not new.ignores(file.relative_to(self.folder).as_posix())
+            and file != read.dockerfile.path
+        ]
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            place = shown(context_root(self.settings) / ".dockerignore")
+            text = f"it keeps {', '.join(found[:3])}{more} out of the image: say so in {place}"
+            self.hand(Where(path), text)
+
     def _entry(self, read: OldImage) -> None:
         entry = process.entry_of(read, self.folder, self.project)
         self.migration.by_hand += entry.remarks
@@ -393,6 +424,10 @@ class _Udf:
                 self.new[dockerfile] = (None, False)
             else:
                 self.note(Where(dockerfile), "it stays, and has no part in this UDF any more")
+        for name in _OTHER_BUILDERS:
+            path = self.folder / name
+            if path.is_file() and b"build" in path.read_bytes():
+                self.hand(Where(path), "it builds an image as well, from files that are gone")
         for script in self.old.scripts:
             self.migration.by_hand += script.other
             if script.makefile is None:
