@@ -22,7 +22,7 @@ from tasks.core.engine import packages, private, standin
 from tasks.core.engine.client import Engine, connect
 from tasks.core.engine.layout import Layout, cache_folder
 from tasks.core.engine.packages import Say
-from tasks.core.errors import EngineSetupError, EngineUnreachableError
+from tasks.core.errors import EngineUnreachableError
 
 _NONE: Final = "<none>"
 
@@ -88,10 +88,9 @@ def open_lab(python_image: str, say: Say, *, here: bool = False) -> Iterator[Lab
     """An engine of its own where there can be one; else, or with ``here``, the usual one.
 
     What it made on a usual engine is removed in the end: images that were not there before.
-    Raises :class:`EngineSetupError` where another measurement runs at this moment.
     """
     home = cache_folder(os.environ) / "bench"
-    with _alone(), contextlib.ExitStack() as stack:
+    with _alone(say), contextlib.ExitStack() as stack:
         work = home / "work"
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         work.mkdir(mode=0o700, parents=True)
@@ -153,16 +152,16 @@ def _usual(python_image: str, work: Path, say: Say) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Two measurements at a time would each measure the other."""
+def _alone(say: Say) -> Iterator[None]:
+    """Two measurements at a time would each measure the other: wait for the first."""
     path = cache_folder(os.environ) / "bench.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            what = "another `invoke bench` runs at this moment"
-            raise EngineSetupError(what, next_step="wait for its end") from error
+        except BlockingIOError:
+            say("waiting for another `invoke bench` ...")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
