@@ -31,22 +31,17 @@ from tasks.core.settings import Settings
         },
     ),
 )
+@options.with_settings("root", "registry", "python-image", "sdk")
 def clean(
     c: Context,
+    settings: Settings,
     only: list[str],
     older: str = "7d",
     backups: bool = False,
     dry_run: bool = False,
-    root: str = "",
-    registry: str = "",
-    python_image: str = "",
-    sdk: str = "",
     json: bool = False,
 ) -> None:
     """Remove what these tasks left behind: old images, unused bases, old build cache."""
-    settings = Settings.from_config(
-        c.config, root=root, registry=registry, python_image=python_image, sdk=sdk
-    )
     parts = cleaning.parts_of(only, backups=backups)
     age = cleaning.seconds_of(older)
     engine = connect(settings.builder)

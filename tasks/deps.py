@@ -14,46 +14,27 @@ from tasks.core.plan import python_version
 from tasks.core.settings import Settings
 from tasks.core.udf import scan
 
+_SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
+
 
 @task(
     auto_shortflags=False,
     help=options.of(
-        "root",
-        "registry",
-        "tag",
-        "python-image",
-        "network",
-        "builder",
-        "sdk",
+        *_SETTINGS,
         "json",
         apply="add what several UDFs share to the group of the base, and lock it",
         outdated="ask the package index for newer versions as well",
     ),
 )
+@options.with_settings(*_SETTINGS)
 def deps(
     c: Context,
+    settings: Settings,
     apply: bool = False,
     outdated: bool = False,
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    builder: str = "",
-    sdk: str = "",
     json: bool = False,
 ) -> None:
     """Tell what UDFs add to the base, share, never import, or forget to declare."""
-    settings = Settings.from_config(
-        c.config,
-        root=root,
-        registry=registry,
-        tag=tag,
-        python_image=python_image,
-        network=network,
-        builder=builder,
-        sdk=sdk,
-    )
     udfs, refused = scan(settings)
     engine: Engine | None = None
     try:

@@ -17,54 +17,34 @@ from tasks.core.interrupts import interruptible
 from tasks.core.settings import Settings
 from tasks.core.verify import Options
 
+_SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 _ENDED = "dev has ended; its containers and volumes are removed"
 
 
 @task(
     auto_shortflags=False,
     help=options.of(
-        "root",
-        "registry",
-        "tag",
-        "python-image",
-        "network",
-        "builder",
-        "sdk",
+        *_SETTINGS,
         udf="the UDF to work on, by its path, such as map/even_odd",
         ready="seconds that the UDF may take until it is ready",
         answer="seconds that an answer may take",
         grace="seconds that the UDF may take to end after SIGTERM",
     ),
 )
+@options.with_settings(*_SETTINGS)
 def dev(
     c: Context,
+    settings: Settings,
     udf: str = "",
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    builder: str = "",
-    sdk: str = "",
-    ready: float = Options.ready,
-    answer: float = Options.answer,
-    grace: float = Options.grace,
+    ready: int = int(Options.ready),
+    answer: int = int(Options.answer),
+    grace: int = int(Options.grace),
 ) -> None:
     """Build and verify a UDF at each save of its files, until Ctrl-C."""
-    settings = Settings.from_config(
-        c.config,
-        root=root,
-        registry=registry,
-        tag=tag,
-        python_image=python_image,
-        network=network,
-        builder=builder,
-        sdk=sdk,
-    )
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    patience = Options(ready=float(ready), answer=float(answer), grace=float(grace), jobs=1)
+    patience = Options(ready=ready, answer=answer, grace=grace, jobs=1)
     with interruptible(_ENDED):
         session = watching.Session(
             connect(settings.builder), settings, udf, patience, say=report.say

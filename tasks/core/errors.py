@@ -124,6 +124,11 @@ class VerifyFailedError(UdfError):
     cause = "a UDF image does not satisfy Numaflow"
 
 
+class DoctorError(UdfError):
+    exit_code = 42
+    cause = "doctor found what keeps images from being built or from working"
+
+
 class BenchWorseError(UdfError):
     exit_code = 41
     cause = "a measurement is worse than the one it is checked against"

@@ -16,6 +16,7 @@ TASKS = {
     "clean",
     "deps",
     "dev",
+    "doctor",
     "engine",
     "image",
     "image-all",

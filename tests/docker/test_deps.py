@@ -19,7 +19,9 @@ VERSION = "1.2.0"
 def sharing(root: Path) -> Path:
     """Two UDFs that add the same small package, without a lock."""
     for name, version in (("map/one", ">=1.2,<2"), ("map/two", f"=={VERSION}")):
-        program = "import pynumaflow, tomli_w\nimport grpc\nfrom google.protobuf import struct_pb2\n"
+        program = (
+            "import pynumaflow, tomli_w\nimport grpc\nfrom google.protobuf import struct_pb2\n"
+        )
         wanted = f'dependencies = ["pynumaflow==0.14.0", "tomli-w{version}"]\n'
         add_udf(root, name, project=wanted, example__py=program)
     return root

@@ -1,0 +1,79 @@
+"""Look at everything that may keep images from being built, and mend what is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from tasks import options
+from tasks.core import report
+from tasks.core.checkup import examine
+from tasks.core.checkup.check import Check, failed
+from tasks.core.interrupts import interruptible
+from tasks.core.settings import Settings
+
+
+@task(
+    auto_shortflags=False,
+    help=options.of(
+        "root",
+        "registry",
+        "tag",
+        "python-image",
+        "network",
+        "builder",
+        "sdk",
+        "json",
+        fix="mend what is safe: nothing is lost by it",
+    ),
+)
+def doctor(
+    c: Context,
+    fix: bool = False,
+    root: str = "",
+    registry: str = "",
+    tag: str = "",
+    python_image: str = "",
+    network: str = "",
+    builder: str = "",
+    sdk: str = "",
+    json: bool = False,
+) -> None:
+    """Check engine, base, settings, locks and each UDF, and say how to mend what is wrong."""
+
+    def read() -> Settings:
+        return Settings.from_config(
+            c.config,
+            root=root,
+            registry=registry,
+            tag=tag,
+            python_image=python_image,
+            network=network,
+            builder=builder,
+            sdk=sdk,
+        )
+
+    with interruptible("doctor was interrupted"):
+        checks = examine.examine(read, say=report.say)
+        if fix:
+            checks = examine.mend(checks, say=report.say)
+    report.show(report.as_json([check.row() for check in checks]) if json else _text(checks))
+    if error := failed(checks):
+        raise error
+
+
+def _text(checks: Sequence[Check]) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        word = "mended" if check.mended else check.status
+        lines.append(f"{word:<6}  {check.name:<{width}}  {check.detail}")
+        if check.status != "ok" and check.fix:
+            lines.append(f"{'':<8}{'':<{width}}  fix: {check.fix}")
+    counts = {
+        word: sum(check.status == word for check in checks) for word in ("ok", "warn", "fail")
+    }
+    lines += ["", ", ".join(f"{count} {word}" for word, count in counts.items())]
+    return "\n".join(lines)

@@ -1,0 +1,561 @@
+"""`invoke doctor`: each fault that it can find is planted once, found once, and explained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tasks.core.checkup import examine, files, locks, machine
+from tasks.core.checkup.check import Check, failed, guarded
+from tasks.core.engine import Engine, store, survey
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.errors import ConfigError
+from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.udf import load, read_toml
+
+Plant = Callable[[Path], object]
+
+CASES = (REPOSITORY / "examples/map/even_odd/cases.toml").read_text()
+PROJECT = '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = []\n'
+
+
+@pytest.fixture
+def udf(tmp_path: Path) -> Path:
+    """A UDF without a fault."""
+    folder = tmp_path / "udfs" / "map" / "good"
+    folder.mkdir(parents=True)
+    (folder / "example.py").write_text("print()\n")
+    (folder / "cases.toml").write_text(CASES)
+    (folder / "pyproject.toml").write_text(PROJECT)
+    return folder
+
+
+def settings_of(udf: Path, **values: str) -> Settings:
+    return Settings.from_config({}, root=str(udf.parents[1]), **values)
+
+
+def found_in(udf: Path) -> list[Check]:
+    """The checks of UDFs, without the line that counts them."""
+    return [check for check in files.udfs(settings_of(udf)) if check.name != "UDFs"]
+
+
+def test_a_good_udf(udf: Path) -> None:
+    assert found_in(udf) == []
+    *_, last = files.udfs(settings_of(udf))
+    assert (last.status, last.detail.partition(" in ")[0]) == ("ok", "1")
+
+
+def script(text: str, mode: int = 0o755) -> Plant:
+    def plant(folder: Path) -> None:
+        (folder / "entry.sh").write_bytes(text.encode())
+        (folder / "entry.sh").chmod(mode)
+
+    return plant
+
+
+def file(name: str, text: str) -> Plant:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def project(text: str) -> Plant:
+    return file("pyproject.toml", text)
+
+
+def lock(text: str, name: str = "poetry.lock", wanted: str = '"rich>=14"') -> Plant:
+    def plant(folder: Path) -> None:
+        (folder / name).write_text(text)
+        (folder / "pyproject.toml").write_text(PROJECT.replace("[]", f"[{wanted}]"))
+
+    return plant
+
+
+def large(folder: Path) -> None:
+    with (folder / "model.bin").open("wb") as model:
+        model.truncate(60_000_000)
+
+
+RICH = (
+    '[[package]]\nname = "rich"\nversion = "{}"\n'
+    'files = [{{file = "rich.whl", hash = "sha256:00"}}]\n[metadata]\ncontent-hash = "00"\n'
+)
+SH = "#!/bin/sh\n"
+
+# What is planted; then status, and parts of what is found and of how to mend it.
+FAULTS: dict[str, tuple[Plant, str, str, str]] = {
+    "project file": (project("[project\n"), "fail", "is not valid TOML", "mend that line"),
+    "unknown key": (
+        project("[tool.numaflow-udf]\nimages = 'x'\n"),
+        "fail",
+        "unknown key 'images'",
+        "allowed keys",
+    ),
+    "image name": (
+        project("[tool.numaflow-udf]\nimage = 'No Name'\n"),
+        "fail",
+        "not a valid image name",
+        "set image",
+    ),
+    "include": (
+        project(f"{PROJECT}[tool.numaflow-udf]\ninclude = ['libs/none']\n"),
+        "fail",
+        "include 'libs/none'",
+        "name a path",
+    ),
+    "Python": (
+        project(PROJECT.replace(">=3.11", "<3.12")),
+        "fail",
+        "requires Python <3.12",
+        "set python",
+    ),
+    "cases": (file("cases.toml", "[[cases]]\n"), "fail", "cases.toml", ""),
+    "no cases": (
+        lambda folder: (folder / "cases.toml").unlink(),
+        "warn",
+        "no cases.toml",
+        "docs/cases.md",
+    ),
+    "syntax": (file("more.py", "def (:\n"), "fail", "more.py, line 1: invalid syntax", "mend"),
+    "entry.sh mode": (script(f"{SH}python example.py\n", 0o644), "warn", "not executable", "chmod"),
+    "entry.sh unreadable": (script(f"{SH}true\n", 0o100), "fail", "cannot be read", "chmod u+r"),
+    "entry.sh line ends": (
+        script("#!/bin/sh\r\npython example.py\r\n"),
+        "fail",
+        "line ends of Windows",
+        ".gitattributes",
+    ),
+    "entry.sh names another file": (
+        script(f"{SH}set -eu\nexec python -u starter.py \\\n  --x\n"),
+        "fail",
+        "entry.sh runs starter.py",
+        "mend the name",
+    ),
+    "entry.sh runs Poetry": (
+        script(f"{SH}exec poetry run python example.py\n"),
+        "fail",
+        "entry.sh runs poetry",
+        "`python example.py`",
+    ),
+    "entry.sh's interpreter": (
+        script("#!/usr/bin/env fish\npython example.py\n"),
+        "fail",
+        "entry.sh is run by fish",
+        "use sh or bash",
+    ),
+    "large context": (large, "warn", "60 MB go into its image, 60 of them model.bin", "ignore"),
+    "secret": (file("id_rsa", "x"), "warn", "id_rsa goes into its image", "'**/id_rsa'"),
+    "lock lacks a package": (
+        lock(RICH.format("14.1"), wanted='"rich>=14", "six"'),
+        "fail",
+        "six",
+        "poetry lock",
+    ),
+    "lock has another version": (
+        lock(RICH.format("13.0")),
+        "fail",
+        "rich 13.0 is not >=14",
+        "`poetry lock`",
+    ),
+    "lock from another project file": (
+        lock(RICH.format("14.1")),
+        "warn",
+        "made from another pyproject.toml",
+        "`poetry lock`",
+    ),
+}
+
+
+@pytest.mark.parametrize(("plant", "status", "detail", "fix"), FAULTS.values(), ids=FAULTS)
+def test_planted_faults(udf: Path, plant: Plant, status: str, detail: str, fix: str) -> None:
+    plant(udf)
+    (check,) = found_in(udf)
+    assert (check.name, check.status) == ("map/good", status)
+    assert detail in check.detail
+    assert fix in check.fix
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(FAULTS) >= 15
+
+
+def test_a_kind_that_is_not_known(udf: Path) -> None:
+    udf.parent.rename(udf.parents[1] / "other")
+    (check,) = found_in(udf)
+    assert (check.status, check.fix.partition(":")[0]) == (
+        "warn",
+        "set kind under [tool.numaflow-udf]",
+    )
+
+
+def test_image_names_that_clash(udf: Path) -> None:
+    shutil.copytree(udf, udf.parent / "good-")
+    shutil.copytree(udf, udf.parent / "_good")
+    checks = found_in(udf)
+    assert {check.name for check in checks} == {"image names"}
+    assert all(check.status == "fail" and "set image" in check.fix for check in checks)
+
+
+def test_no_udf_at_all(tmp_path: Path) -> None:
+    (check,) = files.udfs(Settings.from_config({}, root=str(tmp_path)))
+    assert (check.status, check.detail[:12]) == ("warn", "there is non")
+    assert "invoke new" in check.fix
+
+
+GOOD_SCRIPTS = {
+    "plain": f"{SH}python example.py\n",
+    "bash": "#!/usr/bin/env bash\nset -euo pipefail\nexec python -u example.py\n",
+    "Python": "#!/usr/bin/env python3\nprint('poetry run')\n",
+    "no first line": "python example.py\n",
+    "options": "#!/bin/sh -eu\nX=1 python /udf/example.py\n",
+    "module": f"{SH}python -m app.main\n",
+    "variable": f'{SH}python "$APP/starter.py"\n',
+    "another folder": f"{SH}cd app && python main.py\n",
+    "comment": f"{SH}# poetry run python starter.py\npython example.py # curl\n",
+}
+
+
+@pytest.mark.parametrize("text", GOOD_SCRIPTS.values(), ids=GOOD_SCRIPTS)
+def test_scripts_without_a_fault(udf: Path, text: str) -> None:
+    (udf / "app").mkdir()
+    (udf / "app" / "main.py").write_text("")
+    script(text)(udf)
+    assert found_in(udf) == []
+
+
+# --- mending ----------------------------------------------------------------------------------
+
+MENDED = {
+    "mode": script(f"{SH}python example.py\n", 0o644),
+    "line ends": script("#!/bin/sh\r\npython example.py\r\n"),
+    "unreadable": script(f"{SH}python example.py\n", 0o300),
+}
+
+
+@pytest.mark.parametrize("plant", MENDED.values(), ids=MENDED)
+def test_what_is_safe_is_mended(udf: Path, plant: Plant) -> None:
+    plant(udf)
+    said: list[str] = []
+    (check,) = examine.mend(found_in(udf), say=said.append)
+    assert (check.status, check.mended) == ("ok", True)
+    assert said == [f"mending map/good: {check.detail}"]
+    assert found_in(udf) == []
+    assert (udf / "entry.sh").read_bytes() == f"{SH}python example.py\n".encode()
+
+
+def test_what_is_not_safe_is_left_alone(udf: Path) -> None:
+    project("[project\n")(udf)
+    before = found_in(udf)
+    assert examine.mend(before, say=print) == before
+    assert (udf / "pyproject.toml").read_text() == "[project\n"
+
+
+def test_a_mending_that_fails_is_told() -> None:
+    def mend() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    check = Check(name="x", status="warn", detail="broken", mend=mend)
+    (after,) = examine.mend([check], say=lambda _: None)
+    assert after.status == "fail"
+    assert "not mended: [Errno 13] Permission denied" in after.detail
+
+
+# --- the repository ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (".dockerignore", "pyproject.toml", "poetry.lock"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    monkeypatch.setattr(files, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(
+        files,
+        "udf_group",
+        lambda: list(read_toml(tmp_path / "pyproject.toml")["dependency-groups"]["udf"]),
+    )
+    return tmp_path
+
+
+def in_file(name: str, old: str, new: str) -> Plant:
+    def plant(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return plant
+
+
+def without(name: str) -> Plant:
+    return lambda folder: (folder / name).unlink()
+
+
+REPOSITORY_FAULTS: dict[str, tuple[Plant, str, str, str]] = {
+    "no .dockerignore": (without(".dockerignore"), "fail", "it is missing", "git checkout"),
+    "it hides the lock": (
+        in_file(".dockerignore", "!poetry.lock\n", ""),
+        "fail",
+        "no line !poetry.lock",
+        "git checkout",
+    ),
+    "no allow-list": (in_file(".dockerignore", "*\n!py", "!py"), "warn", "no allow-list", "git"),
+    "no lock": (without("poetry.lock"), "fail", "poetry.lock is missing", "poetry lock"),
+    "lock out of step": (
+        in_file("pyproject.toml", '"dumb-init==1.2.5.post1"', '"dumb-init==1.2.5.post1", "six"'),
+        "fail",
+        "not made from pyproject.toml",
+        "poetry lock",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("plant", "status", "detail", "fix"), REPOSITORY_FAULTS.values(), ids=REPOSITORY_FAULTS
+)
+def test_planted_faults_of_the_repository(
+    checkout: Path, plant: Plant, status: str, detail: str, fix: str
+) -> None:
+    plant(checkout)
+    (check,) = (each for each in files.repository(None) if each.status != "ok")
+    assert check.status == status
+    assert detail in check.detail
+    assert fix in check.fix
+
+
+def test_a_group_without_what_every_image_needs(checkout: Path) -> None:
+    in_file("pyproject.toml", ', "dumb-init==1.2.5.post1"', "")(checkout)
+    details = [each.detail for each in files.repository(None) if not each]
+    assert details[0] == "the group udf of pyproject.toml lacks dumb-init"
+
+
+def test_a_lock_out_of_step_is_mended(checkout: Path) -> None:
+    without("poetry.lock")(checkout)
+    called = []
+    checks = list(files.repository(lambda: called.append(True)))
+    (mended,) = (each for each in examine.mend(checks, say=lambda _: None) if each.mended)
+    assert (mended.name, called) == ("lock of the base", [True])
+
+
+def test_this_repository_is_without_a_fault() -> None:
+    assert all(check.status == "ok" for check in files.repository(None))
+    settings = Settings.from_config({}, root=str(REPOSITORY / "examples"))
+    assert [check for check in files.udfs(settings) if check.status != "ok"] == []
+
+
+# --- locks ------------------------------------------------------------------------------------
+
+
+def test_the_hash_is_that_of_poetry() -> None:
+    """The lock of this repository was made by Poetry itself."""
+    project_, lock_ = (read_toml(REPOSITORY / name) for name in ("pyproject.toml", "poetry.lock"))
+    assert locks.content_hash(project_) == lock_["metadata"]["content-hash"]
+    assert locks.is_fresh(project_, lock_)
+    changed = {**project_, "project": {**project_["project"], "dependencies": []}}
+    assert not locks.is_fresh(changed, lock_)
+    described = {**project_, "project": {**project_["project"], "description": "another"}}
+    assert locks.is_fresh(described, lock_)
+
+
+def test_the_hash_of_older_forms() -> None:
+    """Without the standard tables, the old keys count also where they are not there."""
+    old = {"tool": {"poetry": {"name": "x", "dependencies": {"python": "^3.11"}}}}
+    content = '{"dependencies": {"python": "^3.11"}, "dev-dependencies": null, "extras": null, '
+    content += '"source": null}'
+    assert locks.content_hash(old) == hashlib.sha256(content.encode()).hexdigest()
+
+
+def test_a_uv_lock(udf: Path) -> None:
+    text = (
+        '[[package]]\nname = "x"\nsource = {virtual = "."}\ndependencies = [{name = "rich"}]\n'
+        '[[package]]\nname = "rich"\nversion = "13.0"\nsource = {registry = "x"}\n'
+        'sdist = {hash = "sha256:00"}\n'
+    )
+    lock(text, "uv.lock")(udf)
+    loaded = load(settings_of(udf), udf)
+    assert locks.mismatches(loaded, udf / "uv.lock") == ["rich 13.0 is not >=14"]
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def only(checks: Iterator[Check], name: str) -> Check:
+    (check,) = (each for each in checks if each.name == name)
+    return check
+
+
+def test_settings_and_their_sources() -> None:
+    settings = Settings.from_config({}, tag="v1")
+    found = {check.name: check.detail for check in machine.configuration(settings)}
+    assert found["udf.tag"] == "v1 (flag --tag)"
+    assert found["udf.registry"] == "(not set) (default)"
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 15), (2, 7)])
+def test_a_python_that_is_not_supported(version: tuple[int, int]) -> None:
+    (check,) = machine.python(version)
+    assert (check.status, check.fix) == (
+        "fail",
+        "make the virtual environment with Python 3.11 to 3.14",
+    )
+
+
+def test_this_python() -> None:
+    (check,) = machine.python()
+    assert check
+
+
+DISKS = [(200_000_000, "fail"), (3_000_000_000, "warn"), (30_000_000_000, "ok")]
+
+
+@pytest.mark.parametrize(("free", "status"), DISKS)
+def test_disk_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, status: str
+) -> None:
+    monkeypatch.setattr(survey, "free", lambda _: free)
+    (check,) = machine.cache({"XDG_CACHE_HOME": str(tmp_path)})
+    assert check.status == status
+    assert "invoke clean" in check.fix
+
+
+def test_a_cache_folder_that_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    (check,) = machine.cache({"XDG_CACHE_HOME": str(tmp_path)})
+    assert check.status == "fail"
+    assert "cannot be written to: Permission denied" in check.detail
+    assert "XDG_CACHE_HOME" in check.fix
+
+
+BUNDLES = [
+    pytest.param("missing.pem", "is not there", id="not there"),
+    pytest.param("empty.pem", "holds no certificate", id="no certificate"),
+]
+
+
+@pytest.mark.parametrize(("name", "problem"), BUNDLES)
+def test_a_bad_ca_bundle(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / "empty.pem").write_text("nothing\n")
+    environ = {"SSL_CERT_FILE": str(tmp_path / name)}
+    check = only(machine.certificates(environ), "certificates")
+    assert check.status == "fail"
+    assert problem in check.detail
+    assert "SSL_CERT_FILE" in check.fix
+
+
+def test_index_and_proxy_are_named_and_not_shown() -> None:
+    environ = {"PIP_INDEX_URL": "https://user:secret@index.example/simple", "HTTPS_PROXY": "p:1"}
+    check = only(machine.certificates(environ), "index and proxy")
+    assert check.detail == "builds get PIP_INDEX_URL, HTTPS_PROXY"
+
+
+def test_an_engine_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    checks = examine.examine(lambda: Settings.from_config({}), say=print)
+    (bad,) = (check for check in checks if not check)
+    assert bad.name == "engine"
+    assert "does not answer" in bad.detail
+    assert "unset DOCKER_HOST" in bad.fix
+    assert any(check.name == "UDFs" for check in checks), "files are checked all the same"
+
+
+def test_a_setting_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    checks = examine.examine(lambda: Settings.from_config({}, tag="a b"), say=print)
+    bad = only(iter(checks), "configuration")
+    assert bad.status == "fail"
+    assert "setting udf.tag is 'a b'" in bad.detail
+    assert any(check.name == "UDFs" for check in checks), "the others go on with the defaults"
+
+
+class Docker(Engine):
+    """An engine that answers by the first words of what it is asked."""
+
+    answers: dict[str, str]
+
+    def docker(self, *arguments: str) -> SimpleNamespace:  # type: ignore[override]
+        for words, answer in self.answers.items():
+            if " ".join(arguments).startswith(words):
+                return SimpleNamespace(returncode=0, stdout=answer, stderr="")
+        raise AssertionError(arguments)
+
+
+def engine_that(private: bool = False, **answers: str) -> Docker:
+    endpoint = Endpoint(host="unix:///x.sock", private=private, builder="default")
+    found = Docker(endpoint=endpoint)
+    object.__setattr__(found, "answers", {k.replace("_", " "): v for k, v in answers.items()})
+    return found
+
+
+def test_an_engine_without_a_network() -> None:
+    assert not survey.has_network(engine_that(network_ls="host\nnone\n"))
+    assert survey.has_network(engine_that(network_ls="bridge\nhost\nnone\n"))
+    assert survey.has_network(engine_that(private=True))
+
+
+def test_the_disk_of_an_engine(tmp_path: Path) -> None:
+    found = survey.disk(engine_that(info=f"{tmp_path}\n"))
+    assert found is not None
+    assert found.folder == str(tmp_path)
+    assert found.free > 0
+    assert survey.disk(engine_that(info="/no/such/folder\n")) is None
+    elsewhere = engine_that(info=f"{tmp_path}\n")
+    moved = replace(elsewhere.endpoint, host="ssh://other")
+    object.__setattr__(elsewhere, "endpoint", moved)
+    assert survey.disk(elsewhere) is None
+
+
+def test_system_packages_for_a_platform_that_nothing_emulates(udf: Path) -> None:
+    project(f"{PROJECT}[tool.numaflow-udf]\nsystem-packages = ['ffmpeg']\n")(udf)
+    loaded = load(settings_of(udf), udf)
+    settings = Settings.from_config({}, platforms="linux/amd64,linux/arm64")
+    engine = SimpleNamespace(builder=SimpleNamespace(platforms=("linux/amd64",)))
+    (check,) = machine.emulation(engine, settings, [loaded])  # type: ignore[arg-type]
+    assert check.status == "fail"
+    assert "linux/arm64" in check.detail
+    assert "qemu-user-static" in check.fix
+    engine.builder.platforms = ("linux/amd64", "linux/arm64")
+    assert list(machine.emulation(engine, settings, [loaded])) == []  # type: ignore[arg-type]
+
+
+def test_much_build_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record = store.CacheRecord(id="a", size=25_000_000_000)
+    monkeypatch.setattr(store, "build_cache", lambda _: [record])
+    engine = engine_that(info=f"{tmp_path}\n")
+    check = only(machine.disk(engine), "build cache")
+    assert (check.status, check.detail) == ("warn", "25.0 GB in 1 records")
+    assert "invoke clean" in check.fix
+
+
+# --- how it ends ------------------------------------------------------------------------------
+
+
+def test_an_error_is_a_finding_and_ends_no_other() -> None:
+    def checks() -> Iterator[Check]:
+        yield Check(name="first")
+        what = "broken"
+        raise ConfigError(what, next_step="mend it")
+
+    found = guarded("second", checks)
+    assert [(check.name, check.status, check.fix) for check in found] == [
+        ("first", "ok", ""),
+        ("second", "fail", "mend it"),
+    ]
+
+
+def test_the_error_at_the_end() -> None:
+    good = Check(name="a"), Check(name="b", status="warn", detail="x")
+    assert failed(good) is None
+    error = failed([*good, Check(name="c", status="fail"), Check(name="d", status="fail")])
+    assert error is not None
+    assert (error.exit_code, error.what) == (42, "2 checks failed: c, d")
+    assert "--fix" not in error.next_step
+    error = failed([Check(name="c", status="fail", mend=os.getpid)])  # type: ignore[arg-type]
+    assert error is not None
+    assert "`invoke doctor --fix`" in error.next_step
