@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -88,13 +89,21 @@ def environment() -> dict[str, str]:
     }
 
 
-def ours(engine: Engine, run: str = "") -> list[str]:
-    """The containers and volumes of verify's, of all runs or of one, that the engine has."""
-    label = f"label={LABEL}={run}" if run else f"label={LABEL}"
+def left(engine: Engine, run: str) -> list[str]:
+    """The containers, volumes and networks of one run of verify that the engine has."""
+    label = f"label={LABEL}={run}"
     found: list[str] = []
     for what in (("container", "ls", "--all"), ("volume", "ls"), ("network", "ls")):
         found += engine.docker(*what, "--quiet", "--filter", label).stdout.split()
     return found
+
+
+def running(engine: Engine, tag: str) -> str:
+    """The id of the run that has a container of an image with ``tag``, or ``""``."""
+    form = f'{{{{.Image}}}} {{{{.Label "{LABEL}"}}}}'
+    done = engine.docker("container", "ls", "--all", "--filter", f"label={LABEL}", "--format", form)
+    found = [line.split() for line in done.stdout.splitlines()]
+    return next((run for image, run in found if image.endswith(f":{tag}")), "")
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +146,10 @@ def broken(tag: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def verdicts(broken: str, engine: Engine) -> dict[str, Row]:
+def verdicts(broken: str) -> dict[str, Row]:
     """What verify says of each broken UDF, by its name."""
     done = invoke("verify", "--root", str(BROKEN), "--tag", broken, "--all", "--json", *IMPATIENT)
     assert done.returncode == 40, done.stderr
-    assert ours(engine) == []
     return {row["udf"]: row for row in json.loads(done.stdout)}
 
 
@@ -171,7 +179,7 @@ def test_all_examples_are_verified(examples: str, engine: Engine, tmp_path: Path
     assert root.get("failures") == "0"
     names = {suite.get("name"): [case.get("name") for case in suite] for suite in root}
     assert names == {row["udf"]: [check["name"] for check in checks(row)] for row in rows}
-    assert ours(engine) == []
+    assert running(engine, examples) == ""
 
 
 def test_startup_is_reported_with_its_imports(examples: str) -> None:
@@ -232,7 +240,11 @@ def test_the_page_has_an_example_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), page_examples())
-def test_the_examples_of_the_page_hold(name: str, text: str, examples: str, engine: Engine) -> None:
+def test_the_examples_of_the_page_hold(
+    name: str, text: str, examples: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = uuid.uuid4().hex
+    monkeypatch.setattr(secrets, "token_hex", lambda *_: run)
     settings = Settings.from_config(object(), tag=examples)
     udf = load(settings, settings.root / name)
     subject = verify.Subject(
@@ -243,6 +255,7 @@ def test_the_examples_of_the_page_hold(name: str, text: str, examples: str, engi
     )
     (verdict,) = verify.verify(engine, [subject], verify.Options(), say=lambda _: None)
     assert verdict.failed == []
+    assert left(engine, run) == []
 
 
 # --- what is broken ---------------------------------------------------------------------------
@@ -322,8 +335,9 @@ def test_nothing_is_left_after_an_interrupt(
         text=True,
     )
     try:
-        wait_for(lambda: len(ours(engine)) >= 8)
-        inspect_isolation(engine)
+        run = wait_for(lambda: running(engine, broken))
+        wait_for(lambda: len(left(engine, run)) >= 8)  # two UDFs, two probes, their volumes
+        inspect_isolation(engine, run)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     finally:
@@ -333,12 +347,13 @@ def test_nothing_is_left_after_an_interrupt(
     assert out == ""
     assert err.splitlines()[-1].startswith("verify was interrupted")
     assert "Traceback" not in err
-    assert ours(engine) == []
+    assert left(engine, run) == []
 
 
-def inspect_isolation(engine: Engine) -> None:
+def inspect_isolation(engine: Engine, run: str) -> None:
     """The containers have no network, and nothing of this machine."""
-    listed = engine.docker("container", "ls", "--all", "--quiet", "--filter", f"label={LABEL}")
+    label = f"label={LABEL}={run}"
+    listed = engine.docker("container", "ls", "--all", "--quiet", "--filter", label)
     done = engine.docker("container", "inspect", *listed.stdout.split())
     for container in json.loads(done.stdout):
         assert container["HostConfig"]["NetworkMode"] == "none"
