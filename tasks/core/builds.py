@@ -14,7 +14,7 @@ from tasks.core.dependencies import extra_of
 from tasks.core.engine import Engine, Image, faults
 from tasks.core.engine.bake import BakeRun
 from tasks.core.engine.pushing import PAUSES
-from tasks.core.engine.registry import Reference, Registry
+from tasks.core.engine.registry import DOCKER_HUB, Reference, Registry
 from tasks.core.engine.staging import EPOCH, stage
 from tasks.core.engine.standin import ensure_image, pull
 from tasks.core.errors import BuildFailedError, ConfigError, EmulationError, UdfError
@@ -548,7 +548,8 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
 def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> None:
     state = ensure_image(engine.endpoint, image, say)
     foreign = [each for each in settings.platforms if each != native_platform()]
-    if state == "stand-in" and foreign:
+    # One that has been given to another registry may be there for more platforms.
+    if state == "stand-in" and foreign and Reference.parse(image).host == DOCKER_HUB:
         what = f"{image} is a stand-in on this engine, which has no {foreign[0]}"
         step = "set udf.python_image to an image for all platforms in a registry that answers"
         raise ConfigError(what, next_step=step)

@@ -74,13 +74,16 @@ def _link(source: Path, target: Path) -> None:
 
 
 def invoke(
-    where: Second, *arguments: str, cwd: Path = REPOSITORY, **environment: str
+    where: Second,
+    *arguments: str,
+    cwd: Path = REPOSITORY,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``invoke`` as on the machine of ``where``."""
     return subprocess.run(
         [sys.executable, "-m", "invoke", *arguments],
         cwd=cwd,
-        env={**where.environ, **environment},
+        env={**where.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -89,7 +89,7 @@ def test_a_machine_that_never_built_the_base_pulls_it(
         assert fresh.engine.docker("image", "ls", "--quiet").stdout == ""
         start = time.monotonic()
         arguments = ("image-fast", "--udf", "map/even_odd", "--registry", hub.host)
-        done = engines.invoke(fresh, *arguments, **{LOG: str(tmp_path / "log")})
+        done = engines.invoke(fresh, *arguments, environment={LOG: str(tmp_path / "log")})
         seconds = time.monotonic() - start
         record_property("seconds_from_an_empty_store", round(seconds, 2))
         assert done.returncode == 0, done.stderr
@@ -153,7 +153,8 @@ def _parts(
     hub: Registry, index: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The manifests of images, and those of attestations."""
-    images, attested = [], []
+    images: list[dict[str, Any]] = []
+    attested: list[dict[str, Any]] = []
     for entry in index["manifests"]:
         content = json.loads(hub.blob(entry["digest"]))
         (attested if entry["platform"]["os"] == "unknown" else images).append(content)

@@ -44,7 +44,7 @@ _FIRST_PAUSE: Final = 0.25
 _SECONDS: Final = (5.0, 60.0)  # to connect, to answer
 _PARALLEL: Final = 16
 
-_DOCKER_HUB: Final = "docker.io"
+DOCKER_HUB: Final = "docker.io"
 _CERTIFICATES: Final = Path("/etc/docker/certs.d")
 
 
@@ -61,11 +61,11 @@ class Reference:
         """``[host/]repository[:tag]`` or ``...@digest``, read as Docker reads it."""
         name, at, digest = text.partition("@")
         head, slash, rest = name.partition("/")
-        host, path = _DOCKER_HUB, name
+        host, path = DOCKER_HUB, name
         if slash and (set(".:") & set(head) or head == "localhost"):
             host, path = head, rest
         path, colon, tag = path.partition(":")
-        if host == _DOCKER_HUB and "/" not in path:
+        if host == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
         return cls(host=host, repository=path, tag=digest if at else (tag if colon else cls.tag))
 
@@ -279,7 +279,7 @@ class Registry:
         if self._base:
             yield self._base
             return
-        host = "registry-1.docker.io" if self.host == _DOCKER_HUB else self.host
+        host = "registry-1.docker.io" if self.host == DOCKER_HUB else self.host
         local = is_loopback(self.host)
         folder = _CERTIFICATES / self.host
         own = next(iter(sorted(folder.glob("*.crt"))), None) if folder.is_dir() else None
@@ -399,7 +399,7 @@ def credentials(endpoint: Endpoint, host: str) -> Mapping[str, str]:
     path = str(Path(folder, "config.json")) if folder else None
     try:
         config = load_config(config_path=path, credstore_env=environ)
-        found = config.resolve_authconfig(None if host == _DOCKER_HUB else host)
+        found = config.resolve_authconfig(None if host == DOCKER_HUB else host)
     except DockerException as error:
         raise faults.denied(host, "", f"Docker's credentials cannot be read: {error}") from error
     if not found:
