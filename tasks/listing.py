@@ -41,6 +41,6 @@ def _row(udf: Udf, name: str, images: dict[str, Image] | None) -> dict[str, obje
         "image": name,
         "built": None if images is None else image is not None,
         "bytes": image.size if image else None,
-        "age_seconds": round(time.time() - image.tagged) if image else None,
+        "age_seconds": round(time.time() - image.tagged) if image and image.tagged else None,
         "fingerprint": image.labels.get(FINGERPRINT_LABEL) if image else None,
     }

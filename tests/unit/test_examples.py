@@ -77,7 +77,8 @@ every_example = pytest.mark.parametrize("name", NAMES)
 
 
 def test_the_set_is_complete() -> None:
-    assert tuple(sorted(UDFS)) == NAMES
+    # A repository that started from this one has UDFs of its own beside these.
+    assert set(NAMES) <= set(UDFS)
 
 
 # The files of an example

@@ -18,6 +18,7 @@ from tasks.core.engine.bake import BakeRun, Say, run_bake
 from tasks.core.engine.builder import Builder, engine_of, inspect
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import cache_folder
+from tasks.core.engine.staging import EPOCH
 from tasks.core.errors import BuildxError, EngineUnreachableError
 from tasks.core.plan import (
     BASE_FINGERPRINT_LABEL,
@@ -257,10 +258,12 @@ def _image(data: Mapping[str, Any]) -> Image:
 
 
 def _time(text: str | None) -> float:
-    # "0001-01-01T00:00:00Z" stands for "not known".
+    # "0001-01-01T00:00:00Z" stands for "not known", and so does the one time that all images
+    # are made to say, so that the same input gives the same image.
     if not text or text.startswith("0001"):
         return 0.0
-    return datetime.fromisoformat(text).timestamp()
+    seconds = datetime.fromisoformat(text).timestamp()
+    return seconds if seconds > EPOCH else 0.0
 
 
 def _engine_error(done: subprocess.CompletedProcess[str]) -> EngineUnreachableError:
