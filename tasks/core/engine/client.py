@@ -263,7 +263,7 @@ def _time(text: str | None) -> float:
     if not text or text.startswith("0001"):
         return 0.0
     seconds = datetime.fromisoformat(text).timestamp()
-    return seconds if seconds > EPOCH else 0.0
+    return 0.0 if seconds == EPOCH else seconds
 
 
 def _engine_error(done: subprocess.CompletedProcess[str]) -> EngineUnreachableError:
