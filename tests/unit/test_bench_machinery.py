@@ -18,7 +18,7 @@ from tasks.core.bench import host, process, runner
 from tasks.core.bench.scenarios import SCENARIOS, SDKS, UDF, Scenario
 from tasks.core.bench.strategies import STRATEGIES, Strategy
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
-from tasks.core.engine import layers
+from tasks.core.engine import lab, layers
 from tasks.core.engine.transfer import context_bytes
 from tasks.core.settings import REPOSITORY, Settings
 from tasks.core.udf import scan
@@ -236,6 +236,23 @@ def test_a_layer_that_is_known_is_not_looked_into() -> None:
     known = {"blobs/a": layers.Layer(name="blobs/a", size=1, compressed=1)}
     names, found = layers.read(archive({"blobs/a": b"x" * 99}, ["blobs/a"]), known)
     assert (names, found) == (["blobs/a"], {})
+
+
+# --- an engine in use -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("map-even-odd:bench-floor", True),
+        ("127.0.0.1:1/bench-base:latest", True),
+        ("numaflow-python-base:latest", False),
+        ("map-even-odd:stable", False),
+        ("registry:5000/team/workbench-x:stable", False),
+    ],
+)
+def test_what_a_measurement_may_remove(name: str, ours: bool) -> None:
+    assert lab.is_ours(name) is ours
 
 
 # --- processes --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from tasks.core.bench.scenarios import (
 )
 from tasks.core.bench.strategies import BASE, STRATEGIES, Strategy
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of, snapshot
+from tasks.core.builds import base_of
 from tasks.core.contract import CONTRACTS
 from tasks.core.engine import readiness
 from tasks.core.engine.bake import LOG
@@ -33,6 +34,7 @@ from tasks.core.engine.lab import HandBuild, Lab, build_argv, versions
 from tasks.core.engine.layers import Layer, layers_of
 from tasks.core.engine.transfer import context_bytes
 from tasks.core.errors import BuildFailedError
+from tasks.core.fingerprint import short
 from tasks.core.plan import BASE_REPOSITORY, python_version
 from tasks.core.settings import REPOSITORY, Settings
 from tasks.core.udf import image_name, scan
@@ -375,7 +377,17 @@ class Bench:
         sample = _sample(job, run.seconds, run.sent)
         if scenario.change == "none" and not scenario.empty:
             return sample
+        self._note_base(workspace, udf)
         return self._with_sizes(sample, workspace, udf)
+
+    def _note_base(self, workspace: Workspace, udf: str) -> None:
+        """Let an engine in use forget the base in the end, where it is none of the user's."""
+        if self.lab.own or workspace.strategy.task != ("image-fast",):
+            return
+        name = _image(workspace.strategy, udf)
+        base = self.lab.engine.images([name])[name].present().base_fingerprint
+        if base != base_of(self.settings).fingerprint:
+            self.lab.made.add(f"{BASE_REPOSITORY}:{short(base)}")
 
     def _change(self, job: Job, workspace: Workspace) -> str:
         """What happens before the build; the UDF that is built then."""

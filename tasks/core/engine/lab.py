@@ -33,7 +33,8 @@ class Lab:
 
     ``environ`` is the environment in which what is measured runs; ``own`` says whether the
     engine is the measurement's own, so that it may be emptied. ``state`` tells whether its
-    Python image is a stand-in. ``folder`` is there to work in.
+    Python image is a stand-in. ``folder`` is there to work in. ``made`` are the names of
+    images that were made beside those that :func:`is_ours` knows by their name.
     """
 
     engine: Engine
@@ -42,6 +43,7 @@ class Lab:
     python_image: str
     state: standin.State
     folder: Path
+    made: set[str] = field(default_factory=set)
 
     def images(self) -> dict[str, str]:
         """The id of every image that has a name, by name."""
@@ -87,7 +89,7 @@ class Lab:
 def open_lab(python_image: str, say: Say, *, here: bool = False) -> Iterator[Lab]:
     """An engine of its own where there can be one; else, or with ``here``, the usual one.
 
-    What it made on a usual engine is removed in the end: images that were not there before.
+    The images that it made on a usual engine are removed in the end, and no others.
     """
     home = cache_folder(os.environ) / "bench"
     with _alone(say), contextlib.ExitStack() as stack:
@@ -144,11 +146,24 @@ def _usual(python_image: str, work: Path, say: Say) -> Iterator[Lab]:
     try:
         yield lab
     finally:
-        after = lab.images()
-        lab.remove([name for name in after if name not in before])
-        for name, id in before.items():
-            if after.get(name, id) != id:
-                engine.tag(id, name)  # such as the base's `latest`, moved along
+        _tidy(lab, before)
+
+
+def _tidy(lab: Lab, before: Mapping[str, str]) -> None:
+    """Leave an engine in use as it was, but for what others did there meanwhile."""
+    after = lab.images()
+    ids = {after[name] for name in lab.made & after.keys()}
+    ours = {name for name, id in after.items() if is_ours(name) or id in ids}
+    lab.remove(sorted(ours - before.keys()))
+    for name in ours & before.keys():  # such as the base's `latest`, moved along
+        if after[name] != before[name]:
+            lab.engine.tag(before[name], name)
+
+
+def is_ours(name: str) -> bool:
+    """Whether an image has a name that only measurements give."""
+    repository, _, tag = name.rpartition(":")
+    return tag.startswith("bench-") or repository.rpartition("/")[2].startswith("bench-")
 
 
 @contextlib.contextmanager
