@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -11,10 +12,10 @@ from tasks import options
 from tasks.core import report
 from tasks.core.errors import ConfigError, MigrationError
 from tasks.core.interrupts import interruptible
-from tasks.core.migration import plan as plans
-from tasks.core.migration import run
-from tasks.core.migration.plan import Migration
 from tasks.core.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.core.migration.plan import Migration
 
 _INTERRUPTED = "interrupted: `invoke migrate --undo` takes back what is done, --apply does the rest"
 
@@ -39,6 +40,10 @@ def migrate(
     json: bool = False,
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
+    # No other task needs these, and all would wait for them: a fifth of a start.
+    from tasks.core.migration import plan as plans
+    from tasks.core.migration import run
+
     settings = Settings.from_config(c.config, root=root)
     if apply and undo:
         what = "--apply and --undo exclude each other"
@@ -71,6 +76,8 @@ def migrate(
 
 
 def _plan(settings: Settings, migration: Migration) -> str:
+    from tasks.core.migration import plan as plans
+
     head = migration.name or plans.place(settings, plans.SETTINGS_FILE)
     if migration.kind:
         head += f": {migration.kind}, image {migration.repository}"
