@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import cleaning, report
+from tasks.core import report
 from tasks.core.engine import connect
 from tasks.core.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.core import cleaning
+
+PARTS = ("images", "bases", "runs", "cache", "contexts", "backups")
 
 
 @task(
@@ -24,7 +30,7 @@ from tasks.core.settings import Settings
         "sdk",
         "json",
         **{
-            "only": f"clean only this: {', '.join(cleaning.PARTS)}; may be given more than once",
+            "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
             "older": "age that build cache and staged files must have, such as 12h or 7d",
             "backups": "remove also the *.backup files of `invoke migrate`",
             "dry-run": "show what would go, and remove nothing",
@@ -42,6 +48,9 @@ def clean(
     json: bool = False,
 ) -> None:
     """Remove what these tasks left behind: old images, unused bases, old build cache."""
+    # Here, so that no other task pays for what this one needs.
+    from tasks.core import cleaning
+
     parts = cleaning.parts_of(only, backups=backups)
     age = cleaning.seconds_of(older)
     engine = connect(settings.builder)

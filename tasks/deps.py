@@ -6,9 +6,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import analysis, findings, relock, report, upgrades
+from tasks.core import report
 from tasks.core.engine import Engine, connect
-from tasks.core.errors import EngineUnreachableError
+from tasks.core.errors import BuildxError, EngineUnreachableError
 from tasks.core.interrupts import interruptible
 from tasks.core.plan import python_version
 from tasks.core.settings import Settings
@@ -35,11 +35,14 @@ def deps(
     json: bool = False,
 ) -> None:
     """Tell what UDFs add to the base, share, never import, or forget to declare."""
+    # Here, so that no other task pays for what this one needs.
+    from tasks.core import analysis, findings, relock, upgrades
+
     udfs, refused = scan(settings)
     engine: Engine | None = None
     try:
         engine = connect(settings.builder)
-    except EngineUnreachableError as error:
+    except (BuildxError, EngineUnreachableError) as error:
         if apply:
             raise
         report.say(f"{error.what}: bytes and import names are not known")

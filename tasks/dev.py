@@ -10,7 +10,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import report, watching
+from tasks.core import report
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
@@ -41,6 +41,13 @@ def dev(
     grace: int = int(Options.grace),
 ) -> None:
     """Build and verify a UDF at each save of its files, until Ctrl-C."""
+    # Here, so that no other task pays for what this one needs.
+    from tasks.core import watching
+
+    def show(done: watching.Round) -> None:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        report.show(watching.text(done, at=time.time(), colour=colour))
+
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
@@ -50,9 +57,4 @@ def dev(
             connect(settings.builder), settings, udf, patience, say=report.say
         )
         report.say(f"watching {session.udf.name}; Ctrl-C ends it")
-        watching.follow(session, show=_show)
-
-
-def _show(done: watching.Round) -> None:
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    report.show(watching.text(done, at=time.time(), colour=colour))
+        watching.follow(session, show=show)

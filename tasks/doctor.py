@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
 from tasks.core import report
-from tasks.core.checkup import examine
-from tasks.core.checkup.check import Check, failed
 from tasks.core.interrupts import interruptible
 from tasks.core.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.core.checkup.check import Check
 
 
 @task(
@@ -43,6 +45,9 @@ def doctor(
 ) -> None:
     """Check engine, base, settings, locks and each UDF, and say how to mend what is wrong."""
 
+    # Here, so that no other task pays for what this one needs.
+    from tasks.core.checkup import check, examine
+
     def read() -> Settings:
         return Settings.from_config(
             c.config,
@@ -59,8 +64,8 @@ def doctor(
         checks = examine.examine(read, say=report.say)
         if fix:
             checks = examine.mend(checks, say=report.say)
-    report.show(report.as_json([check.row() for check in checks]) if json else _text(checks))
-    if error := failed(checks):
+    report.show(report.as_json([each.row() for each in checks]) if json else _text(checks))
+    if error := check.failed(checks):
         raise error
 
 

@@ -7,15 +7,11 @@ cannot be told without an image is said to be so.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from email.parser import BytesHeaderParser
 from pathlib import PurePosixPath
-from typing import Any, Final
-
-from packaging.requirements import InvalidRequirement, Requirement
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.core import builds, imports
 from tasks.core.engine import Engine, content, store
@@ -25,6 +21,9 @@ from tasks.core.plan import Step
 from tasks.core.settings import Settings
 from tasks.core.udf import Refused, Udf
 from tasks.core.upgrades import is_newer
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _DEPS: Final = "/opt/deps"
 _VENV: Final = "/opt/venv"
@@ -207,7 +206,8 @@ class Repository:
         """What somebody asks for by name: package to its versions, and to who has them."""
         found: dict[str, dict[str, list[str]]] = {}
         for line in udf_group():
-            name = normalised(Requirement(line).name)
+            asked = _requirement(line)
+            name = normalised(asked.name) if asked else ""
             if name in self.base:
                 found[name] = {self.base[name]: ["base"]}
         for each in self.udfs:
@@ -319,6 +319,8 @@ def _is_metadata(path: str) -> bool:
 
 def packages_in(files: Mapping[str, bytes]) -> dict[str, Package]:
     """The packages that the ``.dist-info`` folders among ``files`` describe, by name."""
+    from email.parser import BytesHeaderParser
+
     folders = {PurePosixPath(path).parent for path in files}
     found = {}
     for folder in folders:
@@ -379,8 +381,7 @@ def declared(udf: Udf) -> tuple[dict[str, str], bool]:
     found: dict[str, str] = {}
     lines = [str(line) for line in udf.project.get("project", {}).get("dependencies", [])]
     for line in lines:
-        with contextlib.suppress(InvalidRequirement):  # the build says so
-            requirement = Requirement(line)
+        if requirement := _requirement(line):
             found[normalised(requirement.name)] = str(requirement.specifier)
     poetry = udf.project.get("tool", {}).get("poetry", {}).get("dependencies", {})
     for name, value in poetry.items():
@@ -396,10 +397,19 @@ def declared(udf: Udf) -> tuple[dict[str, str], bool]:
     text = path.read_text(encoding="utf-8")
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
         # Options, hashes and comments say nothing of what is asked for.
-        with contextlib.suppress(InvalidRequirement):
-            requirement = Requirement(re.split(r"\s--|\s#", f" {line}")[0].strip())
+        if requirement := _requirement(re.split(r"\s--|\s#", f" {line}")[0].strip()):
             found[normalised(requirement.name)] = str(requirement.specifier)
     return found, not ("# via" in text or "--hash" in text)
+
+
+def _requirement(line: str) -> Requirement | None:
+    """A requirement, or ``None`` for what is none: the build says so where it matters."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
 
 
 def analyse_udf(

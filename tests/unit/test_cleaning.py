@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import clean
 from tasks.core import cleaning
 from tasks.core.engine import Image, sandbox, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
@@ -274,6 +275,10 @@ def test_backups_go_only_when_they_are_named() -> None:
     assert cleaning.parts_of([], backups=True) == (*cleaning.DEFAULT_PARTS, "backups")
     assert cleaning.parts_of(["backups"], backups=True) == ("backups",)
     assert cleaning.parts_of(["cache"]) == ("cache",)
+
+
+def test_the_help_names_each_part() -> None:
+    assert tuple(cleaning.PARTS) == clean.PARTS
 
 
 def test_an_unknown_part() -> None:

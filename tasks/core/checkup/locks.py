@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion
+from typing import TYPE_CHECKING, Any, Final
 
 from tasks.core.dependencies import poetry_requirements
 from tasks.core.fingerprint import SDK, normalised
 from tasks.core.udf import Udf, read_toml
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 # What of a project file Poetry takes a hash of, from its class Locker.
 _PROJECT_KEYS: Final = ("requires-python", "dependencies", "optional-dependencies")
@@ -71,6 +71,8 @@ def mismatches(udf: Udf, lock: Path) -> list[str]:
 
 
 def _does(requirement: Requirement, version: str) -> bool:
+    from packaging.version import InvalidVersion
+
     try:
         return not version or requirement.specifier.contains(version, prereleases=True)
     except InvalidVersion:
@@ -78,6 +80,8 @@ def _does(requirement: Requirement, version: str) -> bool:
 
 
 def _requirements(udf: Udf) -> Iterator[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     lines = [str(line) for line in udf.project.get("project", {}).get("dependencies", [])]
     poetry = udf.project.get("tool", {}).get("poetry", {}).get("dependencies", {})
     if not lines:
