@@ -28,17 +28,9 @@ from tasks.core.udf import Udf, select, shown
         metadata="take the digest from this file, which a push has written",
     ),
 )
-def pipeline(
-    c: Context,
-    udf: str,
-    image: str = "",
-    metadata: str = "",
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-) -> None:
+@options.with_settings("root", "registry", "tag")
+def pipeline(c: Context, settings: Settings, udf: str, image: str = "", metadata: str = "") -> None:
     """Print the pipeline of a UDF with its image at the pushed digest, for kubectl apply."""
-    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     [chosen] = select(settings, [udf])
     path = chosen.path / "pipeline.yaml"
     text = _read(path)

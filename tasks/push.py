@@ -21,21 +21,16 @@ _INTERRUPTED = "the push was interrupted; what was uploaded until then is not up
     iterable=["udf"],
     help=options.of("udf", "root", "registry", "tag", "builder", "metadata", "sbom", "json"),
 )
+@options.with_settings("root", "registry", "tag", "builder")
 def push(
     c: Context,
+    settings: Settings,
     udf: list[str],
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    builder: str = "",
     metadata: str = "",
     sbom: str = "",
     json: bool = False,
 ) -> None:
     """Push the images of UDFs as they are built."""
-    settings = Settings.from_config(
-        c.config, root=root, registry=registry, tag=tag, builder=builder
-    )
     chosen = select(settings, udf)
     if sbom:
         sboms.check(chosen, sbom)
