@@ -56,6 +56,7 @@ class Round:
     built: float | None = None
     start: float | None = None
     detail: str = ""
+    since: str = "save"
 
     def __bool__(self) -> bool:
         return self.good
@@ -262,7 +263,7 @@ def text(round_: Round, *, at: float, colour: bool) -> str:
     if round_.ready is not None:
         parts = [f"build {round_.built:.2f} s"] if round_.built is not None else []
         parts += [f"start {round_.start:.2f} s"] if round_.start is not None else []
-        line += f"; ready {round_.ready:.2f} s after the save ({', '.join(parts)})"
+        line += f"; ready {round_.ready:.2f} s after the {round_.since} ({', '.join(parts)})"
     detail = "".join(f"\n  {each}" for each in round_.detail.splitlines())
     return line + detail
 
@@ -274,7 +275,7 @@ def follow(session: Session, *, show: Callable[[Round], None]) -> None:
     started = time.time()
     first = session.round(started)
     if first is not None:
-        show(first)
+        show(replace(first, since="start"))
     for saved in coming:
         if (done := session.round(saved)) is not None:
             show(done)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine, survey
+from tasks.core.settings import REPOSITORY
 from tests.conftest import Invoke
 from tests.docker import repository
 
@@ -34,6 +35,9 @@ def test_a_fresh_clone_is_green(invoke: Invoke, checkout: Path, base: str) -> No
     assert found["lock of the base"]["status"] == "ok"
     assert found["UDFs"]["detail"].startswith("20 in examples")
     assert "udf.root" in found
+    page = (REPOSITORY / "docs/doctor.md").read_text()
+    names = {name for name in found if not name.startswith("udf.") and name != "UDFs"}
+    assert [name for name in names if f"`{name}`" not in page] == []
     assert repository.snapshot(checkout / "examples") == before
 
     shown = invoke("doctor", cwd=checkout)
