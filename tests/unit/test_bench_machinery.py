@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import signal
 import sys
 import tarfile
@@ -20,7 +21,7 @@ from tasks.core.bench.strategies import STRATEGIES, Strategy
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
 from tasks.core.engine import lab, layers
 from tasks.core.engine.transfer import context_bytes
-from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.settings import DEFAULTS, REPOSITORY, Settings
 from tasks.core.udf import scan
 
 ONE = STRATEGIES["unoptimized"]
@@ -166,6 +167,23 @@ def test_a_dockerfile_is_there_and_keeps_its_context_to_itself(
     path = copy(tmp_path, strategy).path
     assert (path / strategy.dockerfile).is_file()
     assert (path / f"{strategy.dockerfile}.dockerignore").is_file()
+
+
+def test_all_install_the_same_versions() -> None:
+    script = (REPOSITORY / "dockerfiles/base/install-tools.sh").read_text()
+    versions = dict(re.findall(r"^(POETRY|UV)=(.+)$", script, flags=re.MULTILINE))
+    by_hand = {
+        each.name: (REPOSITORY / each.dockerfile).read_text()
+        for each in STRATEGIES.values()
+        if each.name in ("unoptimized", "uv-example")
+    }
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    init = re.findall(r"dumb-init==[0-9a-z.]+", project)
+    assert f'"poetry=={versions["POETRY"]}"' in by_hand["unoptimized"]
+    assert f"uv=={versions['UV']}" in by_hand["uv-example"]
+    assert init[0] in by_hand["uv-example"]
+    line = f"ARG PYTHON_IMAGE={DEFAULTS['python_image']}\n"
+    assert all(line in text for text in by_hand.values())
 
 
 # --- BuildKit's log ---------------------------------------------------------------------------

@@ -88,10 +88,12 @@ def jobs(
 class Clock:
     """How long the rest will take, from what was measured and what was guessed before.
 
-    ``warm`` are the strategies for which what others start from is built already.
+    ``warm`` are the strategies for which what others start from is built already; ``udfs`` is
+    how many a job builds that builds all.
     """
 
     jobs: Sequence[Job]
+    udfs: int = 1
     warm: set[str] = field(default_factory=set)
     _taken: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _pace: list[tuple[float, float]] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Clock:
     def took(self, job: Job, seconds: float) -> None:
         """Take note of what a job took, with all that belongs to it."""
         self._taken.setdefault(_key(job), []).append(seconds)
-        self._pace.append((seconds, _guess(job)))
+        self._pace.append((seconds, self._guess(job)))
 
     def left(self, done: int) -> float:
         """Seconds that the jobs after the first ``done`` will take, about."""
@@ -115,7 +117,12 @@ class Clock:
 
     def _expected(self, job: Job, pace: float) -> float:
         taken = self._taken.get(_key(job))
-        return sum(taken) / len(taken) if taken else _guess(job) * pace
+        return sum(taken) / len(taken) if taken else self._guess(job) * pace
+
+    def _guess(self, job: Job) -> float:
+        seconds = job.scenario.guess.get(job.strategy.name, 1.0)
+        # A second for what stands around each: changes, sizes.
+        return seconds * (self.udfs if job.scenario.every else 1) + 1.0
 
 
 def needs_warmth(job: Job) -> bool:
@@ -127,18 +134,13 @@ def _key(job: Job) -> tuple[str, str]:
     return job.scenario.name, job.strategy.name
 
 
-def _guess(job: Job) -> float:
-    # A second for what stands around each: changes, sizes.
-    return job.scenario.guess.get(job.strategy.name, 1.0) + 1.0
-
-
 def measure(bench: Bench, todo: Sequence[Job], results: Results, say: Say) -> None:
     """Measure ``todo`` into ``results``.
 
     Raises :class:`BuildFailedError` for a build that fails; what was measured before stays.
     """
     results.udfs = len(bench.udfs)
-    clock = Clock(jobs=todo, warm=bench.warm)
+    clock = Clock(jobs=todo, udfs=len(bench.udfs), warm=bench.warm)
     for number, job in enumerate(todo):
         bench.prepare(job, todo[number:])
         start = time.perf_counter()

@@ -20,7 +20,7 @@ PACKAGES: Final = ("six", "sniffio", "toolz", "wcwidth", "zipp", "tomli")
 SDKS: Final = ("0.13.0", "0.14.0")
 """Versions of pynumaflow to change to; the one that is locked is passed over."""
 
-QUICK_UDFS: Final = 5
+QUICK_UDFS: Final = 3
 """How many examples `all` builds in a quick run."""
 
 _EVERY: Final = ("unoptimized", "uv-example", "optimized", "shared-base")
@@ -33,7 +33,8 @@ class Scenario:
     ``empty`` removes the build cache and all images before. ``every`` builds all UDFs, not
     one. ``ready`` measures up to the UDF's first ``ready``, from the change on. ``task`` is
     run in place of a build. ``quick`` and ``full`` are how often it is measured. ``guess`` are
-    seconds by strategy on a small machine, with which the remaining time starts.
+    seconds by strategy on a small machine, with which the remaining time starts; of each UDF,
+    where it is several.
     """
 
     name: str
@@ -64,7 +65,7 @@ SCENARIOS: Final = {
             empty=True,
             quick=1,
             full=3,
-            guess=_guess(60, 14, 35, 35),
+            guess=_guess(40, 10, 25, 25),
         ),
         Scenario(
             name="no-op",
@@ -82,7 +83,7 @@ SCENARIOS: Final = {
             quick=3,
             full=10,
             strategies=(*_EVERY, "floor"),
-            guess=_guess(12, 1, 1, 0.7),
+            guess=_guess(9, 1, 0.8, 0.6),
         ),
         Scenario(
             name="edit-to-ready",
@@ -91,7 +92,7 @@ SCENARIOS: Final = {
             ready=True,
             quick=2,
             full=5,
-            guess=_guess(16, 4, 4, 4),
+            guess=_guess(12, 4, 3, 3),
         ),
         Scenario(
             name="new-udf",
@@ -100,7 +101,7 @@ SCENARIOS: Final = {
             quick=1,
             full=3,
             strategies=(*_EVERY, "floor"),
-            guess=_guess(60, 3, 1, 0.7),
+            guess=_guess(40, 3, 0.8, 0.6),
         ),
         Scenario(
             name="dependency",
@@ -108,7 +109,7 @@ SCENARIOS: Final = {
             change="package",
             quick=1,
             full=3,
-            guess=_guess(12, 3, 4, 4),
+            guess=_guess(9, 3, 3, 3),
         ),
         Scenario(
             name="all",
@@ -117,7 +118,7 @@ SCENARIOS: Final = {
             every=True,
             quick=1,
             full=1,
-            guess=_guess(1000, 60, 10, 8),
+            guess=_guess(40, 3, 0.4, 0.3),
         ),
         Scenario(
             name="all-no-op",
@@ -126,7 +127,7 @@ SCENARIOS: Final = {
             every=True,
             quick=2,
             full=3,
-            guess=_guess(15, 12, 0.6, 0.6),
+            guess=_guess(0.8, 0.6, 0.03, 0.03),
         ),
         Scenario(
             name="sdk",
@@ -134,7 +135,7 @@ SCENARIOS: Final = {
             change="sdk",
             quick=1,
             full=3,
-            guess=_guess(12, 4, 8, 8),
+            guess=_guess(9, 4, 8, 8),
         ),
         Scenario(
             name="list",
