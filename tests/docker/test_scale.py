@@ -1,0 +1,68 @@
+"""A repository of many UDFs: what did not change costs no build, whatever their number.
+
+Asserted by counts and not by time, with a repository that is built in more than one portion.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.core.engine import Engine
+from tasks.core.plan import PORTION
+from tasks.core.settings import REPOSITORY
+from tests.docker.repository import add_udf
+
+Invoke = Callable[..., subprocess.CompletedProcess[str]]
+
+COUNT = PORTION + 3
+MEMORY = 150 * 1024
+"""What one run may take at most, in kB."""
+
+
+def test_only_what_changed_is_built(
+    base: str, engine: Engine, root: Path, tag: str, invoke: Invoke
+) -> None:
+    for number in range(COUNT):
+        add_udf(root, f"map/udf_{number:03}", own__txt=f"{number}\n")
+    arguments = ("image-all", "--root", str(root), "--tag", tag, "--json")
+    names = [f"map-udf-{number:03}:{tag}" for number in range(COUNT)]
+
+    def built() -> list[str]:
+        done = invoke(*arguments)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert [row["image"] for row in found] == names
+        return [row["image"] for row in found if row["result"] == "built"]
+
+    def ids() -> dict[str, str]:
+        return {name: image.id for name, image in engine.images(names).items()}
+
+    assert built() == names
+    first = ids()
+    assert len(first) == COUNT
+
+    assert _peak_memory(*arguments) < MEMORY
+    assert built() == []
+    assert ids() == first
+
+    (root / "map/udf_007/own.txt").write_text("changed\n")
+    assert built() == [names[7]]
+    assert {name for name, image in ids().items() if image != first[name]} == {names[7]}
+
+
+def _peak_memory(*arguments: str) -> int:
+    """What a run of Invoke itself took at most, in kB."""
+    process = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "invoke", "--search-root", str(REPOSITORY), *arguments],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
+    )
+    _, status, usage = os.wait4(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return usage.ru_maxrss
