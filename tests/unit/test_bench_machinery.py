@@ -309,13 +309,16 @@ def test_an_interrupt_ends_the_whole_tree(tmp_path: Path) -> None:
         end = time.monotonic() + 30
         while not (log.exists() and log.read_text().strip()) and time.monotonic() < end:
             time.sleep(0.01)
-        signal.raise_signal(signal.SIGINT)
+        # To the thread that waits, as from a terminal.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    start = time.monotonic()
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         python(code, log)
     thread.join()
+    assert time.monotonic() - start < 40  # it would sleep for 60 s
     status = Path("/proc") / log.read_text().strip() / "status"
     assert not status.exists() or "Z (zombie)" in status.read_text()
 
