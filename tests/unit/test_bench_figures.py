@@ -272,6 +272,8 @@ def test_sizes_are_sorted_and_each_once() -> None:
         ({"strategies": "quick"}, "no strategy 'quick'"),
         ({"scale": "10,x"}, "--scale 10,x"),
         ({"scale": "0"}, "--scale 0"),
+        ({"rounds": -1}, "neither can be negative"),
+        ({"factor": 0.0}, "neither can be negative"),
         ({"json": "no-such-folder/bench.json"}, "no such folder"),
         ({"read": "no-such-file.json"}, "no measurement"),
         ({"check": "no-such-file.json"}, "no measurement"),
@@ -279,7 +281,7 @@ def test_sizes_are_sorted_and_each_once() -> None:
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )
 def test_a_flag_that_cannot_be_used_is_refused_before_anything_runs(
-    flags: dict[str, str], message: str
+    flags: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         request(**flags)

@@ -65,6 +65,9 @@ class Request:
         if json and not Path(json).absolute().parent.is_dir():
             what = f"--json {json}: there is no such folder"
             raise ConfigError(what, next_step="make it, or give another file")
+        if int(rounds) < 0 or float(factor) <= 0:
+            what = f"--rounds {rounds} --factor {factor}: neither can be negative"
+            raise ConfigError(what, next_step="give --rounds 3, or --factor 1.5")
         return cls(
             scenarios=_chosen("scenario", SCENARIOS, scenarios),
             strategies=_chosen("strategy", STRATEGIES, strategies),
