@@ -1,5 +1,5 @@
 #!/bin/sh
-# What one UDF needs beyond the base, into /deps, for the target platform. It runs in the
+# What one UDF needs beyond the base, into /layer, for the target platform. It runs in the
 # builder, which has the base's environment, so that nothing is installed a second time.
 #
 # /requirements holds what the tasks made of the UDF's project file and locks:
@@ -51,4 +51,7 @@ if [ -f /requirements/sources.txt ]; then
 fi
 
 python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /deps
-find /deps -exec touch --no-dereference --date=@315532800 {} +
+# The folder above as well, with its time: one that COPY made would have the time of the build.
+mkdir -p /layer/opt
+mv /deps /layer/opt/deps
+find /layer -exec touch --no-dereference --date=@315532800 {} +

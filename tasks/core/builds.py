@@ -15,7 +15,7 @@ from tasks.core.engine import Engine, Image, faults
 from tasks.core.engine.bake import BakeRun
 from tasks.core.engine.pushing import PAUSES
 from tasks.core.engine.registry import DOCKER_HUB, Reference, Registry
-from tasks.core.engine.staging import EPOCH, stage
+from tasks.core.engine.staging import EPOCH, in_own_folder, stage
 from tasks.core.engine.standin import ensure_image, pull
 from tasks.core.errors import BuildFailedError, ConfigError, EmulationError, UdfError
 from tasks.core.fingerprint import (
@@ -335,7 +335,9 @@ def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, 
     output = STORE if engine.builds or not plan.push else REGISTRY
     return Site(
         repository=str(REPOSITORY),
-        contexts={step.target: str(stage(step.files, os.environ)) for step in plan.to_build},
+        contexts={
+            step.target: str(stage(in_own_folder(step.files), os.environ)) for step in plan.to_build
+        },
         requirements={
             step.target: str(stage(step.requirements, os.environ))
             for step in plan.to_build

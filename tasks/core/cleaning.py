@@ -39,8 +39,10 @@ PARTS: Final[Mapping[Part, str]] = {
 DEFAULT_PARTS: Final[tuple[Part, ...]] = ("images", "bases", "runs", "cache", "contexts")
 
 _BASE_TAG: Final = re.compile(rf"(?P<repository>(?:.+/)?{BASE_REPOSITORY}):(?P<tag>[^:/]+)")
-# The last step of an image of ours; whoever builds on it adds another.
-_OWN_LAST_STEP: Final = re.compile(r"COPY (?:--link )?(?:--from=udf )?/ /udf/(?: # buildkit)?")
+# The last step of an image of ours, as it is and as it was; whoever builds on it adds another.
+_OWN_LAST_STEP: Final = re.compile(
+    r"COPY (?:--link )?(?:--from=udf )?(?:/\*)?/ /udf/(?: # buildkit)?"
+)
 # A run of verify ends within minutes, whatever the UDF does; a build reads its context at once.
 _RUN_SECONDS: Final = 3600.0
 _CONTEXT_SECONDS: Final = 600.0
@@ -48,11 +50,13 @@ _BACKUP: Final = "*.backup"
 _AGE: Final = re.compile(r"(?P<number>\d+)\s*(?P<unit>s|min|h|d|w)")
 _UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-# Steps that stand in no other Dockerfile than ours.
+# Steps that stand in no other Dockerfile than ours, as they are and as they were.
 _OWN_STEPS: Final = (
     "export --only udf --output /requirements.txt",
     "COPY --link --from=env /rootfs/ /",
+    "COPY --link --from=dependencies /layer/ /",
     "COPY --link --from=dependencies /deps/ /opt/deps/",
+    "COPY --link --from=udf /*/ /udf/",
     "COPY --link --from=udf / /udf/",
 )
 # Steps that may stand in others: ours where they are next to one of those above.

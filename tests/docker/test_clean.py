@@ -30,7 +30,9 @@ class Images:
         """The id of an image of the Dockerfile ``text``; it can copy from the stage `udf`."""
         context = self.folder / uuid.uuid4().hex
         context.mkdir()
-        (context / "x").write_text(content or self.mark)
+        (context / "udf").mkdir()
+        for name in ("x", "udf/x"):
+            (context / name).write_text(content or self.mark)
         argv = [*self.engine.endpoint.buildx, "build", "--builder", self.engine.endpoint.builder]
         argv += ["--load", "--provenance=false", f"--build-context=udf={context}"]
         argv += [f"--label={name}={value}" for name, value in labels.items()]
@@ -73,7 +75,7 @@ def images(engine: Engine, tmp_path: Path) -> Iterator[Images]:
         engine.docker("image", "rm", "--force", image)
 
 
-OURS = "FROM scratch\nCOPY --link --from=udf / /udf/\n"
+OURS = "FROM scratch\nCOPY --link --from=udf /*/ /udf/\n"
 
 
 def labels(mark: str) -> dict[str, str]:

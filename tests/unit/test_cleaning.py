@@ -67,17 +67,18 @@ class TestReplacedImages:
 
 
 HISTORIES = [
-    pytest.param("COPY / /udf/ # buildkit", True, id="ours"),
-    pytest.param("COPY --link --from=udf / /udf/ # buildkit", True, id="ours, as written"),
+    pytest.param("COPY /*/ /udf/ # buildkit", True, id="ours"),
+    pytest.param("COPY --link --from=udf /*/ /udf/ # buildkit", True, id="ours, as written"),
+    pytest.param("COPY / /udf/ # buildkit", True, id="ours, as it was"),
     pytest.param("COPY x /x # buildkit", False, id="built on ours"),
     pytest.param('CMD ["sh"]', False, id="another command on ours"),
-    pytest.param("COPY / /udf/x/ # buildkit", False, id="another folder"),
+    pytest.param("COPY /*/ /udf/x/ # buildkit", False, id="another folder"),
 ]
 
 
 @pytest.mark.parametrize(("last", "ours"), HISTORIES)
 def test_an_image_built_on_ours_is_not_ours(last: str, ours: bool) -> None:
-    steps = [Layer(made_by=last, size=1), Layer(made_by="COPY / /udf/ # buildkit", size=1)]
+    steps = [Layer(made_by=last, size=1), Layer(made_by="COPY /*/ /udf/ # buildkit", size=1)]
     assert cleaning._is_ours(steps) is ours
 
 
@@ -188,7 +189,7 @@ LOCK = record(
 )
 ENV = record("env", "mount / from exec /bin/sh -c sh /scripts/install-env.sh", "tools")
 DEPS = record("deps", "mount / from exec /bin/sh -c sh /scripts/install.sh", "env")
-CODE = record("code", "[stage-7 1/1] LINK COPY --link --from=udf / /udf/")
+CODE = record("code", "[stage-7 1/1] LINK COPY --link --from=udf /*/ /udf/")
 
 
 def cache(*records: CacheRecord, older: float = 86400) -> set[str]:

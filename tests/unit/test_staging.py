@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine.staging import EPOCH, stage
+from tasks.core.engine.staging import EPOCH, in_own_folder, stage
 from tasks.core.fingerprint import ContextFile, sha256, text_file
 
 
@@ -76,6 +76,17 @@ def test_another_content_has_another_time_to_the_nanosecond(environ: dict[str, s
     one, other = (stage((text_file("a", text),), environ) for text in ("1", "2"))
     assert (one / "a").stat().st_size == (other / "a").stat().st_size
     assert (one / "a").stat().st_mtime_ns != (other / "a").stat().st_mtime_ns
+
+
+def test_another_content_stands_in_another_folder(environ: dict[str, str]) -> None:
+    # To a folder that it has already, BuildKit gives the time at which it writes into it.
+    (one,), (other,) = (
+        stage(in_own_folder((text_file("lib/a", text),)), environ).iterdir() for text in ("1", "2")
+    )
+    assert one.name != other.name
+    assert (one / "lib/a").read_text() == "1"
+    assert {int(each.stat().st_mtime) for each in (one, one / "lib")} == {EPOCH}
+    assert stat.S_IMODE(one.stat().st_mode) == 0o755
 
 
 def test_the_same_files_are_staged_once(source: Path, environ: dict[str, str]) -> None:

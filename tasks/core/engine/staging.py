@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +30,7 @@ _KEEP_SECONDS: Final = 14 * 86400
 
 def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     """The folder that holds exactly ``files``; it is made if it is not there yet."""
-    # Six hex digits more than on screens: 72 bits, for contexts of all repositories of a user.
-    name = digest({file.path: f"{file.state} {file.digest}" for file in files})[:18]
+    name = _name(files)
     contexts = cache_folder(environ) / "contexts"
     folder = contexts / name
     if folder.is_dir():
@@ -53,6 +53,21 @@ def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
         if not folder.is_dir():  # else another run was first, with the same content
             raise
     return folder / _FILES
+
+
+def in_own_folder(files: Sequence[ContextFile]) -> list[ContextFile]:
+    """The same files in a folder of their context that is named after their content.
+
+    An engine keeps what a context has sent, and takes over what changes. To a folder that it
+    has already it gives the time at which it writes into it; only a new one has its own time.
+    """
+    folder = _name(files)
+    return [replace(file, path=f"{folder}/{file.path}") for file in files]
+
+
+def _name(files: Sequence[ContextFile]) -> str:
+    # Six hex digits more than on screens: 72 bits, for contexts of all repositories of a user.
+    return digest({file.path: f"{file.state} {file.digest}" for file in files})[:18]
 
 
 def _copy(file: ContextFile, place: Path) -> None:
