@@ -88,5 +88,5 @@ def other(engine: Engine) -> Iterator[engines.Second]:
     """A second engine that has the Python image and no base: another machine."""
     if not packages.suits_host():
         pytest.skip("private engines need a Debian machine, and root")
-    with engines.second(python=True) as found:
+    with engines.second(like=engine) as found:
         yield found

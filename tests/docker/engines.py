@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.engine import Engine, private, standin
+from tasks.core.engine import Engine, private
 from tasks.core.engine.layout import Layout
 from tasks.core.settings import DEFAULTS, REPOSITORY
 
@@ -32,9 +32,9 @@ class Second:
 
 @contextlib.contextmanager
 def second(
-    *, python: bool = False, environment: Mapping[str, str] | None = None
+    *, like: Engine | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[Second]:
-    """An engine of its own, removed afterwards; with ``python`` it has the Python image.
+    """An engine of its own, removed afterwards; it has the Python image of the engine ``like``.
 
     ``environment`` is laid over that in which it is started.
     """
@@ -51,12 +51,24 @@ def second(
                 if warm.archives.is_dir():
                     _link(warm.archives, layout.archives)
         endpoint = private.bring_up(print, environ)
-        if python:
-            standin.ensure_image(endpoint, DEFAULTS["python_image"], print, environ)
-        yield Second(engine=Engine(endpoint=endpoint), environ=environ, layout=layout)
+        found = Second(engine=Engine(endpoint=endpoint), environ=environ, layout=layout)
+        if like:
+            _copy(DEFAULTS["python_image"], like, found.engine, home / "image.tar")
+        yield found
     finally:
         private.remove(print, environ)
         shutil.rmtree(home)
+
+
+def _copy(image: str, source: Engine, target: Engine, archive: Path) -> None:
+    """The very same image: a stand-in that is imported twice is two images."""
+    for engine, words in (
+        (source, ("save", "--output", str(archive), image)),
+        (target, ("load", "--input", str(archive))),
+    ):
+        done = engine.docker("image", *words)
+        assert done.returncode == 0, done.stderr
+    archive.unlink()
 
 
 def _names_an_engine(name: str) -> bool:
