@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _DEPS: Final = "/opt/deps"
 _VENV: Final = "/opt/venv"
+# The step that makes the layer of a UDF's packages, as it is and as it was.
+_LAYER: Final = ("COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
 _METADATA: Final = ("METADATA", "RECORD", "entry_points.txt")
 # A script in these groups is a command; any other entry point makes a package a plugin.
 _COMMANDS: Final = frozenset({"console_scripts", "gui_scripts"})
@@ -303,7 +305,7 @@ class _Images:
                 self.layers[step.udf.name] = sum(
                     layer.size
                     for layer in store.history(engine, step.image)
-                    if "/deps/ /opt/deps/" in layer.made_by
+                    if any(step in layer.made_by for step in _LAYER)
                 )
 
 
