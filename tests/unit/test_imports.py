@@ -144,7 +144,11 @@ PROVIDERS = [
 ]
 
 
-@pytest.mark.parametrize(("wanted", "packages"), PROVIDERS, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(
+    ("wanted", "packages"),
+    PROVIDERS,
+    ids=lambda each: str(sorted(each) if isinstance(each, set) else each)[:60],
+)
 def test_providers(wanted: Import, packages: set[str]) -> None:
     assert imports.providers(wanted, KNOWN) == packages
 
