@@ -32,7 +32,7 @@ PARTS = ("images", "bases", "runs", "cache", "contexts", "backups")
         **{
             "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
             "older": "age that build cache and staged files must have, such as 12h or 7d",
-            "backups": "remove also the *.backup files of `invoke migrate`",
+            "backups": "remove also what `invoke migrate` has put aside",
             "dry-run": "show what would go, and remove nothing",
         },
     ),

@@ -19,7 +19,8 @@ from tasks.core.engine import Engine, Image, sandbox, store
 from tasks.core.engine.layout import cache_folder
 from tasks.core.engine.store import CacheRecord, Container, Volume
 from tasks.core.errors import ConfigError
-from tasks.core.fingerprint import context_root, short
+from tasks.core.fingerprint import sha256, short
+from tasks.core.migration import journal
 from tasks.core.plan import BASE_FINGERPRINT_LABEL, BASE_REPOSITORY, FINGERPRINT_LABEL, NAME_LABEL
 from tasks.core.settings import Settings
 from tasks.core.udf import scan
@@ -46,7 +47,6 @@ _OWN_LAST_STEP: Final = re.compile(
 # A run of verify ends within minutes, whatever the UDF does; a build reads its context at once.
 _RUN_SECONDS: Final = 3600.0
 _CONTEXT_SECONDS: Final = 600.0
-_BACKUP: Final = "*.backup"
 _AGE: Final = re.compile(r"(?P<number>\d+)\s*(?P<unit>s|min|h|d|w)")
 _UNITS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -371,19 +371,30 @@ def old_contexts(folder: Path, *, older: float, now: float) -> list[Leftover]:
 
 
 def backup_files(settings: Settings) -> list[Leftover]:
-    """The files that `invoke migrate` has put aside, below the root of the UDFs."""
-    top = context_root(settings)
-    return [
-        Leftover(
-            part="backups",
-            name=path.relative_to(top).as_posix(),
-            id=str(path),
-            why="put aside by migrate",
-            bytes=path.stat().st_size,
-        )
-        for path in sorted(settings.root.rglob(_BACKUP))
-        if path.is_file() and not any(part.startswith(".") for part in path.parts[len(top.parts) :])
-    ]
+    """What `invoke migrate` has put aside below the root, and its records, which go last.
+
+    Only files that hold what the record says: a ``*.backup`` of somebody else's is none of them.
+    """
+    found = []
+    for record in journal.records(settings.root):
+        if not record.complete:
+            continue
+        for entry in record.files:
+            path = record.folder / f"{entry['path']}.backup"
+            if path.is_file() and sha256(path.read_bytes()) == entry["before"]:
+                found.append(_aside(settings, path))
+        found.append(_aside(settings, record.folder / journal.JOURNAL))
+    return found
+
+
+def _aside(settings: Settings, path: Path) -> Leftover:
+    return Leftover(
+        part="backups",
+        name=path.relative_to(settings.root.parent).as_posix(),
+        id=str(path),
+        why="put aside by migrate",
+        bytes=path.stat().st_size,
+    )
 
 
 def _age(seconds: float) -> str:

@@ -13,6 +13,8 @@ from tasks.core import cleaning
 from tasks.core.engine import Image, sandbox, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
 from tasks.core.errors import ConfigError
+from tasks.core.migration import journal
+from tasks.core.migration.journal import Change
 from tasks.core.plan import BASE_FINGERPRINT_LABEL, FINGERPRINT_LABEL, LOCAL_REGISTRY, NAME_LABEL
 from tasks.core.settings import Settings
 
@@ -258,14 +260,29 @@ def test_no_contexts_at_all(tmp_path: Path) -> None:
 
 
 def test_backups_of_migrate(tmp_path: Path) -> None:
-    (tmp_path / "map/x").mkdir(parents=True)
-    (tmp_path / "map/x/Makefile.backup").write_text("all:\n")
-    (tmp_path / "map/x/Makefile").write_text("all:\n")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git/x.backup").write_text("")
-    settings = Settings.from_config({}, root=str(tmp_path))
-    (found,) = cleaning.backup_files(settings)
-    assert (found.name, found.bytes) == ("map/x/Makefile.backup", 5)
+    folder = tmp_path / "udfs/map/x"
+    folder.mkdir(parents=True)
+    (folder / "Makefile").write_bytes(b"all:\n")
+    (folder / "Dockerfile").write_bytes(b"FROM x\n")
+    changes = [
+        Change(path=folder / "Makefile", before=b"all:\n", after=None),
+        Change(path=folder / "Dockerfile", before=b"FROM x\n", after=b"FROM y\n"),
+        Change(path=folder / "cases.toml", before=None, after=b""),
+    ]
+    journal.apply(folder, changes, {})
+    (folder / "notes.backup").write_text("mine\n")
+    (folder / "Dockerfile.backup").write_text("somebody has changed it\n")
+    settings = Settings.from_config({}, root=str(tmp_path / "udfs"))
+    found = cleaning.backup_files(settings)
+    assert [(each.name, each.part) for each in found] == [
+        ("udfs/map/x/Makefile.backup", "backups"),
+        ("udfs/map/x/.numaflow-migration.json", "backups"),
+    ]
+    for each in found:
+        assert cleaning._remove_path(Path(each.id)) == ""
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"Dockerfile", "Dockerfile.backup", "cases.toml", "notes.backup"}
+    assert cleaning.backup_files(settings) == []
 
 
 # --- what is asked for ------------------------------------------------------------------------
