@@ -16,59 +16,56 @@ from tasks.core.errors import (
     UdfError,
 )
 
-_DENIED: Final = re.compile(
+# Texts, not compiled patterns: compiling them takes longer than a build that meets none of them
+# should wait.
+_DENIED: Final = (
     r"\b40[13]\b|denied|unauthorized|authorization failed|failed to authorize|no basic auth"
-    r"|authentication required|insufficient_scope|incorrect username or password",
-    re.IGNORECASE,
+    r"|authentication required|insufficient_scope|incorrect username or password"
 )
-_MISSING: Final = re.compile(
-    r"name unknown|NAME_UNKNOWN|repository .*(?:not found|does not exist)|\b404\b", re.IGNORECASE
-)
-_UNTRUSTED: Final = re.compile(
-    r"x509|certificate|HTTP response to HTTPS client|wrong version number", re.IGNORECASE
-)
-_UNREACHABLE: Final = re.compile(
+_MISSING: Final = r"name unknown|NAME_UNKNOWN|repository .*(?:not found|does not exist)|\b404\b"
+_UNTRUSTED: Final = r"x509|certificate|HTTP response to HTTPS client|wrong version number"
+_UNREACHABLE: Final = (
     r"connection refused|no such host|name or service not known|name resolution"
     r"|network is unreachable|no route to host|i/o timeout|TLS handshake timeout"
-    r"|connect timeout|timed out|server misbehaving",
-    re.IGNORECASE,
+    r"|connect timeout|timed out|server misbehaving"
 )
-_FULL: Final = re.compile(
-    r"no space left|insufficient storage|\b507\b|quota|entity too large|\b413\b", re.IGNORECASE
-)
-_PASSING: Final = re.compile(
+_FULL: Final = r"no space left|insufficient storage|\b507\b|quota|entity too large|\b413\b"
+_PASSING: Final = (
     r"connection reset|connection aborted|broken pipe|\bEOF\b|\b50[0234]\b|\b429\b"
     r"|too many requests|use of closed network connection|http2: |stream error"
-    r"|remote end closed|server error|service unavailable",
-    re.IGNORECASE,
+    r"|remote end closed|server error|service unavailable"
 )
-_PUSH: Final = re.compile(r"failed to push|pushing|failed to authorize|failed to do request")
+_PUSH: Final = r"failed to push|pushing|failed to authorize|failed to do request"
+
+
+def _says(pattern: str, said: str) -> bool:
+    return re.search(pattern, said, re.IGNORECASE) is not None
 
 
 def is_passing(said: str) -> bool:
     """Whether the same push may succeed a moment later."""
     lasting = (_FULL, _DENIED, _MISSING, _UNTRUSTED, _UNREACHABLE)
-    return bool(_PASSING.search(said)) and not any(each.search(said) for each in lasting)
+    return _says(_PASSING, said) and not any(_says(each, said) for each in lasting)
 
 
 def is_push(said: str) -> bool:
     """Whether a build ended because of a push, and not of one of its own steps."""
-    return bool(_PUSH.search(said))
+    return _says(_PUSH, said)
 
 
 def error_of(host: str, repository: str, said: str) -> UdfError:
     """The error for what the engine says of a push to ``repository``."""
-    if _FULL.search(said):
+    if _says(_FULL, said):
         what = f"the registry {host} has no space for {repository}: {said}"
         step = "make room in the registry or raise its quota, then push again"
         return PushFailedError(what, next_step=step)
-    if _UNTRUSTED.search(said) or _UNREACHABLE.search(said):
+    if _says(_UNTRUSTED, said) or _says(_UNREACHABLE, said):
         return unreachable(host, said)
-    if _MISSING.search(said) and not re.search("denied|authoriz", said, re.IGNORECASE):
+    if _says(_MISSING, said) and not _says("denied|authoriz", said):
         what = f"the registry {host} has no repository {repository}: {said}"
         step = f"create the repository {repository}, or check udf.registry"
         return PushFailedError(what, next_step=step)
-    if _DENIED.search(said):
+    if _says(_DENIED, said):
         return denied(host, repository, said)
     return unwell(host, repository, said)
 
@@ -87,7 +84,7 @@ def unreachable(host: str, said: str) -> RegistryUnreachableError:
     """Nobody answers there, or nobody who can be trusted."""
     what = f"the registry {host} cannot be reached: {said}"
     step = "check udf.registry, the network and the proxy (HTTPS_PROXY), then try again"
-    if _UNTRUSTED.search(said):
+    if _says(_UNTRUSTED, said):
         step = (
             f"give the CA of its certificate to Docker (/etc/docker/certs.d/{host}/ca.crt), or "
             "list the registry among Docker's insecure-registries where it has no TLS"

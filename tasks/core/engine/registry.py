@@ -7,13 +7,11 @@ Docker's own, from ``docker login`` and credential helpers, as the docker SDK re
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -413,6 +411,8 @@ def parallel(
     """``function`` of every item, in their order, several at a time; the first error is raised."""
     if len(items) < 2:
         return [function(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(max_workers=min(workers, len(items))) as pool:
         return list(pool.map(function, items))
 
@@ -504,6 +504,8 @@ def challenge(header: str) -> tuple[str, dict[str, str]]:
 
 def is_loopback(host: str) -> bool:
     """Whether a registry is on this machine, where Docker asks for no TLS."""
+    import ipaddress
+
     name = re.sub(r":\d+$", "", host).strip("[]")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -515,6 +517,8 @@ def is_loopback(host: str) -> bool:
 
 def is_insecure(host: str, config: Mapping[str, Any]) -> bool:
     """Whether Docker's ``RegistryConfig`` lets a registry do without TLS."""
+    import ipaddress
+
     index = (config.get("IndexConfigs") or {}).get(host)
     if index is not None:
         return not index.get("Secure", True)
