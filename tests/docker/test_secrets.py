@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,9 @@ pytestmark = pytest.mark.skipif(not packages.suits_host(), reason="needs a Debia
 
 INDEX_USER, INDEX_PASSWORD = "reader", "index-pass-5c7e"
 PACKAGE: Final = "udf_secrets_probe"
-PROJECT: Final = f'dependencies = ["{PACKAGE}==1.0"]\n'
+# Another one in each run, so that no cache has it already.
+VERSION: Final = f"1.{time.time_ns()}"
+PROJECT: Final = f'dependencies = ["{PACKAGE}=={VERSION}"]\n'
 
 
 def _base64(user: str, password: str) -> bytes:
@@ -52,10 +55,10 @@ def leaks(data: bytes | str) -> list[bytes]:
 
 def wheel() -> bytes:
     """A wheel of one module."""
-    info = f"{PACKAGE}-1.0.dist-info"
+    info = f"{PACKAGE}-{VERSION}.dist-info"
     files = {
         f"{PACKAGE}.py": "found = True\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.0\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {VERSION}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{info}/RECORD"))
@@ -85,7 +88,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Index
 
     def do_GET(self) -> None:
-        name = f"{PACKAGE}-1.0-py3-none-any.whl"
+        name = f"{PACKAGE}-{VERSION}-py3-none-any.whl"
         wanted = f"Basic {_base64(INDEX_USER, INDEX_PASSWORD).decode()}"
         if self.headers.get("Authorization") != wanted:
             self.server.refused += 1
@@ -245,7 +248,7 @@ def test_a_build_that_fails_does_not_tell_them(
     base: str, machine: Machine, where: tuple[str, ...], root: Path, tag: str, index: Index
 ) -> None:
     assert base
-    add_udf(root, f"map/secret-{tag[5:]}", project=PROJECT.replace("1.0", "2.0"))
+    add_udf(root, f"map/secret-{tag[5:]}", project=PROJECT.replace("==1.", "==2."))
     index.broken = True
     done = machine.run("image-all", *where)
     assert done.returncode == BuildFailedError.exit_code
