@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +37,8 @@ class Extra:
     ``files`` are the requirement files for the builder, by name. ``packages`` are the known
     versions of what is added; ``overrides`` those of them that the base has in another version,
     as ``(name, base's version, UDF's version)``. Without a lock, versions are only known once
-    the builder has resolved them: ``locked`` is false and both may be incomplete.
+    the builder has resolved them: ``locked`` is false and both may be incomplete. ``wheels``
+    are the names of the wheels that there are of a package, where a lock tells them.
     """
 
     source: str = ""
@@ -45,6 +46,7 @@ class Extra:
     files: Mapping[str, str] = field(default_factory=dict)
     packages: Versions = field(default_factory=dict)
     overrides: tuple[tuple[str, str, str], ...] = ()
+    wheels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.files)
@@ -62,6 +64,8 @@ class _Locked:
     needs: tuple[_Edge, ...] = ()
     extras: Mapping[str, tuple[_Edge, ...]] = field(default_factory=dict)
     marker: str = ""
+    wheels: tuple[str, ...] | None = None
+    """The names of its wheels, where the lock tells them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,7 @@ def _without_sdk(extra: Extra) -> Extra:
         files={name: text for name, text in lines.items() if text},
         packages={name: version for name, version in extra.packages.items() if name != SDK},
         overrides=tuple(row for row in extra.overrides if row[0] != SDK),
+        wheels={name: wheels for name, wheels in extra.wheels.items() if name != SDK},
     )
 
 
@@ -170,6 +175,7 @@ def _poetry_package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path
         needs=needs,
         extras=extras,
         marker=_poetry_marker(entry.get("markers", "")),
+        wheels=_wheels(str(file.get("file", "")) for file in files),
     )
 
 
@@ -267,7 +273,14 @@ def _uv_package(entry: Mapping[str, Any], path: Path) -> _Locked:
             normalised(extra): tuple(_uv_edge(edge) for edge in edges)
             for extra, edges in entry.get("optional-dependencies", {}).items()
         },
+        wheels=_wheels(str(file.get("url") or file.get("path") or "") for file in files),
     )
+
+
+def _wheels(files: Iterable[str]) -> tuple[str, ...]:
+    """The names of the wheels among a package's files, which may be given with their address."""
+    names = (file.partition("#")[0].rpartition("/")[2] for file in files)
+    return tuple(name for name in names if name.endswith(".whl"))
 
 
 def _uv_edge(edge: Mapping[str, Any]) -> _Edge:
@@ -330,6 +343,12 @@ def _from_lock(
         files={name: text for name, text in files.items() if text},
         packages={package.name: package.version for package in added},
         overrides=_overrides({package.name: package.version for package in added}, base),
+        wheels={
+            package.name: wheels
+            for package in added
+            if (wheels := _wheels([package.source]) if package.source else package.wheels)
+            is not None
+        },
     )
 
 
