@@ -141,7 +141,16 @@ def test_a_quick_run_and_an_engine_in_use_are_told() -> None:
 
 @pytest.fixture(scope="module")
 def committed() -> Results:
+    if not COMMITTED.is_file():
+        pytest.skip("no measurement is committed, so there are no figures to hold")
     return Results.read(COMMITTED)
+
+
+def test_without_a_measurement_there_are_no_figures() -> None:
+    pages = [REPOSITORY / "README.md", DOCS / page.PAGE]
+    figures = [page.between(path.read_text()).strip() for path in pages]
+    pictures = [path.name for path in DOCS.glob("*.svg")]
+    assert all(figures) == any(figures) == bool(pictures) == COMMITTED.is_file()
 
 
 def test_the_page_holds_the_figures_of_the_json(committed: Results) -> None:
