@@ -53,6 +53,7 @@ from tasks.core.plan import (
     reason,
     requirement_files,
     target_names,
+    without_wheel,
 )
 from tasks.core.settings import REPOSITORY, Settings, native_platform
 from tasks.core.udf import Refused, Udf
@@ -304,25 +305,41 @@ def _decide_push(step: Step, digest: str, *, force: bool) -> Step:
 def emulating(engine: Engine, settings: Settings, step: Step) -> Step:
     """The step with what its build emulates; :class:`EmulationError` where nothing can.
 
-    A step of a build runs on the platform of the image only to install system packages.
+    A step of a build runs on the platform of the image for two reasons only: to install system
+    packages, and to build from source a package that has no wheel for it.
     """
-    if not step.reason or not step.udf.system_packages or not settings.platforms:
+    if not step.reason or not settings.platforms:
         return step
-    runs_on = engine.builder.platforms
-    why = f"to install {' '.join(step.udf.system_packages)}"
+    from_source = {each: without_wheel(step.extra, each) for each in settings.platforms}
+    if not step.udf.system_packages and not any(from_source.values()):
+        return step
+    own, *_ = runs_on = engine.builder.platforms
+    emulated, sources = [], set()
     for platform in settings.platforms:
+        packages = from_source[platform] if platform != own else ()
+        why = _why_emulated(step.udf.system_packages, packages)
+        if platform == own or not why:
+            continue
         if platform not in runs_on:
-            what = (
-                f"UDF {step.udf.name} needs {platform} {why}, and the builder does not emulate it"
-            )
+            what = f"UDF {step.udf.name} needs {platform} {why}, and the builder cannot emulate it"
             next_step = (
                 "register an emulator on the builder's machine (the package qemu-user-static, or "
                 "`docker run --privileged --rm tonistiigi/binfmt --install all`), or give "
                 "--builder with a node of that platform"
             )
             raise EmulationError(what, next_step=next_step)
-    foreign = [platform for platform in settings.platforms if platform != runs_on[0]]
-    return replace(step, emulated=tuple(f"emulates {each} {why}" for each in foreign))
+        emulated.append(f"emulates {platform} {why}")
+        sources |= set(packages)
+    return replace(step, emulated=tuple(emulated), from_source=tuple(sorted(sources)))
+
+
+def _why_emulated(system_packages: Sequence[str], from_source: Sequence[str]) -> str:
+    reasons = []
+    if system_packages:
+        reasons.append(f"to install {' '.join(system_packages)}")
+    if from_source:
+        reasons.append(f"to build {' '.join(from_source)} from source")
+    return " and ".join(reasons)
 
 
 def _has(image: Image | None, base: Base) -> bool:

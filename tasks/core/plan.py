@@ -55,6 +55,14 @@ CACHE: Final = "type=cacheonly"
 # the whole takes no longer.
 PORTION: Final = 25
 
+# How the platform tags of wheels call the machines.
+_MACHINES: Final[Mapping[str, str]] = {
+    "linux/amd64": "x86_64",
+    "linux/arm64": "aarch64",
+    "linux/arm/v7": "armv7l",
+    "linux/386": "i686",
+}
+
 _BASE_CONTEXT: Final = "numaflow-base"
 _BUILDER_CONTEXT: Final = "numaflow-builder"
 _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
@@ -113,7 +121,8 @@ class Step:
 
     ``added`` is what an unchanged image holds beyond its base, in bytes, where it is known.
     ``digest`` is that of the image in its registry, where a push has found it there.
-    ``emulated`` says which of its platforms the builder emulates, and for what.
+    ``emulated`` says which of its platforms the builder emulates, and for what;
+    ``from_source`` are the packages that make it so.
     """
 
     udf: Udf
@@ -129,6 +138,7 @@ class Step:
     added: int | None = None
     digest: str = ""
     emulated: tuple[str, ...] = ()
+    from_source: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -251,6 +261,30 @@ def arguments_of(udf: Udf, extra: Extra, base: Base, strategy: Strategy) -> dict
     return arguments
 
 
+def without_wheel(extra: Extra, platform: str) -> tuple[str, ...]:
+    """The packages of ``extra`` of which the lock names no wheel for a platform.
+
+    Such a package is built from source, which takes a machine of that platform.
+    """
+    machine = _MACHINES.get(platform, platform.partition("/")[2])
+    return tuple(
+        sorted(
+            name
+            for name, wheels in extra.wheels.items()
+            if not any(_is_for(wheel, machine) for wheel in wheels)
+        )
+    )
+
+
+def _is_for(wheel: str, machine: str) -> bool:
+    # name-version-python-abi-platform.whl, where each of the tags may be several with dots.
+    tags = wheel.removesuffix(".whl").rpartition("-")[2].split(".")
+    return any(
+        tag == "any" or (tag.startswith(("manylinux", "linux")) and tag.endswith(f"_{machine}"))
+        for tag in tags
+    )
+
+
 def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
     """Bake target names of several bases: ``base`` for the first, then by Python version."""
     named: dict[str, Base] = {}
@@ -357,7 +391,7 @@ def bake(plan: Plan, site: Site) -> dict[str, Any]:
         # The environment stage of the base, to install on: from the cache where the base was
         # built here, and of no use to a UDF that adds nothing.
         if step.extra and step.strategy == "shared-base":
-            targets[_builder_name(step.base)] = _builder_target(step.base, site)
+            targets[_builder_name(step)] = _builder_target(step, site)
     return {"group": {"default": {"targets": wanted}}, "target": targets}
 
 
@@ -434,6 +468,7 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
     if step.strategy == "optimized":
         labels |= _base_labels(step.base)
         labels["org.opencontainers.image.base.name"] = step.base.python_image
+        arguments |= _tools(step)
         contexts |= _sdk_context(site)
     else:
         labels["org.opencontainers.image.base.name"] = step.base.image
@@ -443,7 +478,7 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
             contexts[_BASE_CONTEXT] = f"target:{base_target_name}"
         if step.extra:
             arguments["BUILDER_IMAGE"] = _BUILDER_CONTEXT
-            contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step.base)}"
+            contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
     tags = [step.image]
     if site.output == REGISTRY:
         tags.append(f"{untagged(step.image)}:{step.content_tag}")
@@ -471,24 +506,29 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
     return target
 
 
-def _builder_name(base: Base) -> str:
-    return f"{base.target}-builder"
+def _builder_name(step: Step) -> str:
+    return f"{step.base.target}-{'emulated' if step.from_source else 'builder'}"
 
 
-def _builder_target(base: Base, site: Site) -> dict[str, Any]:
+def _builder_target(step: Step, site: Site) -> dict[str, Any]:
+    base = step.base
     return {
         "context": site.repository,
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
-        "args": {"PYTHON_IMAGE": base.python_image, **_epoch(site)},
+        "args": {"PYTHON_IMAGE": base.python_image, **_tools(step), **_epoch(site)},
         "contexts": _sdk_context(site),
         # Without this, the engine would export it as an image without a name.
         "output": [CACHE],
         **_platforms(site),
-        **_cache(site, _builder_name(base), base.target, exported=True),
+        **_cache(site, _builder_name(step), base.target, exported=True),
         **_secrets(site),
         **_network(site),
     }
+
+
+def _tools(step: Step) -> dict[str, str]:
+    return {"TOOLS": "target"} if step.from_source else {}
 
 
 def _common(

@@ -35,14 +35,19 @@ class Stage(NamedTuple):
 
 
 def stages(path: Path) -> dict[str, Stage]:
-    """The stages by name, each with the comment that stands above it; the last has no name."""
+    """The stages by name, each with the comment that stands above it; the last has no name.
+
+    Where an argument says what a stage starts from, that is its default.
+    """
     found: dict[str, Stage] = {}
+    defaults = dict(re.findall(r"(?m)^ARG (\w+)=(\S+)$", path.read_text(encoding="utf-8")))
     for block in re.findall(
         r"(?m)^((?:#.*\n)*FROM .*\n(?:(?!(?:#.*\n)*FROM ).*\n)*)", path.read_text(encoding="utf-8")
     ):
         match = re.search(r"(?m)^FROM (?:--\S+ )?(\S+)(?: AS (\S+))?$", block)
         assert match, block
-        found[match[2] or ""] = Stage(name=match[2] or "", base=match[1], text=block.strip())
+        base = match[1].replace("${TOOLS}", defaults.get("TOOLS", ""))
+        found[match[2] or ""] = Stage(name=match[2] or "", base=base, text=block.strip())
     return found
 
 
@@ -54,7 +59,9 @@ def by_name(path: Path) -> str:
 
 
 def test_the_parser_sees_every_stage() -> None:
-    assert list(stages(BASE)) == ["sdk", "tools", "lock", "env", "runtime"]
+    assert list(stages(BASE)) == [
+        *("sdk", "python-build", "python-target", "tools", "lock", "env", "runtime")
+    ]
     assert len(stages(SHARED)) == SHARED.read_text().count("\nFROM ")
 
 
