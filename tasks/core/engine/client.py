@@ -31,8 +31,9 @@ from tasks.core.plan import (
 if TYPE_CHECKING:
     from docker import DockerClient
 
-# Few enough for one argv on every system, many enough that a repository needs one call.
-_REFERENCES_A_CALL: Final = 400
+# The engine looks at one image after the other, 6 ms each; several calls share its processors.
+_REFERENCES_A_CALL: Final = 75
+_CALLS_AT_A_TIME: Final = 4
 
 _FORMAT: Final = (
     '{"id":{{json .Id}},"tags":{{json .RepoTags}},"labels":{{json .Config.Labels}},'
@@ -94,16 +95,12 @@ class Engine:
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
         """Those of ``references`` that the engine has, by the reference as it was asked for."""
-        found: dict[str, Image] = {}
-        for start in range(0, len(references), _REFERENCES_A_CALL):
-            part = references[start : start + _REFERENCES_A_CALL]
-            by_tag = {
-                familiar(tag): image
-                for tags, image in self._inspect(part)
-                for tag in (*tags, image.id)
-            }
-            found |= {name: by_tag[familiar(name)] for name in part if familiar(name) in by_tag}
-        return found
+        by_tag = {
+            familiar(tag): image
+            for tags, image in self._inspect(references)
+            for tag in (*tags, image.id)
+        }
+        return {name: by_tag[familiar(name)] for name in references if familiar(name) in by_tag}
 
     def every_image(self) -> list[tuple[tuple[str, ...], Image]]:
         """All images that the engine has, each with its tags; a replaced one has none."""
@@ -111,22 +108,28 @@ class Engine:
         if done.returncode:
             raise _engine_error(done)
         ids = list(dict.fromkeys(done.stdout.split()))
-        return [
-            (tuple(map(familiar, tags)), image)
-            for start in range(0, len(ids), _REFERENCES_A_CALL)
-            for tags, image in self._inspect(ids[start : start + _REFERENCES_A_CALL])
-        ]
+        return [(tuple(map(familiar, tags)), image) for tags, image in self._inspect(ids)]
 
-    def _inspect(self, references: Sequence[str]) -> Iterator[tuple[list[str], Image]]:
+    def _inspect(self, references: Sequence[str]) -> list[tuple[list[str], Image]]:
+        parts = [
+            references[start : start + _REFERENCES_A_CALL]
+            for start in range(0, len(references), _REFERENCES_A_CALL)
+        ]
+        if len(parts) < 2:
+            return [found for part in parts for found in self._inspect_part(part)]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(_CALLS_AT_A_TIME) as pool:
+            return [found for part in pool.map(self._inspect_part, parts) for found in part]
+
+    def _inspect_part(self, references: Sequence[str]) -> list[tuple[list[str], Image]]:
         done = self.docker("image", "inspect", "--format", _FORMAT, *references)
         # An image that is not there is no error; it is said on stderr, for each.
         others = [line for line in done.stderr.splitlines() if "o such image" not in line]
         if done.returncode not in (0, 1) or (done.returncode == 1 and any(others)):
             raise _engine_error(done)
-        for line in done.stdout.splitlines():
-            if line.strip():
-                data = json.loads(line)
-                yield data["tags"] or [], _image(data)
+        found = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        return [(data["tags"] or [], _image(data)) for data in found]
 
     def tag(self, source: str, *names: str) -> None:
         """Give the image ``source`` further names."""
