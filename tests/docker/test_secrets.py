@@ -123,7 +123,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def index() -> Iterator[Index]:
     with Index() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()
