@@ -728,7 +728,7 @@ def _ceiling(version: str, *, caret: bool) -> str:
 
 def _check_python(udf: Udf, python: str) -> None:
     required = requires_python(udf)
-    if not any(required) or not python:
+    if not any(required) or not python or any(_plainly_allows(each, python) for each in required):
         return
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -749,6 +749,22 @@ def _check_python(udf: Udf, python: str) -> None:
         what = f"UDF {udf.name} requires Python {said}, but its base has {python}"
         step = "set python under [tool.numaflow-udf] in its pyproject.toml to a version that fits"
         raise ProjectFileError(what, next_step=step)
+
+
+_PLAIN: Final = re.compile(r"\s*(?P<operator>>=|<)\s*3\.(?P<minor>[0-9]+)\s*")
+
+
+def _plainly_allows(required: str, python: str) -> bool:
+    """Whether a specifier is plainly satisfied, such as ``>=3.11,<3.15`` by ``3.13``.
+
+    Most are of this form, and `packaging` takes as long to import as all the rest here.
+    """
+    mine = re.fullmatch(r"3\.([0-9]+)", python)
+    clauses = [_PLAIN.fullmatch(clause) for clause in required.split(",")]
+    return mine is not None and all(
+        clause is not None and (int(mine[1]) < int(clause["minor"])) == (clause["operator"] == "<")
+        for clause in clauses
+    )
 
 
 def requires_python(udf: Udf) -> list[str]:

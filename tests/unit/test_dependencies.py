@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
+from tasks.core import dependencies
 from tasks.core.dependencies import Extra, extra_of, poetry_requirements, requires_python
 from tasks.core.errors import ProjectFileError
 from tasks.core.udf import Udf
@@ -727,6 +729,8 @@ class TestPython:
             ("<3.13", "3.13", False),
             (">=3.14", "3.13", False),
             (">=3.9,<3.12", "3.12", False),
+            (">=3.9, <3.14", "3.13", True),
+            (">=3.9,<3.13,", "3.13", False),
             (">=3.14", "", True),
         ],
     )
@@ -754,6 +758,18 @@ class TestPython:
 
     def test_not_told(self, make: Make) -> None:
         assert requires_python(make()) == [""]
+
+    @pytest.mark.parametrize("python", ["3.9", "3.12", "3.13", "3.14"])
+    @pytest.mark.parametrize(
+        "text", [">=3.9", ">=3.13", "<3.13", ">=3.11,<3.14", ">= 3.9 , < 3.14", ">=3.13,<3.13"]
+    )
+    def test_what_is_plain_is_told_as_in_full(self, text: str, python: str) -> None:
+        expected = SpecifierSet(text).contains(f"{python}.1")
+        assert dependencies._plainly_allows(text, python) == expected
+
+    @pytest.mark.parametrize("text", ["", ">=3.13.2", "==3.13.*", "~=3.13", "^3.9", ">=4.0"])
+    def test_what_is_not_plain_is_left_to_the_parser(self, text: str) -> None:
+        assert not dependencies._plainly_allows(text, "3.13")
 
     @pytest.mark.parametrize(
         ("marker", "holds"),

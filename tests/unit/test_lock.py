@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from tasks.core.fingerprint import locked_packages, normalised
+from tasks.core import fingerprint
+from tasks.core.fingerprint import locked_packages, normalised, packages_of
 from tasks.core.settings import REPOSITORY
 
 TEXT = (REPOSITORY / "poetry.lock").read_text(encoding="utf-8")
@@ -71,3 +73,15 @@ def test_wheels_for_both_platforms(name: str, machine: str) -> None:
         )
     ]
     assert fits, wheels
+
+
+def test_the_part_that_is_read_is_what_the_whole_says() -> None:
+    assert packages_of(LOCK) == PACKAGES
+
+
+def test_a_lock_that_cannot_be_told_apart_is_read_as_a_whole(tmp_path: Path) -> None:
+    lock = tmp_path / "poetry.lock"
+    lock.write_text('[[package]]\nname = "a"\ngroups = [\n  "udf",\n]\n')
+    assert fingerprint._part_of_lock(lock) == {}
+    lock.write_text('[[package]]\nname = "a\ngroups = ["udf"]\n')
+    assert fingerprint._part_of_lock(lock) == {}
