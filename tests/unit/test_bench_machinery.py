@@ -11,16 +11,19 @@ import sys
 import tarfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tasks.core.bench import host, process, runner
+from tasks.core.bench.results import Results, Sample
 from tasks.core.bench.scenarios import SCENARIOS, SDKS, UDF, Scenario
 from tasks.core.bench.strategies import STRATEGIES, Strategy
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
 from tasks.core.engine import lab, layers
 from tasks.core.engine.transfer import context_bytes
+from tasks.core.errors import BuildFailedError
 from tasks.core.settings import DEFAULTS, REPOSITORY, Settings
 from tasks.core.udf import scan
 
@@ -59,6 +62,53 @@ def test_a_strategy_that_a_scenario_does_not_know_is_left_out() -> None:
 def test_every_pair_that_is_measured_has_a_guess() -> None:
     todo = runner.jobs(list(SCENARIOS.values()), list(STRATEGIES.values()), quick=True)
     assert all(job.scenario.guess.get(job.strategy.name) for job in todo)
+
+
+class Scripted:
+    """What measures in the place of an engine: each time the next of ``ends``."""
+
+    def __init__(self, *ends: Exception | float) -> None:
+        self.ends = list(ends)
+        self.udfs = [UDF]
+        self.warm: set[str] = set()
+        self.prepared = 0
+
+    def prepare(self, job: runner.Job, todo: Sequence[runner.Job]) -> None:
+        assert job is todo[0]
+        self.prepared += 1
+
+    def measure(self, job: runner.Job) -> Sample:
+        end = self.ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return Sample(scenario=job.scenario.name, strategy=job.strategy.name, round=1, seconds=end)
+
+
+def take(bench: Scripted) -> Results:
+    results = Results()
+    todo = runner.jobs([scenario()], [ONE], quick=True)
+    runner.measure(bench, todo, results, lambda _: None)  # type: ignore[arg-type]
+    return results
+
+
+def test_a_fault_of_the_engine_is_measured_again_from_the_start() -> None:
+    bench = Scripted(runner.EngineFaultError("edit failed", next_step=""), 2.0)
+    results = take(bench)
+    assert [sample.seconds for sample in results.samples] == [2.0]
+    assert (results.repeated, bench.prepared) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [BuildFailedError("edit failed", next_step="")],
+        [runner.EngineFaultError("edit failed", next_step="")] * 2,
+    ],
+    ids=["its own fault", "twice"],
+)
+def test_a_build_that_fails_ends_the_measurement(ends: list[Exception]) -> None:
+    with pytest.raises(BuildFailedError):
+        take(Scripted(*ends))
 
 
 def test_the_time_left_follows_what_was_measured() -> None:

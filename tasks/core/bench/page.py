@@ -78,6 +78,10 @@ def _remarks(results: Results) -> str:
     remarks = []
     if results.quick:
         remarks.append("A quick run: most figures are of one to three builds.")
+    if results.repeated:
+        remarks.append(
+            f"{results.repeated} builds failed by a fault of the engine and were run once more."
+        )
     if not results.engine.get("own", True):
         remarks.append(
             "`cold` was measured on an engine in use: every step was run again, but downloads "

@@ -49,7 +49,11 @@ class ScaleSample:
 
 @dataclass(kw_only=True)
 class Results:
-    """A measurement. It grows while it is taken, and can be shown at any moment of it."""
+    """A measurement. It grows while it is taken, and can be shown at any moment of it.
+
+    ``repeated`` counts builds that failed by a fault of the engine and were run once more;
+    their time is in no sample.
+    """
 
     measured: str = ""
     quick: bool = False
@@ -58,6 +62,7 @@ class Results:
     versions: dict[str, str] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
     udfs: int = 0
+    repeated: int = 0
     samples: list[Sample] = field(default_factory=list)
     scale: list[ScaleSample] = field(default_factory=list)
 

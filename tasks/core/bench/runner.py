@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,9 @@ Say = Callable[[str], None]
 INVOKE: Final = (sys.executable, "-m", "invoke")
 """How the tasks are called: with the Python that runs this, from the folder it runs in."""
 
+# containerd's collector may take a layer that an export is just unpacking on.
+_FAULT: Final = re.compile(r"snapshot \S+ does not exist: not found")
+
 _TOOLS: Final = "127.0.0.1:1/bench-tools"
 _RELOCK: Final = f"""\
 FROM {_TOOLS} AS locking
@@ -58,6 +62,10 @@ RUN --mount=type=bind,source=dockerfiles/base/host-settings.sh,target=/scripts/h
 FROM scratch
 COPY --from=locking /project/poetry.lock /
 """
+
+
+class EngineFaultError(BuildFailedError):
+    """A build failed by no fault of its own, and may succeed when it is run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +150,16 @@ def measure(bench: Bench, todo: Sequence[Job], results: Results, say: Say) -> No
     results.udfs = len(bench.udfs)
     clock = Clock(jobs=todo, udfs=len(bench.udfs), warm=bench.warm)
     for number, job in enumerate(todo):
-        bench.prepare(job, todo[number:])
-        start = time.perf_counter()
-        sample = bench.measure(job)
+        try:
+            bench.prepare(job, todo[number:])
+            start = time.perf_counter()
+            sample = bench.measure(job)
+        except EngineFaultError as error:
+            say(f"{error.what}, by a fault of the engine: once more")
+            results.repeated += 1
+            bench.prepare(job, todo[number:])
+            start = time.perf_counter()
+            sample = bench.measure(job)
         results.samples.append(sample)
         clock.took(job, time.perf_counter() - start)
         left = clock.left(number + 1)
@@ -212,6 +227,7 @@ class Bench:
         self._held: dict[str, set[str]] = {}
         self._neighbours: dict[str, set[str]] = {}
         self._locks: dict[str, str] = {}
+        self._packages: dict[str, Iterator[str]] = {}
 
     # --- the machine ---------------------------------------------------------------------------
 
@@ -398,7 +414,8 @@ class Bench:
         if change == "line":
             workspace.edit(self._mark())
         elif change == "package":
-            workspace.add_package(PACKAGES[(job.round - 1) % len(PACKAGES)])
+            packages = self._packages.setdefault(job.strategy.name, itertools.cycle(PACKAGES))
+            workspace.add_package(next(packages))
             if job.strategy.locks:
                 self._lock(workspace, udf)
         elif change == "udf":
@@ -486,7 +503,10 @@ class Bench:
             if run.code:
                 failed = f"{what} failed"
                 step = "see the lines above; nothing of your repository was changed"
-                raise BuildFailedError(failed, next_step=step, detail=process.tail(log, 30))
+                detail = process.tail(log, 30)
+                if _FAULT.search(detail + process.tail(builds, 30)):
+                    raise EngineFaultError(failed, next_step=step, detail=detail)
+                raise BuildFailedError(failed, next_step=step, detail=detail)
         lines = itertools.chain.from_iterable(_lines(path) for path in (log, builds))
         return Measured(seconds=seconds, sent=context_bytes(lines), peak=peak)
 
