@@ -44,7 +44,7 @@ _LOOKS: Final = {
     "uv-example": ("#b7791f", "D"),
     "optimized": ("#3b82c4", "^"),
     "shared-base": ("#2a9461", "o"),
-    "floor": ("#85858f", "|"),
+    "floor": ("#85858f", "X"),
 }
 _STEPS: Final = {
     "all": ("#d1495b", "s", "image-all, all changed"),
@@ -98,7 +98,7 @@ def digest(results: Results) -> str:
 def _pictures(results: Results) -> dict[str, Callable[[], Figure | None]]:
     every = cells(results)
     some = [cell for cell in every if cell.scenario in _IN_README]
-    titles = ("Seconds of a build", "Seconds of a build, every scenario")
+    titles = ("Seconds of a build", "Every scenario")
     pictures: tuple[Callable[[], Figure | None], ...] = (
         lambda: _seconds(some, titles[0]),
         lambda: _seconds(every, titles[1]),
@@ -118,7 +118,7 @@ def _seconds(every: Sequence[Cell], title: str) -> Figure | None:
         (scenario, [(cell.strategy, cell.low, cell.median, cell.high) for cell in group])
         for scenario, group in groups.items()
     ]
-    return _dots(rows, f"{title}: median, and from the fastest to the slowest run", "s", seconds)
+    return _dots(rows, f"{title}: median, fastest and slowest run", "s", seconds)
 
 
 def _bytes(every: Sequence[Cell]) -> Figure | None:
@@ -170,7 +170,7 @@ def _dots(
             colour, marker = _LOOKS[strategy]
             axes.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.6)
             axes.plot(
-                [middle], [place], marker=marker, color=colour, markersize=6, markeredgewidth=2
+                [middle], [place], marker=marker, color=colour, markersize=6, markeredgewidth=1
             )
             axes.annotate(
                 shown(middle),
