@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -265,3 +266,34 @@ def test_a_base_for_another_platform_keeps_its_place(
     latest = client.digest(Reference.parse(here.latest))
     assert latest == content.digest
     repository.remove(engine, f"{hub.host}/{tag}/*")
+
+
+def test_what_was_built_elsewhere_comes_from_the_cache(
+    pushed_base: str,
+    hub: Registry,
+    root: Path,
+    tag: str,
+    invoke: Invoke,
+    other: engines.Second,
+    tmp_path: Path,
+) -> None:
+    """One machine installs a UDF's packages; another one changes the code, and does not."""
+    assert pushed_base
+    name = f"map/cached-{tag[5:]}"
+    folder = add_udf(root, name, project='dependencies = ["tabulate==0.9.0"]\n')
+    where = ("--root", str(root), "--tag", tag, "--registry", hub.host, "--udf", name)
+    cache = f"{hub.host}/cache-{tag}"
+    done = invoke("image-fast", *where, "--push", "--cache-to", cache)
+    assert done.returncode == 0, done.stderr
+    assert hub.has_tag(f"cache-{tag}", "base-builder")
+    assert hub.has_tag(f"cache-{tag}", f"map-cached-{tag[5:]}")
+
+    (folder / "example.py").write_text("import tabulate\nprint(tabulate.__version__)\n")
+    log = tmp_path / "log"
+    arguments = ("image-fast", *where, "--push", "--cache-from", cache)
+    done = engines.invoke(other, *arguments, environment={LOG: str(log)})
+    assert done.returncode == 0, done.stderr
+    # Nothing was run: no line of any step's own output.
+    assert not re.search(r"(?m)^#\d+ \d+\.\d+ ", log.read_text())
+    image = f"{hub.host}/map-cached-{tag[5:]}:{tag}"
+    assert repository.run(other.engine, image, "python", "example.py") == "0.9.0\n"
