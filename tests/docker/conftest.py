@@ -80,7 +80,7 @@ def hub(engine: Engine) -> Iterator[registries.Registry]:
         pytest.skip("the registry is a Debian package, and private engines need root")
     with registries.registry() as found:
         yield found
-        repository.remove(engine, f"{found.host}/*")
+        repository.forget(engine, found.host)
 
 
 @pytest.fixture(scope="session")

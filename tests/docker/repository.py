@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.engine import Engine
+from tasks.core.plan import LOCAL_REGISTRY
 
 PROGRAM = 'print("a program")\n'
 
@@ -116,6 +117,20 @@ def own_registry(engine: Engine) -> Iterator[str]:
         for tag in mine - kept - {"latest"}:
             remove(engine, f"127.0.0.1:1/numaflow-python-base:{tag}")
         remove(engine, f"{name}/*")
+
+
+def forget(engine: Engine, host: str) -> None:
+    """Remove every image that is named after a registry, and the local names of its bases."""
+    form = "{{.Repository}} {{.Tag}}"
+    listed = engine.docker("image", "ls", "--format", form).stdout.splitlines()
+    images = [tuple(line.split()) for line in listed]
+    kept = {tag for name, tag in images if name == "numaflow-python-base"}
+    mine = {(name, tag) for name, tag in images if name.startswith(f"{host}/")}
+    bases = {tag for name, tag in mine if name.endswith("/numaflow-python-base")}
+    local = {(f"{LOCAL_REGISTRY}/numaflow-python-base", tag) for tag in bases - kept}
+    names = [f"{name}:{tag}" for name, tag in (mine | local) & set(images) if tag != "<none>"]
+    if names:
+        engine.docker("image", "rm", "--force", *names)
 
 
 def _tags(engine: Engine, repository: str) -> list[str]:

@@ -23,7 +23,7 @@ from tasks.core.engine import Engine, packages
 from tasks.core.engine.bake import LOG
 from tasks.core.errors import BuildFailedError
 from tasks.core.settings import REPOSITORY
-from tests.docker import registry
+from tests.docker import registry, repository
 from tests.docker.registry import PASSWORD, USER, Registry
 from tests.docker.repository import add_udf
 
@@ -131,9 +131,10 @@ def index() -> Iterator[Index]:
 
 
 @pytest.fixture
-def login_registry() -> Iterator[Registry]:
+def login_registry(engine: Engine) -> Iterator[Registry]:
     with registry.registry(login=True) as found:
         yield found
+        repository.forget(engine, found.host)
 
 
 class Machine:
@@ -210,10 +211,10 @@ def test_passwords_are_used_and_found_nowhere(
     assert done.returncode == 0, done.stderr
     assert index.served
     (row,) = json.loads(done.stdout)
-    repository = f"map-secret-{tag[5:]}"
-    assert login_registry.manifest(repository, tag)[0] == row["digest"]
+    name = f"map-secret-{tag[5:]}"
+    assert login_registry.manifest(name, tag)[0] == row["digest"]
 
-    image = f"{login_registry.host}/{repository}:{tag}"
+    image = f"{login_registry.host}/{name}:{tag}"
     ran = engine.docker(
         *("run", "--rm", "--network=none", image),
         *("python", "-c", f"import {PACKAGE}; print({PACKAGE}.found)"),
