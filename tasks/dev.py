@@ -14,8 +14,8 @@ from tasks.core import report
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
+from tasks.core.patience import Options
 from tasks.core.settings import Settings
-from tasks.core.verify import Options
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 _ENDED = "dev has ended; its containers and volumes are removed"

@@ -8,7 +8,6 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import new as core
 from tasks.core import report
 from tasks.core.errors import UnknownUdfError
 from tasks.core.settings import Settings
@@ -36,6 +35,8 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a new UDF that builds and verifies at once."""
+    from tasks.core import new as core  # here, so that no build pays for it
+
     settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     if not udf:
         what = "no name is given for the new UDF"

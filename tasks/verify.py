@@ -9,15 +9,14 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from tasks import options
-from tasks.core import builds, changes, report, verdicts
+from tasks.core import builds, changes, report
 from tasks.core.contract import NUMAFLOW
 from tasks.core.engine import connect
 from tasks.core.errors import UnknownUdfError
 from tasks.core.interrupts import interruptible
+from tasks.core.patience import Options
 from tasks.core.settings import Settings
 from tasks.core.udf import Udf, discover, select
-from tasks.core.verify import Options, failed, jobs_by_default, subjects
-from tasks.core.verify import verify as verify_all
 
 
 @task(
@@ -60,6 +59,11 @@ def verify(
     numaflow: str = NUMAFLOW,
 ) -> None:
     """Play Numaflow's main container against images of UDFs, without a cluster."""
+    # Here, so that no build pays for it.
+    from tasks.core import verdicts
+    from tasks.core.verify import failed, jobs_by_default, subjects
+    from tasks.core.verify import verify as verify_all
+
     chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
     if changed_since:
         chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")

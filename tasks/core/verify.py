@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tasks.core import cases, judge
-from tasks.core.contract import CONTRACTS, NUMAFLOW, SIDE_INPUTS_FOLDER, Contract
+from tasks.core.contract import CONTRACTS, SIDE_INPUTS_FOLDER, Contract
 from tasks.core.engine import Engine, sandbox
 from tasks.core.errors import NotBuiltError, ProjectFileError, VerifyFailedError
+from tasks.core.patience import Options as Options  # it belongs to what is done here
 from tasks.core.settings import Settings
 from tasks.core.udf import KINDS, Udf
 
@@ -23,20 +24,6 @@ Say = Callable[[str], None]
 
 # A probe waits for its UDF no longer than the UDF may take to be ready.
 _PREPARED_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How patient a verification is, in seconds, and how many UDFs it takes at a time.
-
-    ``grace`` is what a pod gives a container after SIGTERM; its default there is 30.
-    """
-
-    ready: float = 30.0
-    answer: float = 10.0
-    grace: float = 10.0
-    numaflow: str = NUMAFLOW
-    jobs: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
