@@ -213,6 +213,7 @@ def _with_bases(
             base,
             digest=found.get(base.image, ""),
             source="registry" if plan.linked and base.image in found else "store",
+            named=base.image in there and base.local in there[base.image].names,
         )
         for base in needed
     }
@@ -644,11 +645,8 @@ def _name_bases(engine: Engine, plan: Plan) -> None:
         and step.base.image not in missing
         and step.base.source == "store"
     }
-    if not used:
-        return
-    named = engine.images([base.local for base in used.values()])
     for base in used.values():
-        if base.local not in named:
+        if not base.named:
             engine.tag(base.image, base.local)
 
 

@@ -74,6 +74,7 @@ class Base:
 
     ``source`` says where builds find it once it is there: in the engine's own store, or in its
     registry, for a builder that has no store. ``digest`` is that in the registry, where known.
+    ``named`` says that the store has it under the name that local builds start from.
     """
 
     registry: str
@@ -82,6 +83,7 @@ class Base:
     target: str = "base"
     source: Literal["store", "registry"] = "store"
     digest: str = ""
+    named: bool = False
 
     @property
     def fingerprint(self) -> str:

@@ -128,6 +128,7 @@ class TestImages:
             tagged=1767312000.123456,
             layers=("sha256:a", "sha256:b"),
             architecture="amd64",
+            names=("a:1",),
         )
 
     @pytest.mark.parametrize(

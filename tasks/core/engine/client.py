@@ -44,7 +44,10 @@ _FORMAT: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image of the engine's store. ``size`` is in bytes, ``tagged`` in seconds of the epoch."""
+    """An image of the engine's store. ``size`` is in bytes, ``tagged`` in seconds of the epoch.
+
+    ``names`` are all that it has, as Docker shows them.
+    """
 
     id: str
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -52,6 +55,7 @@ class Image:
     tagged: float = 0.0
     layers: tuple[str, ...] = ()
     architecture: str = ""
+    names: tuple[str, ...] = ()
 
     def present(self) -> Present:
         """What the image was made from, as its labels say."""
@@ -257,6 +261,7 @@ def _image(data: Mapping[str, Any]) -> Image:
         tagged=_time(data["tagged"]) or _time(data["created"]),
         layers=tuple(data["layers"] or ()),
         architecture=data["architecture"] or "",
+        names=tuple(map(familiar, data["tags"] or ())),
     )
 
 
