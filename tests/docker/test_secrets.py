@@ -7,7 +7,6 @@ import gzip
 import http.server
 import io
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -19,11 +18,12 @@ from typing import Final
 
 import pytest
 
-from tasks.core.engine import Engine, packages
+from tasks.core.engine import packages
 from tasks.core.engine.bake import LOG
 from tasks.core.errors import BuildFailedError
 from tasks.core.settings import REPOSITORY
 from tests.docker import registry, repository
+from tests.docker.engines import Second
 from tests.docker.registry import PASSWORD, USER, Registry
 from tests.docker.repository import add_udf
 
@@ -131,24 +131,26 @@ def index() -> Iterator[Index]:
 
 
 @pytest.fixture
-def login_registry(engine: Engine) -> Iterator[Registry]:
+def login_registry(other: Second) -> Iterator[Registry]:
     with registry.registry(login=True) as found:
         yield found
-        repository.forget(engine, found.host)
+        repository.forget(other.engine, found.host)
 
 
 class Machine:
-    """Runs ``invoke`` with both passwords, and writes down the argv of every process meanwhile."""
+    """Runs ``invoke`` with both passwords, and writes down the argv of every process meanwhile.
 
-    def __init__(self, folder: Path, index: Index, host: str) -> None:
+    It uses an engine of its own: one for several tests takes over the logins of each in turn.
+    """
+
+    def __init__(self, other: Second, folder: Path, index: Index, host: str) -> None:
         self.log = folder / "log"
         docker = folder / "docker"
         docker.mkdir()
         auth = _base64(USER, PASSWORD).decode()
         (docker / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-        kept = {name: value for name, value in os.environ.items() if name != "DOCKER_CONFIG"}
         self.environ = {
-            **kept,
+            **other.environ,
             "DOCKER_CONFIG": str(docker),
             "PIP_EXTRA_INDEX_URL": index.url,
             LOG: str(self.log),
@@ -184,8 +186,8 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, index: Index, login_registry: Registry) -> Machine:
-    return Machine(tmp_path, index, login_registry.host)
+def machine(other: Second, tmp_path: Path, index: Index, login_registry: Registry) -> Machine:
+    return Machine(other, tmp_path, index, login_registry.host)
 
 
 @pytest.fixture
@@ -195,15 +197,14 @@ def where(root: Path, tag: str, login_registry: Registry) -> tuple[str, ...]:
 
 
 def test_passwords_are_used_and_found_nowhere(
-    base: str,
-    engine: Engine,
+    other: Second,
     machine: Machine,
     where: tuple[str, ...],
     tag: str,
     index: Index,
     login_registry: Registry,
 ) -> None:
-    assert base
+    engine = other.engine
     planned = machine.run("image-all", "--dry-run", *where)
     assert planned.returncode == 0, planned.stderr
     assert "id=host-env" in planned.stdout
@@ -246,9 +247,8 @@ def _content(blob: Path) -> bytes:
 
 
 def test_a_build_that_fails_does_not_tell_them(
-    base: str, machine: Machine, where: tuple[str, ...], root: Path, tag: str, index: Index
+    machine: Machine, where: tuple[str, ...], root: Path, tag: str, index: Index
 ) -> None:
-    assert base
     add_udf(root, f"map/secret-{tag[5:]}", project=PROJECT.replace("==1.", "==2."))
     index.broken = True
     done = machine.run("image-all", *where)
