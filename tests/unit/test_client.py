@@ -158,7 +158,7 @@ class TestImages:
         names = [f"udf-{number}:stable" for number in range(900)]
         engine = store(*(entry(name, name) for name in names[::100]))
         assert list(engine.images(names)) == names[::100]
-        assert len(calls()) == 3
+        assert len(calls()) == 12
 
     def test_an_engine_that_refuses(self, store: Store) -> None:
         engine = store(refuse="permission denied\n")
