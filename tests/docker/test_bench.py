@@ -21,6 +21,8 @@ from tasks.core.engine.layout import Layout
 from tasks.core.settings import REPOSITORY
 from tests.conftest import Invoke
 
+pytestmark = pytest.mark.slow
+
 # No registry listens there, so the pull fails at once, on every machine.
 IMAGE = "127.0.0.1:1/bench/python:3.13-slim-trixie"
 

@@ -20,6 +20,8 @@ from tests.docker.engines import Second
 from tests.docker.registry import BuildKit, Registry, uploads
 from tests.docker.repository import add_udf, image_id
 
+pytestmark = pytest.mark.slow
+
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -23,6 +23,8 @@ from tests.docker import foreign
 from tests.docker.registry import Registry, uploads
 from tests.docker.repository import add_udf
 
+pytestmark = pytest.mark.slow
+
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 MACHINES: Final = {"linux/amd64": 62, "linux/arm64": 183}

@@ -24,6 +24,8 @@ from tests.docker import engines, repository
 from tests.docker.registry import Registry, puts, uploads
 from tests.docker.repository import add_udf, image_id
 
+pytestmark = pytest.mark.slow
+
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 

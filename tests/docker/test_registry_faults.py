@@ -28,6 +28,8 @@ from tests.docker import engines, registry, repository
 from tests.docker.registry import PASSWORD, USER, Registry, Relay, free_port
 from tests.docker.repository import add_udf, image_id
 
+pytestmark = pytest.mark.slow
+
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 # More than what sockets on loopback hold in their buffers, so that a push is still under way.

@@ -17,6 +17,8 @@ from tests.docker.engines import Second
 from tests.docker.registry import Registry
 from tests.docker.repository import image_id
 
+pytestmark = pytest.mark.slow
+
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 UDFS = ("map/even_odd", "reduce/asyncio_reduce")

@@ -27,7 +27,10 @@ from tests.docker.engines import Second
 from tests.docker.registry import PASSWORD, USER, Registry
 from tests.docker.repository import add_udf
 
-pytestmark = pytest.mark.skipif(not packages.suits_host(), reason="needs a Debian machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not packages.suits_host(), reason="needs a Debian machine"),
+]
 
 INDEX_USER, INDEX_PASSWORD = "reader", "index-pass-5c7e"
 PACKAGE: Final = "udf_secrets_probe"
