@@ -19,7 +19,10 @@ from tests.docker.repository import add_udf, image_id
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 Build = Callable[..., subprocess.CompletedProcess[str]]
 
-KEYS = {"udf", "image", "result", "reason", "seconds", "bytes_added", "notes"}
+KEYS = {
+    *("udf", "image", "result", "reason", "seconds", "bytes_added", "notes"),
+    *("digest", "tags"),
+}
 
 
 @pytest.fixture
