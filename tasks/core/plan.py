@@ -499,12 +499,10 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
         target |= pushed(values)
     # A target that only copies files has nothing that is worth a cache.
     target |= _cache(site, step.target, step.base.target, exported=step.installs)
-    if step.installs:
-        target |= _secrets(site)
     if step.installs or base_target_name:
-        # A target that links to another builds it with its own network, not with that of the
-        # other (buildx issue 1138).
-        target |= _network(site)
+        # A target that links to another may be the one that builds it: then with its own network
+        # and secrets, not with those of the other (buildx issue 1138).
+        target |= _secrets(site) | _network(site)
     return target
 
 

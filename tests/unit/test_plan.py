@@ -533,8 +533,13 @@ class TestSite:
         }
 
     def test_no_secret_for_a_plain_udf(self) -> None:
-        found = targets(definition(step(), missing=[base()], secrets=SECRETS))
+        found = targets(definition(step(), secrets=SECRETS))
         assert "secret" not in found["map-a"]
+
+    def test_a_udf_that_links_to_the_base_may_be_the_one_that_builds_it(self) -> None:
+        found = targets(definition(step(), missing=[base()], secrets=SECRETS, network="host"))
+        for field in ("secret", "network"):
+            assert found["map-a"][field] == found["base"][field]
 
     def test_platforms(self) -> None:
         platforms = ("linux/amd64", "linux/arm64")
