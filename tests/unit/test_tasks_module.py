@@ -108,17 +108,32 @@ def test_every_task_reads_well_in_the_list() -> None:
         assert len(lines[0]) <= 90, name
 
 
-def test_every_flag_has_a_help() -> None:
-    for name in tasks.ns.task_names:
-        task = tasks.ns[name]
-        without = [each.name for each in task.get_arguments() if not each.help]
-        assert without == [], name
+FLAGS = """
+import json, tasks
+print(json.dumps({
+    name: {each.name: each.help for each in tasks.ns[name].get_arguments()}
+    for name in tasks.ns.task_names
+}))
+"""
 
 
-def test_flags_mean_the_same_in_every_task() -> None:
+@pytest.fixture(scope="module")
+def flags() -> dict[str, dict[str, str | None]]:
+    """The help of each flag of each task, from a new process: Invoke gives it only once."""
+    found: dict[str, dict[str, str | None]] = json.loads(run(sys.executable, "-c", FLAGS))
+    return found
+
+
+def test_every_flag_has_a_help(flags: dict[str, dict[str, str | None]]) -> None:
+    assert flags.keys() == set(tasks.ns.task_names)
+    without = [(task, flag) for task, own in flags.items() for flag in own if not own[flag]]
+    assert without == []
+
+
+def test_flags_mean_the_same_in_every_task(flags: dict[str, dict[str, str | None]]) -> None:
     texts: dict[str, set[str]] = {}
-    for name in tasks.ns.task_names:
-        for each in tasks.ns[name].get_arguments():
-            if each.name in DEFAULTS:
-                texts.setdefault(each.name, set()).add(str(each.help))
+    for own in flags.values():
+        for name, text in own.items():
+            if name in DEFAULTS:
+                texts.setdefault(name, set()).add(str(text))
     assert {name: found for name, found in texts.items() if len(found) > 1} == {}
