@@ -63,7 +63,7 @@ def sbom(
         platform = settings.platforms[0]
     if all:
         output = options.folder(output)
-    engine = connect()
+    engine = connect(settings.builder)
     images = {chosen[0].name: image} if image else {}
     if not output:
         [text] = sboms.documents(engine, settings, chosen, images=images, platform=platform)

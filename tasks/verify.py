@@ -67,7 +67,7 @@ def verify(
     chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
     if changed_since:
         chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")
-    engine = connect()
+    engine = connect(settings.builder)
     patience = Options(
         ready=ready,
         answer=answer,

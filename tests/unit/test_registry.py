@@ -19,6 +19,7 @@ from tasks.core.builds import emulating
 from tasks.core.dependencies import Extra
 from tasks.core.engine import Endpoint, Engine, faults, registry
 from tasks.core.engine.builder import Builder, parse
+from tasks.core.engine.pushing import last_words
 from tasks.core.engine.registry import INDEX, Manifest, Reference, Registry
 from tasks.core.errors import (
     ConfigError,
@@ -442,6 +443,7 @@ class TestFaults:
         ("unexpected status from PUT request: 507 Insufficient Storage", PushFailedError, "room"),
         ("unexpected status from POST request: 500 Internal Server Error", PushFailedError, "try"),
         ("write tcp: connection reset by peer", PushFailedError, "try again"),
+        ("missing content: content digest sha256:0: not found", PushFailedError, "build it here"),
     ],
 )  # fmt: skip
 def test_what_docker_says_becomes_an_error(said: str, error: type[UdfError], text: str) -> None:
@@ -450,6 +452,13 @@ def test_what_docker_says_becomes_an_error(said: str, error: type[UdfError], tex
     assert "r.test" in found.what
     assert said in found.what
     assert text in found.next_step
+
+
+def test_the_line_that_says_why_is_the_last_one_but_for_advice() -> None:
+    advice = "Make sure you have all the referenced content and try again."
+    assert last_words("one\ntwo\n\nthree\n") == "three"
+    assert last_words(f"missing content: sha256:0\nNote: a list\n{advice}\n").startswith("missing")
+    assert last_words("") == "no answer"
 
 
 @pytest.mark.parametrize(

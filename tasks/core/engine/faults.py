@@ -35,6 +35,7 @@ _PASSING: Final = (
     r"|too many requests|use of closed network connection|http2: |stream error"
     r"|remote end closed|server error|service unavailable"
 )
+PARTIAL: Final = r"missing content"
 _PUSH: Final = r"failed to push|pushing|failed to authorize|failed to do request"
 
 
@@ -58,6 +59,10 @@ def error_of(host: str, repository: str, said: str) -> UdfError:
     if _says(_FULL, said):
         what = f"the registry {host} has no space for {repository}: {said}"
         step = "make room in the registry or raise its quota, then push again"
+        return PushFailedError(what, next_step=step)
+    if _says(PARTIAL, said):
+        what = f"the image for {repository} is not here as a whole: {said}"
+        step = "it was pulled for one platform from another registry: build it here (--force)"
         return PushFailedError(what, next_step=step)
     if _says(_UNTRUSTED, said) or _says(_UNREACHABLE, said):
         return unreachable(host, said)

@@ -39,6 +39,7 @@ def push(engine: Engine, image: str, say: Say) -> str:
 
 
 def last_words(output: str) -> str:
-    """The last line of what a program wrote."""
+    """The line of what Docker wrote that says why it failed: the last one, but for advice."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1] if lines else "no answer"
+    cause = [line for line in lines if re.search(faults.PARTIAL, line)]
+    return (cause or lines[-1:] or ["no answer"])[0]
