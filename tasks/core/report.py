@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from invoke.exceptions import Exit
+
 if TYPE_CHECKING:
     from tasks.core.builds import Built
 
@@ -29,8 +31,13 @@ def say(line: str) -> None:
 
 
 def show(text: str) -> None:
-    """A result, on stdout."""
-    print(text, flush=True)
+    """A result, on stdout. A reader that has seen enough (``| head``) ends the task quietly."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would write what is left at its end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=128 + signal.SIGPIPE) from None
 
 
 def table(

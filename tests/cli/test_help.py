@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -79,3 +82,16 @@ def test_links_between_the_pages_lead_somewhere() -> None:
     assert links
     missing = [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    argv = [sys.executable, "-m", "invoke", "list", "--json"]
+    with subprocess.Popen(
+        argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert "Traceback" not in said
