@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from tasks import (
+from . import (
     bench,
     build,
     clean,
@@ -21,7 +21,7 @@ from tasks import (
     verify,
     why,
 )
-from tasks.core.settings import DEFAULTS
+from .core.model.settings import DEFAULTS
 
 __all__ = ["ns"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report as reports
-from tasks.core.settings import Settings
+from . import options
+from .core.model.settings import Settings
+from .core.output import report as reports
 
 
 @task(
@@ -45,7 +45,7 @@ def bench(
     network: str = "",
 ) -> None:
     """Measure builds, several strategies side by side."""
-    from tasks.core.bench import session  # no other task needs it, and it takes its time
+    from .core.bench import session  # no other task needs it, and it takes its time
 
     settings = Settings.from_config(c.config, python_image=python_image, network=network)
     request = session.Request.of(

@@ -7,15 +7,17 @@ from fnmatch import fnmatchcase
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import builds, changes, report
-from tasks.core import sbom as sboms
-from tasks.core.engine import connect
-from tasks.core.errors import UnknownUdfError
-from tasks.core.interrupts import interruptible
-from tasks.core.plan import Strategy
-from tasks.core.settings import Settings
-from tasks.core.udf import Refused, Udf, scan, select
+from . import options
+from .core.build import builds
+from .core.engine import connect
+from .core.inputs import changes
+from .core.model.errors import UnknownUdfError
+from .core.model.settings import Settings
+from .core.model.udf import Refused, Udf, scan, select
+from .core.output import report
+from .core.output.interrupts import interruptible
+from .core.plan.plan import Strategy
+from .core.upkeep import sbom as sboms
 
 _INTERRUPTED = "the build was interrupted; what was built until then stays in the cache"
 _BASE = (

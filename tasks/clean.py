@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.engine import connect
-from tasks.core.settings import Settings
+from . import options
+from .core.engine import connect
+from .core.model.settings import Settings
+from .core.output import report
 
 if TYPE_CHECKING:
-    from tasks.core import cleaning
+    from .core.upkeep import cleaning
 
 PARTS = ("images", "bases", "runs", "cache", "contexts", "backups")
 
@@ -49,7 +49,7 @@ def clean(
 ) -> None:
     """Remove what these tasks left behind: old images, unused bases, old build cache."""
     # Here, so that no other task pays for what this one needs.
-    from tasks.core import cleaning
+    from .core.upkeep import cleaning
 
     parts = cleaning.parts_of(only, backups=backups)
     age = cleaning.seconds_of(older)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.engine import Engine, connect
-from tasks.core.errors import BuildxError, EngineUnreachableError
-from tasks.core.interrupts import interruptible
-from tasks.core.plan import python_version
-from tasks.core.settings import Settings
-from tasks.core.udf import scan
+from . import options
+from .core.engine import Engine, connect
+from .core.model.errors import BuildxError, EngineUnreachableError
+from .core.model.settings import Settings
+from .core.model.udf import scan
+from .core.output import report
+from .core.output.interrupts import interruptible
+from .core.plan.plan import python_version
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 
@@ -36,7 +36,7 @@ def deps(
 ) -> None:
     """Tell what UDFs add to the base, share, never import, or forget to declare."""
     # Here, so that no other task pays for what this one needs.
-    from tasks.core import analysis, findings, relock, upgrades
+    from .core.upkeep import analysis, findings, relock, upgrades
 
     udfs, refused = scan(settings)
     engine: Engine | None = None

@@ -9,13 +9,13 @@ import time
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.engine import connect
-from tasks.core.errors import UnknownUdfError
-from tasks.core.interrupts import interruptible
-from tasks.core.patience import Options
-from tasks.core.settings import Settings
+from . import options
+from .core.engine import connect
+from .core.model.errors import UnknownUdfError
+from .core.model.settings import Settings
+from .core.output import report
+from .core.output.interrupts import interruptible
+from .core.verification.options import Options
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 _ENDED = "dev has ended; its containers and volumes are removed"
@@ -42,7 +42,7 @@ def dev(
 ) -> None:
     """Build and verify a UDF at each save of its files, until Ctrl-C."""
     # Here, so that no other task pays for what this one needs.
-    from tasks.core import watching
+    from .core.verification import watch as watching
 
     def show(done: watching.Round) -> None:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

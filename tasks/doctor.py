@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.interrupts import interruptible
-from tasks.core.settings import Settings
+from . import options
+from .core.model.settings import Settings
+from .core.output import report
+from .core.output.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from tasks.core.checkup.check import Check
+    from .core.upkeep.doctor.check import Check
 
 
 @task(
@@ -46,7 +46,7 @@ def doctor(
     """Check engine, base, settings, locks and each UDF, and say how to mend what is wrong."""
 
     # Here, so that no other task pays for what this one needs.
-    from tasks.core.checkup import check, examine
+    from .core.upkeep.doctor import check, examine
 
     def read() -> Settings:
         return Settings.from_config(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.engine import private, setup
-from tasks.core.settings import Settings
+from . import options
+from .core.model.settings import Settings
+from .core.output import report
+from .core.private_engine import private, setup
 
 
 @task(

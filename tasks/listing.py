@@ -7,13 +7,13 @@ import time
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.engine import Image, connect
-from tasks.core.errors import EngineUnreachableError
-from tasks.core.plan import FINGERPRINT_LABEL
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf, scan
+from . import options
+from .core.engine import Image, connect
+from .core.model.errors import EngineUnreachableError
+from .core.model.settings import Settings
+from .core.model.udf import Udf, scan
+from .core.output import report
+from .core.plan.plan import FINGERPRINT_LABEL
 
 
 @task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.errors import ConfigError, MigrationError
-from tasks.core.interrupts import interruptible
-from tasks.core.settings import Settings
+from . import options
+from .core.model.errors import ConfigError, MigrationError
+from .core.model.settings import Settings
+from .core.output import report
+from .core.output.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from tasks.core.migration.plan import Migration
+    from .core.migration.plan import Migration
 
 _INTERRUPTED = "interrupted: `invoke migrate --undo` takes back what is done, --apply does the rest"
 
@@ -41,8 +41,8 @@ def migrate(
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
     # No other task needs these, and all would wait for them: a fifth of a start.
-    from tasks.core.migration import plan as plans
-    from tasks.core.migration import run
+    from .core.migration import plan as plans
+    from .core.migration import run
 
     settings = Settings.from_config(c.config, root=root)
     if apply and undo:
@@ -76,7 +76,7 @@ def migrate(
 
 
 def _plan(settings: Settings, migration: Migration) -> str:
-    from tasks.core.migration import plan as plans
+    from .core.migration import plan as plans
 
     head = migration.name or plans.place(settings, plans.SETTINGS_FILE)
     if migration.kind:

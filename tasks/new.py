@@ -7,11 +7,11 @@ import shlex
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core.errors import UnknownUdfError
-from tasks.core.settings import Settings
-from tasks.core.udf import KINDS, shown
+from . import options
+from .core.model.errors import UnknownUdfError
+from .core.model.settings import Settings
+from .core.model.udf import KINDS, shown
+from .core.output import report
 
 
 @task(
@@ -35,7 +35,7 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a new UDF that builds and verifies at once."""
-    from tasks.core import new as core  # here, so that no build pays for it
+    from .core.upkeep import new as core  # here, so that no build pays for it
 
     settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     if not udf:

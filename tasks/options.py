@@ -9,7 +9,7 @@ from typing import Final
 
 from invoke.context import Context
 
-from tasks.core.settings import Settings
+from .core.model.settings import Settings
 
 Body = Callable[..., None]
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import manifests, report
-from tasks.core.engine import connect
-from tasks.core.engine.content import has_registry
-from tasks.core.engine.registry import Reference, Registry
-from tasks.core.errors import ConfigError, NotBuiltError, PipelineError
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf, select, shown
+from . import options
+from .core.engine import connect
+from .core.engine.content import has_registry
+from .core.model.errors import ConfigError, NotBuiltError, PipelineError
+from .core.model.settings import Settings
+from .core.model.udf import Udf, select, shown
+from .core.output import report
+from .core.registry.client import Reference, Registry
+from .core.upkeep import pipelines as manifests
 
 
 @task(

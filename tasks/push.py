@@ -5,13 +5,14 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import builds, report
-from tasks.core import sbom as sboms
-from tasks.core.engine import connect
-from tasks.core.interrupts import interruptible
-from tasks.core.settings import Settings
-from tasks.core.udf import select
+from . import options
+from .core.build import builds
+from .core.engine import connect
+from .core.model.settings import Settings
+from .core.model.udf import select
+from .core.output import report
+from .core.output.interrupts import interruptible
+from .core.upkeep import sbom as sboms
 
 _INTERRUPTED = "the push was interrupted; what was uploaded until then is not uploaded again"
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from tasks.core.errors import ConfigError
-from tasks.core.settings import DEFAULTS, REPOSITORY, Settings
-from tasks.options import HELP
+from .core.model.errors import ConfigError
+from .core.model.settings import DEFAULTS, REPOSITORY, Settings
+from .options import HELP
 
 PAGE: Final = REPOSITORY / "docs" / "configuration.md"
 
 _INTRO: Final = """\
 # Configuration
 
-<!-- Made by `python -m tasks.reference`; change tasks/core/settings.py or tasks/options.py. -->
+<!-- Made by `python -m tasks.reference`. -->
 
 Every setting has a default that works. A value comes from the first of these that has one:
 

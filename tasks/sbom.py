@@ -5,13 +5,13 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import report
-from tasks.core import sbom as sboms
-from tasks.core.engine import connect
-from tasks.core.errors import ConfigError, UnknownUdfError
-from tasks.core.settings import Settings
-from tasks.core.udf import discover, select
+from . import options
+from .core.engine import connect
+from .core.model.errors import ConfigError, UnknownUdfError
+from .core.model.settings import Settings
+from .core.model.udf import discover, select
+from .core.output import report
+from .core.upkeep import sbom as sboms
 
 
 @task(

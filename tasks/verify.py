@@ -8,15 +8,17 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import builds, changes, report
-from tasks.core.contract import NUMAFLOW
-from tasks.core.engine import connect
-from tasks.core.errors import UnknownUdfError
-from tasks.core.interrupts import interruptible
-from tasks.core.patience import Options
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf, discover, select
+from . import options
+from .core.build import builds
+from .core.engine import connect
+from .core.inputs import changes
+from .core.model.contract import NUMAFLOW
+from .core.model.errors import UnknownUdfError
+from .core.model.settings import Settings
+from .core.model.udf import Udf, discover, select
+from .core.output import report
+from .core.output.interrupts import interruptible
+from .core.verification.options import Options
 
 
 @task(
@@ -60,9 +62,9 @@ def verify(
 ) -> None:
     """Play Numaflow's main container against images of UDFs, without a cluster."""
     # Here, so that no build pays for it.
-    from tasks.core import verdicts
-    from tasks.core.verify import failed, jobs_by_default, subjects
-    from tasks.core.verify import verify as verify_all
+    from .core.verification import report as verdicts
+    from .core.verification.run import failed, jobs_by_default, subjects
+    from .core.verification.run import verify as verify_all
 
     chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
     if changed_since:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from tasks import options
-from tasks.core import builds, report
-from tasks.core.engine import connect
-from tasks.core.settings import Settings
-from tasks.core.udf import select
+from . import options
+from .core.build import builds
+from .core.engine import connect
+from .core.model.settings import Settings
+from .core.model.udf import select
+from .core.output import report
 
 
 @task(

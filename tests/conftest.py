@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import Engine, connect, setup
-from tasks.core.errors import EngineUnreachableError
-from tasks.core.settings import DEFAULTS, REPOSITORY
+from tasks.core.engine import Engine, connect
+from tasks.core.model.errors import EngineUnreachableError
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.private_engine import setup
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 

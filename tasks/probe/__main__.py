@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tasks.core.contract import RUNTIME_FOLDER
-from tasks.probe.session import Flags, Session, critical_errors
+from ..core.model.contract import RUNTIME_FOLDER
+from .session import Flags, Session, critical_errors
 
 
 def emit(event: dict[str, Any]) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from tasks.core.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
-from tasks.probe.kinds import Client, Service, service
-from tasks.probe.kinds.base import EndedError, HandshakeError, UnansweredError
-from tasks.probe.wire import BrokenError, ClosedError, SilentError
+from ..core.model.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
+from .kinds import Client, Service, service
+from .kinds.base import EndedError, HandshakeError, UnansweredError
+from .wire import BrokenError, ClosedError, SilentError
 
 Emit = Callable[[dict[str, Any]], None]
 

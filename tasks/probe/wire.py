@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
 
-from tasks.core.contract import MAX_MESSAGE
+from ..core.model.contract import MAX_MESSAGE
 
 _END: Final = object()
 _OPTIONS: Final = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.errors import (
+from tasks.core.model.errors import (
     CasesError,
     ConfigError,
     EngineUnreachableError,
@@ -22,7 +22,7 @@ from tasks.core.errors import (
     UnknownUdfError,
     all_errors,
 )
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 from tests.conftest import Invoke
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 from tests.conftest import Invoke
 
 TASKS = {

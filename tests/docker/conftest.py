@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.builds import base_of
-from tasks.core.engine import Engine, packages
-from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.build.builds import base_of
+from tasks.core.engine import Engine
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.private_engine import packages
 from tests.docker import engines, repository
 from tests.docker import registry as registries
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.engine import Engine, private
+from tasks.core.engine import Engine
 from tasks.core.engine.layout import Layout
-from tasks.core.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.private_engine import private
 
 
 @dataclass(frozen=True)

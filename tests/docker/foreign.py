@@ -7,8 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tasks.core.engine import packages, standin
 from tasks.core.engine.layout import Layout, cache_folder
+from tasks.core.private_engine import packages, standin
 
 SUITE = packages.SUITE
 

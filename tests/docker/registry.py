@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.core.engine import packages
 from tasks.core.engine.layout import cache_folder
+from tasks.core.private_engine import packages
 
 USER, PASSWORD = "builder", "registry-pass-8d1f"
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.bench.lab import open_lab
 from tasks.core.bench.results import Results
-from tasks.core.engine import Engine, find, packages, private, standin
-from tasks.core.engine.lab import open_lab
+from tasks.core.engine import Engine, find
 from tasks.core.engine.layout import Layout
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.private_engine import packages, private, standin
 from tests.conftest import Invoke
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,9 @@ import pytest
 
 from tasks.core.engine import Engine
 from tasks.core.engine.bake import LOG
-from tasks.core.errors import ConfigError
-from tasks.core.settings import Settings
-from tasks.core.udf import discover
+from tasks.core.model.errors import ConfigError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import discover
 from tests.docker.engines import Second
 from tests.docker.registry import BuildKit, Registry, uploads
 from tests.docker.repository import add_udf, image_id

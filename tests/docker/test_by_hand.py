@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import credentials
 from tasks.core.engine import Engine
+from tasks.core.inputs import credentials
 from tests.docker import repository
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import cleaning
 from tasks.core.engine import Engine, sandbox, store
-from tasks.core.plan import BASE_FINGERPRINT_LABEL, FINGERPRINT_LABEL, LOCAL_REGISTRY, NAME_LABEL
+from tasks.core.plan.plan import (
+    BASE_FINGERPRINT_LABEL,
+    FINGERPRINT_LABEL,
+    LOCAL_REGISTRY,
+    NAME_LABEL,
+)
+from tasks.core.upkeep import cleaning
 from tests.conftest import Invoke
 
 

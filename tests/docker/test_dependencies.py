@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tasks.core import credentials
-from tasks.core.builds import base_of, base_versions
+from tasks.core.build.builds import base_of, base_versions
 from tasks.core.engine import Engine
-from tasks.core.plan import Plan, Site, bake
-from tasks.core.settings import REPOSITORY, Settings
+from tasks.core.inputs import credentials
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.plan.plan import Plan, Site, bake
 from tests.docker.repository import add_udf, own_layers, run
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

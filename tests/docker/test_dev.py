@@ -17,7 +17,7 @@ from queue import Empty, Queue
 import pytest
 
 from tasks.core.engine import Engine, sandbox, store
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 from tests.docker import repository
 
 ROUND_SECONDS = 60

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine, survey
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 from tests.conftest import Invoke
 from tests.docker import repository
 

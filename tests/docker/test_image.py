@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.errors import ImageNameError
+from tasks.core.model.errors import ImageNameError
 from tests.docker import repository
 from tests.docker.repository import add_udf, image_id, own_layers, run
 

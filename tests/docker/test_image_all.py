@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.errors import BuildFailedError, ImageNameError, ProjectFileError, UnknownUdfError
-from tasks.core.settings import Settings
+from tasks.core.model.errors import (
+    BuildFailedError,
+    ImageNameError,
+    ProjectFileError,
+    UnknownUdfError,
+)
+from tasks.core.model.settings import Settings
 from tests.docker import repository
 from tests.docker.repository import add_udf, image_id
 

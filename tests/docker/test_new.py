@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks.core.udf import KINDS
+from tasks.core.model.udf import KINDS
 from tests.conftest import Invoke
 
 

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import pytest
 
-from tasks.core.engine import Engine, standin
+from tasks.core.engine import Engine
 from tasks.core.engine.bake import LOG
-from tasks.core.errors import EmulationError
-from tasks.core.settings import DEFAULTS
+from tasks.core.model.errors import EmulationError
+from tasks.core.model.settings import DEFAULTS
+from tasks.core.private_engine import standin
 from tests.docker import foreign
 from tests.docker.registry import Registry, uploads
 from tests.docker.repository import add_udf

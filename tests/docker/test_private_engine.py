@@ -21,11 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import find, packages, private, processes, setup, standin
+from tasks.core.engine import find
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import Layout
-from tasks.core.errors import EngineSetupError
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.errors import EngineSetupError
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.private_engine import packages, private, processes, setup, standin
 
 pytestmark = [
     pytest.mark.docker,
@@ -37,7 +38,7 @@ IMAGE = "127.0.0.1:1/test/python:3.13-slim-trixie"
 
 BRING_UP = """\
 import sys
-from tasks.core.engine import private
+from tasks.core.private_engine import private
 print(private.bring_up(lambda line: print(line, file=sys.stderr)).host)
 """
 

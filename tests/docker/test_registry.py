@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tasks.core import shipping
-from tasks.core.builds import base_of
+from tasks.core.build import shipping
+from tasks.core.build.builds import base_of
 from tasks.core.engine import Engine
 from tasks.core.engine.bake import LOG
-from tasks.core.engine.registry import Reference
-from tasks.core.engine.registry import Registry as Client
-from tasks.core.errors import NotBuiltError
-from tasks.core.settings import Settings
+from tasks.core.model.errors import NotBuiltError
+from tasks.core.model.settings import Settings
+from tasks.core.registry.client import Reference
+from tasks.core.registry.client import Registry as Client
 from tests.docker import engines, repository
 from tests.docker.registry import Registry, puts, uploads
 from tests.docker.repository import add_udf, image_id

@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.builds import base_of
-from tasks.core.engine import Engine, packages
-from tasks.core.errors import (
+from tasks.core.build.builds import base_of
+from tasks.core.engine import Engine
+from tasks.core.model.errors import (
     PushFailedError,
     RegistryDeniedError,
     RegistryUnreachableError,
     UdfError,
 )
-from tasks.core.settings import Settings
+from tasks.core.model.settings import Settings
+from tasks.core.private_engine import packages
 from tests.docker import engines, registry, repository
 from tests.docker.registry import PASSWORD, USER, Registry, Relay, free_port
 from tests.docker.repository import add_udf, image_id

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.core.engine import Engine
-from tasks.core.plan import PORTION
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.plan.plan import PORTION
 from tests.docker.repository import add_udf
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

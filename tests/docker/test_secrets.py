@@ -18,10 +18,10 @@ from typing import Final
 
 import pytest
 
-from tasks.core.engine import packages
 from tasks.core.engine.bake import LOG
-from tasks.core.errors import BuildFailedError
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.errors import BuildFailedError
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.private_engine import packages
 from tests.docker import registry, repository
 from tests.docker.engines import Second
 from tests.docker.registry import PASSWORD, USER, Registry

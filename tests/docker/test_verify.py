@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from tasks.core import cases, verify
 from tasks.core.engine import Engine
 from tasks.core.engine.sandbox import LABEL
-from tasks.core.judge import CHECKS
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import KINDS, discover, load
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import KINDS, discover, load
+from tasks.core.verification import cases
+from tasks.core.verification import run as verify
+from tasks.core.verification.judge import CHECKS
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "broken"

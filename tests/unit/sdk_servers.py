@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.core.contract import CONTRACTS
+from tasks.core.model.contract import CONTRACTS
 
 
 def start_map(places: dict[str, str]) -> None:

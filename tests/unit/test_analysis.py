@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import analysis, builds, findings, imports
-from tasks.core.analysis import Analysis, Package, Repository, Undeclared
-from tasks.core.dependencies import extra_of
-from tasks.core.plan import Step
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import Udf, load, scan
+from tasks.core.build import builds
+from tasks.core.inputs.dependencies import extra_of
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import Udf, load, scan
+from tasks.core.plan.plan import Step
+from tasks.core.upkeep import analysis, findings, imports
+from tasks.core.upkeep.analysis import Analysis, Package, Repository, Undeclared
 
 BASE = {"pynumaflow": "0.14.0", "protobuf": "6.0.0", "grpcio": "1.80.0", "certifi": "2026.1.1"}
 HASH = f"--hash=sha256:{'0' * 64}"

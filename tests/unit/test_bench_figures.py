@@ -9,7 +9,7 @@ import pytest
 from tasks.core.bench import check, session, summary, tables
 from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.summary import Cell
-from tasks.core.errors import BenchWorseError, ConfigError
+from tasks.core.model.errors import BenchWorseError, ConfigError
 
 
 def sample(scenario: str, strategy: str, seconds: float, **more: int) -> Sample:

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.bench import host, process, runner
+from tasks.core.bench import host, lab, layers, process, runner
 from tasks.core.bench.results import Results, Sample
 from tasks.core.bench.scenarios import SCENARIOS, SDKS, UDF, Scenario
 from tasks.core.bench.strategies import STRATEGIES, Strategy
+from tasks.core.bench.transfer import context_bytes
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
-from tasks.core.engine import lab, layers
-from tasks.core.engine.transfer import context_bytes
-from tasks.core.errors import BuildFailedError
-from tasks.core.settings import DEFAULTS, REPOSITORY, Settings
-from tasks.core.udf import scan
+from tasks.core.model.errors import BuildFailedError
+from tasks.core.model.settings import DEFAULTS, REPOSITORY, Settings
+from tasks.core.model.udf import scan
 
 ONE = STRATEGIES["unoptimized"]
 OTHER = STRATEGIES["shared-base"]

@@ -13,8 +13,8 @@ from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.scenarios import SCENARIOS
 from tasks.core.bench.strategies import STRATEGIES
 from tasks.core.bench.summary import cells
-from tasks.core.errors import ConfigError, MissingExtraError
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.errors import ConfigError, MissingExtraError
+from tasks.core.model.settings import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 COMMITTED = DOCS / "bench.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.builds import (
+from tasks.core.build.builds import (
     Built,
     Difference,
     _difference,
@@ -21,8 +21,10 @@ from tasks.core.builds import (
 )
 from tasks.core.engine import Image
 from tasks.core.engine.bake import BakeRun
-from tasks.core.errors import BuildFailedError, ProjectFileError
-from tasks.core.plan import (
+from tasks.core.model.errors import BuildFailedError, ProjectFileError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import Udf, discover
+from tasks.core.plan.plan import (
     BASE_FINGERPRINT_LABEL,
     BASE_INPUTS_LABEL,
     FINGERPRINT_LABEL,
@@ -31,8 +33,6 @@ from tasks.core.plan import (
     Plan,
     Step,
 )
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf, discover
 
 # --- failures are told apart ------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import cases
-from tasks.core.cases import DROP_TAG, EPOCH, Result, SinkResult, Value, Window, parse
-from tasks.core.errors import CasesError
-from tasks.core.settings import REPOSITORY
-from tasks.core.toml_table import show_time
-from tasks.core.udf import KINDS
+from tasks.core.model.errors import CasesError
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.model.udf import KINDS
+from tasks.core.verification import cases
+from tasks.core.verification.cases import DROP_TAG, EPOCH, Result, SinkResult, Value, Window, parse
+from tasks.core.verification.toml_table import show_time
 
 MAP = """\
 [env]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.changes import changed_since
-from tasks.core.errors import ConfigError
-from tasks.core.settings import Settings
-from tasks.core.udf import discover
+from tasks.core.inputs.changes import changed_since
+from tasks.core.model.errors import ConfigError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import discover
 
 UDF = "examples/map/a"
 
@@ -201,10 +201,10 @@ EDITS = [
 # Makes each edit, asks, and takes it back; in one process, since a start costs more than this.
 ASK = """
 import json, pathlib, sys
-from tasks.core import fingerprint
-from tasks.core.changes import changed_since
-from tasks.core.settings import Settings
-from tasks.core.udf import discover
+from tasks.core.inputs import fingerprint
+from tasks.core.inputs.changes import changed_since
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import discover
 settings = Settings.from_config(object())
 udfs, counts = discover(settings), []
 for name, before, after, _ in json.loads(sys.stdin.read()):

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.core.checkup import examine, files, locks, machine
-from tasks.core.checkup.check import Check, failed, guarded
 from tasks.core.engine import Engine, store, survey
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.errors import ConfigError
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import load, read_toml
+from tasks.core.model.errors import ConfigError
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import load, read_toml
+from tasks.core.upkeep.doctor import examine, files, locks, machine
+from tasks.core.upkeep.doctor.check import Check, failed, guarded
 
 Plant = Callable[[Path], object]
 

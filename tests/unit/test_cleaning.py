@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from tasks import clean
-from tasks.core import cleaning
 from tasks.core.engine import Image, sandbox, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
-from tasks.core.errors import ConfigError
 from tasks.core.migration import journal
 from tasks.core.migration.journal import Change
-from tasks.core.plan import BASE_FINGERPRINT_LABEL, FINGERPRINT_LABEL, LOCAL_REGISTRY, NAME_LABEL
-from tasks.core.settings import Settings
+from tasks.core.model.errors import ConfigError
+from tasks.core.model.settings import Settings
+from tasks.core.plan.plan import (
+    BASE_FINGERPRINT_LABEL,
+    FINGERPRINT_LABEL,
+    LOCAL_REGISTRY,
+    NAME_LABEL,
+)
+from tasks.core.upkeep import cleaning
 
 DIGEST = "0123456789ab" + "c" * 52
 NOW = 1_000_000.0

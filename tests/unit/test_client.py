@@ -14,8 +14,8 @@ import pytest
 
 from tasks.core.engine import Endpoint, Engine, Image
 from tasks.core.engine.client import familiar
-from tasks.core.errors import BuildxError, EngineUnreachableError
-from tasks.core.plan import (
+from tasks.core.model.errors import BuildxError, EngineUnreachableError
+from tasks.core.plan.plan import (
     BASE_FINGERPRINT_LABEL,
     BASE_INPUTS_LABEL,
     FINGERPRINT_LABEL,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import credentials
-from tasks.core.credentials import HOST_ENV, gather
+from tasks.core.inputs import credentials
+from tasks.core.inputs.credentials import HOST_ENV, gather
 
 
 @pytest.fixture(autouse=True)

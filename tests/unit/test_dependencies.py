@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tasks.core import dependencies
-from tasks.core.dependencies import Extra, extra_of, poetry_requirements, requires_python
-from tasks.core.errors import ProjectFileError
-from tasks.core.udf import Udf
+from tasks.core.inputs import dependencies
+from tasks.core.inputs.dependencies import Extra, extra_of, poetry_requirements, requires_python
+from tasks.core.model.errors import ProjectFileError
+from tasks.core.model.udf import Udf
 
 LOCKS = Path(__file__).with_name("fixtures") / "locks"
 

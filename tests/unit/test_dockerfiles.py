@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tasks.core.fingerprint import BASE_DOCKERFILE
-from tasks.core.ignore import Ignore
-from tasks.core.plan import DOCKERFILES
-from tasks.core.settings import DEFAULTS, REPOSITORY
+from tasks.core.inputs.fingerprint import BASE_DOCKERFILE
+from tasks.core.inputs.ignore import Ignore
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.plan.plan import DOCKERFILES
 
 BASE = REPOSITORY / BASE_DOCKERFILE
 OPTIMIZED = REPOSITORY / DOCKERFILES["optimized"]
@@ -213,7 +213,7 @@ class TestContext:
             ".git/config",
             ".venv/bin/python",
             ".env",
-            "tasks/core/plan.py",
+            "tasks/core/plan/plan.py",
             "tests/conftest.py",
             "README.md",
             "docs/architecture.md",

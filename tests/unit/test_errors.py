@@ -6,7 +6,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from tasks.core.engine.find import NoEngineError
-from tasks.core.errors import (
+from tasks.core.model.errors import (
     ConfigError,
     EngineUnreachableError,
     UdfError,

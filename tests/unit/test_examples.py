@@ -41,9 +41,9 @@ from pynumaflow.proto.sinker import sink_pb2, sink_pb2_grpc  # type: ignore[impo
 from pynumaflow.proto.sourcetransformer import transform_pb2, transform_pb2_grpc  # type: ignore[import-untyped]
 from pynumaflow.shared.asynciter import NonBlockingIterator  # type: ignore[import-untyped]
 
-from tasks.core import cases
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import Udf, discover, read_toml
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import Udf, discover, read_toml
+from tasks.core.verification import cases
 
 SETTINGS = Settings.from_config(None)
 UDFS = {udf.name: udf for udf in discover(SETTINGS)}

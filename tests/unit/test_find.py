@@ -19,7 +19,7 @@ import pytest
 from tasks.core.engine import find
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import Layout
-from tasks.core.errors import BuildxError, EngineUnreachableError
+from tasks.core.model.errors import BuildxError, EngineUnreachableError
 
 OK = b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.errors import ConfigError, ProjectFileError
-from tasks.core.fingerprint import (
+from tasks.core.inputs.fingerprint import (
     ContextFile,
     context_files,
     difference,
@@ -31,8 +30,9 @@ from tasks.core.fingerprint import (
     udf_inputs,
     wanted_in_context,
 )
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import Udf, discover
+from tasks.core.model.errors import ConfigError, ProjectFileError
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import Udf, discover
 
 Repository = Callable[..., Settings]
 
@@ -370,9 +370,9 @@ class TestSdk:
 
 BASE = """
 import json, sys
-from tasks.core.fingerprint import base_inputs
-from tasks.core.settings import Settings
-from tasks.core.plan import python_image
+from tasks.core.inputs.fingerprint import base_inputs
+from tasks.core.model.settings import Settings
+from tasks.core.plan.plan import python_image
 settings = Settings.from_config(object(), **json.loads(sys.argv[1]))
 print(json.dumps(base_inputs(settings, python_image(settings, sys.argv[2]))))
 """

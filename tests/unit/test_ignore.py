@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from docker.utils.build import exclude_paths
 
-from tasks.core.ignore import BadPatternError, Ignore
+from tasks.core.inputs.ignore import BadPatternError, Ignore
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).with_name("fixtures") / "dockerignore.json").read_text(encoding="utf-8")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.core import imports
-from tasks.core.imports import Import, Source
+from tasks.core.upkeep import imports
+from tasks.core.upkeep.imports import Import, Source
 
 
 def read(text: str, **others: str) -> Source:

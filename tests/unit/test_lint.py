@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 
 pytestmark = pytest.mark.lint
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import fingerprint
-from tasks.core.fingerprint import locked_packages, normalised, packages_of
-from tasks.core.settings import REPOSITORY
+from tasks.core.inputs import fingerprint
+from tasks.core.inputs.fingerprint import locked_packages, normalised, packages_of
+from tasks.core.model.settings import REPOSITORY
 
 TEXT = (REPOSITORY / "poetry.lock").read_text(encoding="utf-8")
 LOCK = tomllib.loads(TEXT)

@@ -7,10 +7,10 @@ import json
 import pytest
 import yaml
 
-from tasks.core.errors import ConfigError, PipelineError
-from tasks.core.manifests import at_digest, pushed, with_image
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf, discover
+from tasks.core.model.errors import ConfigError, PipelineError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import Udf, discover
+from tasks.core.upkeep.pipelines import at_digest, pushed, with_image
 
 DIGEST = f"sha256:{'0' * 64}"
 NEW = f"reg.example:5000/team/map-a@{DIGEST}"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import MigrationError
 from tasks.core.migration import journal
 from tasks.core.migration.journal import JOURNAL, Change, apply, record_of, records, undo
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.errors import MigrationError
+from tasks.core.model.settings import REPOSITORY
 
 OLD = {
     "Dockerfile": (b"FROM python\r\n", 0o640),

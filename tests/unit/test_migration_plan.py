@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tasks.core import cases
-from tasks.core.errors import ImageNameError, MigrationError, ProjectFileError
 from tasks.core.migration import files, journal, run
 from tasks.core.migration import plan as plans
 from tasks.core.migration.journal import JOURNAL, Change
 from tasks.core.migration.plan import Migration, diff, plan, row, told
-from tasks.core.settings import Settings
-from tasks.core.udf import KINDS, load, scan
+from tasks.core.model.errors import ImageNameError, MigrationError, ProjectFileError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import KINDS, load, scan
+from tasks.core.verification import cases
 
 Tree = Callable[..., Settings]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.core import cases, new
-from tasks.core.dependencies import extra_of
-from tasks.core.errors import (
+from tasks.core.inputs.dependencies import extra_of
+from tasks.core.inputs.fingerprint import context_files
+from tasks.core.model.errors import (
     ConfigError,
     ExistsError,
     ImageNameError,
@@ -20,10 +20,11 @@ from tasks.core.errors import (
     OutsideRootError,
     UdfError,
 )
-from tasks.core.fingerprint import context_files
-from tasks.core.new import TEMPLATES, create
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import KINDS, discover, select
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import KINDS, discover, select
+from tasks.core.upkeep import new
+from tasks.core.upkeep.new import TEMPLATES, create
+from tasks.core.verification import cases
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

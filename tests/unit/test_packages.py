@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import packages
-from tasks.core.errors import EngineSetupError
+from tasks.core.model.errors import EngineSetupError
+from tasks.core.private_engine import packages
 
 URIS = """\
 'https://m.example/docker/dists/bookworm/InRelease' a 0

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from tasks.core.dependencies import Extra
-from tasks.core.errors import ConfigError, ImageNameError
-from tasks.core.fingerprint import Inputs, digest, short, text_file
-from tasks.core.plan import (
+from tasks.core.inputs.dependencies import Extra
+from tasks.core.inputs.fingerprint import Inputs, digest, short, text_file
+from tasks.core.model.errors import ConfigError, ImageNameError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import Udf
+from tasks.core.plan.plan import (
     BASE_FINGERPRINT_LABEL,
     BASE_INPUTS_LABEL,
     BASE_REPOSITORY,
@@ -42,8 +44,6 @@ from tasks.core.plan import (
     requirement_files,
     target_names,
 )
-from tasks.core.settings import Settings
-from tasks.core.udf import Udf
 
 PYTHON = "python:3.13-slim-trixie"
 SECRETS = ("id=ca,src=/etc/ca.crt", "id=host-env,env=X")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import private
 from tasks.core.engine.layout import Layout
-from tasks.core.errors import EngineSetupError
+from tasks.core.model.errors import EngineSetupError
+from tasks.core.private_engine import private
 
 
 class TestLayout:

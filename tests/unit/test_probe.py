@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from tasks.core.cases import DROP_TAG, EPOCH, Case, encoded, micros, parse
-from tasks.core.contract import CONTRACTS, END_MARK
-from tasks.core.settings import REPOSITORY
-from tasks.core.udf import KINDS
+from tasks.core.model.contract import CONTRACTS, END_MARK
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.model.udf import KINDS
+from tasks.core.verification.cases import DROP_TAG, EPOCH, Case, encoded, micros, parse
 from tasks.probe import session
 from tasks.probe.kinds import service
 from tasks.probe.session import Flags, Session, SideInputs, critical_errors

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import processes
-from tasks.core.engine.processes import Process
+from tasks.core.private_engine import processes
+from tasks.core.private_engine.processes import Process
 
 STAT = "{pid} ({name}) {state} 7 4242 4242 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 9 0 {started} 9 9"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks import reference
-from tasks.core.settings import DEFAULTS
+from tasks.core.model.settings import DEFAULTS
 
 
 def test_the_page_is_the_one_that_the_settings_make() -> None:

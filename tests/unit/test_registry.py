@@ -15,13 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tasks.core.builds import emulating
-from tasks.core.dependencies import Extra
-from tasks.core.engine import Endpoint, Engine, faults, registry
+from tasks.core.build.builds import emulating
+from tasks.core.build.shipping import registry_of
+from tasks.core.engine import Endpoint, Engine
 from tasks.core.engine.builder import Builder, parse
 from tasks.core.engine.pushing import last_words
-from tasks.core.engine.registry import INDEX, Manifest, Reference, Registry
-from tasks.core.errors import (
+from tasks.core.inputs.dependencies import Extra
+from tasks.core.model.errors import (
     ConfigError,
     EmulationError,
     PushFailedError,
@@ -29,7 +29,9 @@ from tasks.core.errors import (
     RegistryUnreachableError,
     UdfError,
 )
-from tasks.core.plan import (
+from tasks.core.model.settings import Settings, native_platform
+from tasks.core.model.udf import Udf
+from tasks.core.plan.plan import (
     CACHE,
     REGISTRY,
     Base,
@@ -43,9 +45,9 @@ from tasks.core.plan import (
     untagged,
     without_wheel,
 )
-from tasks.core.settings import Settings, native_platform
-from tasks.core.shipping import registry_of
-from tasks.core.udf import Udf
+from tasks.core.registry import client as registry
+from tasks.core.registry import faults
+from tasks.core.registry.client import INDEX, Manifest, Reference, Registry
 
 # --- names ------------------------------------------------------------------------------------
 

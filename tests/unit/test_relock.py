@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import relock
-from tasks.core.errors import ProjectFileError
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.errors import ProjectFileError
+from tasks.core.model.settings import REPOSITORY
+from tasks.core.upkeep import relock
 
 FORMS = {
     "one line": 'udf = ["a==1"]\n',

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core import report
-from tasks.core.builds import Built
+from tasks.core.build.builds import Built
+from tasks.core.output import report
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.settings import REPOSITORY
 
 TASKS = REPOSITORY / "tasks"
 MODULES = sorted(TASKS.rglob("*.py"))
@@ -194,7 +194,7 @@ def test_the_probe_needs_little_of_the_core() -> None:
         for each in imports_of(path)
         if not each.module.startswith("tasks.probe") and each.module.split(".")[0] == "tasks"
     }
-    assert needed == {"tasks.core.contract"}
+    assert needed == {"tasks.core.model.contract"}
     assert core()["contract"] == set()
 
 

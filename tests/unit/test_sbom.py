@@ -11,14 +11,14 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tasks.core import sbom
-from tasks.core.builds import Built
+from tasks.core.build.builds import Built
 from tasks.core.engine import Endpoint, Engine
-from tasks.core.errors import ConfigError, MissingExtraError
-from tasks.core.fingerprint import locked_packages
-from tasks.core.sbom import FOLDERS, Package, Subject
-from tasks.core.settings import Settings, native_platform
-from tasks.core.udf import Udf, select
+from tasks.core.inputs.fingerprint import locked_packages
+from tasks.core.model.errors import ConfigError, MissingExtraError
+from tasks.core.model.settings import Settings, native_platform
+from tasks.core.model.udf import Udf, select
+from tasks.core.upkeep import sbom
+from tasks.core.upkeep.sbom import FOLDERS, Package, Subject
 
 VENV = "/opt/venv/lib/python3.13/site-packages"
 DEPS = "/opt/deps"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from invoke.config import Config
 
-from tasks.core.errors import ConfigError
-from tasks.core.settings import DEFAULTS, REPOSITORY, Settings
+from tasks.core.model.errors import ConfigError
+from tasks.core.model.settings import DEFAULTS, REPOSITORY, Settings
 
 Configure = Callable[..., Config]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import find, packages, private, setup, standin
+from tasks.core.engine import find
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.errors import BuildxError, EngineUnreachableError
+from tasks.core.model.errors import BuildxError, EngineUnreachableError
+from tasks.core.private_engine import packages, private, setup, standin
 
 YOURS = Endpoint(host="unix:///yours", origin="default socket")
 PRIVATE = Endpoint(

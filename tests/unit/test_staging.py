@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.engine.staging import EPOCH, in_own_folder, stage
-from tasks.core.fingerprint import ContextFile, sha256, text_file
+from tasks.core.inputs.fingerprint import ContextFile, sha256, text_file
 
 
 def on_disk(path: str, source: Path, *, executable: bool = False) -> ContextFile:

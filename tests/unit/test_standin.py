@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import packages, standin
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import Layout
-from tasks.core.errors import EngineSetupError
+from tasks.core.model.errors import EngineSetupError
+from tasks.core.private_engine import packages, standin
 
 LAYOUT = Layout(Path("/cache/engine"))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.core import report, verdicts
-from tasks.core.builds import Built
-from tasks.core.judge import Check, Startup
-from tasks.core.verify import Part, Verdict
+from tasks.core.build.builds import Built
+from tasks.core.output import report
+from tasks.core.verification import report as verdicts
+from tasks.core.verification.judge import Check, Startup
+from tasks.core.verification.run import Part, Verdict
 
 BUILT = Built(
     name="map/a",

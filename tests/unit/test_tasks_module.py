@@ -12,7 +12,7 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
-from tasks.core.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
 
 CODE = "import tasks; print(tasks.__file__); print(tasks.ns is __import__('tasks').ns)"
 PACKAGE = str(REPOSITORY / "tasks" / "__init__.py")
@@ -64,7 +64,7 @@ print(module.ns is tasks.ns)
 
 @pytest.mark.parametrize(
     "code",
-    [CODE, LOADED, f"import tasks.core.settings; {CODE}"],
+    [CODE, LOADED, f"import tasks.core.model.settings; {CODE}"],
     ids=["import", "from the file", "a submodule first"],
 )
 def test_python_gets_the_package(code: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import (
+from tasks.core.model.errors import (
     ImageNameError,
     NoProgramError,
     OutsideRootError,
@@ -16,8 +16,8 @@ from tasks.core.errors import (
     UdfError,
     UnknownUdfError,
 )
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import KINDS, OPTIONS, discover, image_name, load, scan, select
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import KINDS, OPTIONS, discover, image_name, load, scan, select
 
 Tree = Callable[[Mapping[str, str]], Settings]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.core import upgrades
+from tasks.core.upkeep import upgrades
 
 Answer = tuple[int, str, str]
 

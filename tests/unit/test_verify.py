@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 
-from tasks.core import judge, verdicts, verify
-from tasks.core.cases import EPOCH, Case, micros, parse
-from tasks.core.contract import CONTRACTS, Contract
 from tasks.core.engine import Engine
 from tasks.core.engine.client import Image
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.errors import CasesError, NotBuiltError, ProjectFileError
-from tasks.core.judge import Check, Difference, Outcome, Startup
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import KINDS, Udf
-from tasks.core.verify import Part, Verdict
+from tasks.core.model.contract import CONTRACTS, Contract
+from tasks.core.model.errors import CasesError, NotBuiltError, ProjectFileError
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import KINDS, Udf
+from tasks.core.verification import judge
+from tasks.core.verification import report as verdicts
+from tasks.core.verification import run as verify
+from tasks.core.verification.cases import EPOCH, Case, micros, parse
+from tasks.core.verification.judge import Check, Difference, Outcome, Startup
+from tasks.core.verification.run import Part, Verdict
 
 Event = dict[str, Any]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core import watching
-from tasks.core.judge import Check, Difference, Startup
-from tasks.core.verify import Part, Verdict
-from tasks.core.watching import Round, State, look, saves
+from tasks.core.verification import watch as watching
+from tasks.core.verification.judge import Check, Difference, Startup
+from tasks.core.verification.run import Part, Verdict
+from tasks.core.verification.watch import Round, State, look, saves
 
 
 class Time:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 GITLAB = REPOSITORY / "docs/gitlab-ci.yml"

@@ -15,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.core.bench.results import Results
-from tasks.core.bench.strategies import STRATEGIES
-from tasks.core.bench.summary import Cell, cells, find, growth
-from tasks.core.errors import MissingExtraError
-from tasks.core.report import seconds, size
+from ..model.errors import MissingExtraError
+from ..output.report import seconds, size
+from .results import Results
+from .strategies import STRATEGIES
+from .summary import Cell, cells, find, growth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.core.bench.results import Results
-from tasks.core.bench.strategies import REFERENCES, STRATEGIES
-from tasks.core.bench.summary import Cell, cells, find
-from tasks.core.errors import BenchWorseError, ConfigError
+from ..model.errors import BenchWorseError, ConfigError
+from .results import Results
+from .strategies import REFERENCES, STRATEGIES
+from .summary import Cell, cells, find
 
 _BYTES: Final = {"image_bytes": "image", "unique_bytes": "unique", "context_bytes": "context"}
 

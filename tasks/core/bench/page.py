@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tasks.core.bench import charts, tables
-from tasks.core.bench.results import Results
-from tasks.core.errors import ConfigError
+from ..model.errors import ConfigError
+from . import charts, tables
+from .results import Results
 
 BEGIN: Final = "<!-- bench:begin -->"
 END: Final = "<!-- bench:end -->"

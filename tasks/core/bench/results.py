@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.errors import ConfigError
+from ..model.errors import ConfigError
 
 FORMAT: Final = 1
 """Raised when a key changes its meaning or goes away."""

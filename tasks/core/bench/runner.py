@@ -13,10 +13,20 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from tasks.core import credentials
-from tasks.core.bench import host, process
-from tasks.core.bench.results import Results, Sample
-from tasks.core.bench.scenarios import (
+from ..build.builds import base_of
+from ..engine.bake import LOG
+from ..inputs import credentials
+from ..inputs.fingerprint import short
+from ..model.contract import CONTRACTS
+from ..model.errors import BuildFailedError
+from ..model.settings import REPOSITORY, Settings
+from ..model.udf import image_name, scan
+from ..plan.plan import BASE_REPOSITORY, python_version
+from . import host, process, readiness
+from .lab import HandBuild, Lab, build_argv, versions
+from .layers import Layer, layers_of
+from .results import Results, Sample
+from .scenarios import (
     NEIGHBOUR,
     PACKAGES,
     QUICK_UDFS,
@@ -25,20 +35,9 @@ from tasks.core.bench.scenarios import (
     UDF,
     Scenario,
 )
-from tasks.core.bench.strategies import BASE, STRATEGIES, Strategy
-from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of, snapshot
-from tasks.core.builds import base_of
-from tasks.core.contract import CONTRACTS
-from tasks.core.engine import readiness
-from tasks.core.engine.bake import LOG
-from tasks.core.engine.lab import HandBuild, Lab, build_argv, versions
-from tasks.core.engine.layers import Layer, layers_of
-from tasks.core.engine.transfer import context_bytes
-from tasks.core.errors import BuildFailedError
-from tasks.core.fingerprint import short
-from tasks.core.plan import BASE_REPOSITORY, python_version
-from tasks.core.settings import REPOSITORY, Settings
-from tasks.core.udf import image_name, scan
+from .strategies import BASE, STRATEGIES, Strategy
+from .transfer import context_bytes
+from .workspace import ROOT, Workspace, pinned, sdk_of, snapshot
 
 Say = Callable[[str], None]
 

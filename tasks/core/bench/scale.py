@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from tasks.core.bench.results import Results, ScaleSample
-from tasks.core.bench.runner import INVOKE, Bench
-from tasks.core.bench.scenarios import UDF
-from tasks.core.bench.strategies import STRATEGIES
-from tasks.core.bench.workspace import ROOT, Workspace
+from .results import Results, ScaleSample
+from .runner import INVOKE, Bench
+from .scenarios import UDF
+from .strategies import STRATEGIES
+from .workspace import ROOT, Workspace
 
 Say = Callable[[str], None]
 

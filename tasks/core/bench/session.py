@@ -10,15 +10,15 @@ from typing import TypeVar
 
 from invoke.exceptions import Exit
 
-from tasks.core.bench import check, page, runner, scale, tables
-from tasks.core.bench.results import Results
-from tasks.core.bench.scenarios import SCENARIOS, Scenario
-from tasks.core.bench.strategies import STRATEGIES, Strategy
-from tasks.core.engine.lab import open_lab
-from tasks.core.errors import ConfigError, did_you_mean
-from tasks.core.interrupts import interruptible
-from tasks.core.report import table
-from tasks.core.settings import Settings
+from ..model.errors import ConfigError, did_you_mean
+from ..model.settings import Settings
+from ..output.interrupts import interruptible
+from ..output.report import table
+from . import check, page, runner, scale, tables
+from .lab import open_lab
+from .results import Results
+from .scenarios import SCENARIOS, Scenario
+from .strategies import STRATEGIES, Strategy
 
 Say = Callable[[str], None]
 _Chosen = TypeVar("_Chosen")

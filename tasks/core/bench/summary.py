@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.core.bench.results import Results, Sample, ScaleSample
-from tasks.core.bench.scenarios import SCENARIOS
-from tasks.core.bench.strategies import REFERENCES, STRATEGIES
+from .results import Results, Sample, ScaleSample
+from .scenarios import SCENARIOS
+from .strategies import REFERENCES, STRATEGIES
 
 _BYTES: Final = ("context_bytes", "image_bytes", "unique_bytes", "new_bytes", "push_bytes")
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.core.bench.check import Change
-from tasks.core.bench.results import Results
-from tasks.core.bench.scale import STEPS
-from tasks.core.bench.scenarios import SCENARIOS
-from tasks.core.bench.strategies import STRATEGIES
-from tasks.core.bench.summary import Cell, cells, find, growth, ratio, reuse
-from tasks.core.report import seconds, size
+from ..output.report import seconds, size
+from .check import Change
+from .results import Results
+from .scale import STEPS
+from .scenarios import SCENARIOS
+from .strategies import STRATEGIES
+from .summary import Cell, cells, find, growth, ratio, reuse
 
 _LEFT: Final = "left"
 _RIGHT: Final = "right"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tasks.core.bench.scenarios import UDF
-from tasks.core.bench.strategies import Strategy
-from tasks.core.udf import PROGRAMS
+from ..model.udf import PROGRAMS
+from .scenarios import UDF
+from .strategies import Strategy
 
 ROOT: Final = "examples"
 

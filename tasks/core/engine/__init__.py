@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.core.engine.client import Engine, Image, connect
-from tasks.core.engine.endpoint import Endpoint
+from .client import Engine, Image, connect
+from .endpoint import Endpoint
 
 __all__ = ["Endpoint", "Engine", "Image", "connect"]

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.engine.endpoint import Endpoint
+from .endpoint import Endpoint
 
 Say = Callable[[str], None]
 

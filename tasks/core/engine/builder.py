@@ -10,9 +10,9 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass, replace
 
-from tasks.core.engine import find
-from tasks.core.engine.endpoint import Endpoint
-from tasks.core.errors import ConfigError
+from ..model.errors import ConfigError
+from . import find
+from .endpoint import Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.core.engine import find
-from tasks.core.engine.bake import BakeRun, Say, run_bake
-from tasks.core.engine.builder import Builder, engine_of, inspect
-from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.layout import cache_folder
-from tasks.core.engine.staging import EPOCH
-from tasks.core.errors import BuildxError, EngineUnreachableError
-from tasks.core.plan import (
+from ..model.errors import BuildxError, EngineUnreachableError
+from ..plan.plan import (
     BASE_FINGERPRINT_LABEL,
     BASE_INPUTS_LABEL,
     FINGERPRINT_LABEL,
     INPUTS_LABEL,
     Present,
 )
+from . import find
+from .bake import BakeRun, Say, run_bake
+from .builder import Builder, engine_of, inspect
+from .endpoint import Endpoint
+from .layout import cache_folder
+from .staging import EPOCH
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.core.errors import EngineUnreachableError, NotBuiltError
+from ..model.errors import EngineUnreachableError, NotBuiltError
 
 if TYPE_CHECKING:
-    from tasks.core.engine.client import Engine
+    from .client import Engine
 
 LABEL: Final = "io.numaflow.udf.content"
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.layout import Layout, home_of
-from tasks.core.errors import BuildxError, EngineUnreachableError
+from ..model.errors import BuildxError, EngineUnreachableError
+from .endpoint import Endpoint
+from .layout import Layout, home_of
 
 DEFAULT_SOCKET: Final = Path("/var/run/docker.sock")
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from tasks.core.engine import faults
-from tasks.core.engine.client import Engine
-from tasks.core.engine.registry import Reference
+from ..registry import faults
+from ..registry.client import Reference
+from .client import Engine
 
 Say = Callable[[str], None]
 
@@ -22,7 +22,7 @@ _DIGEST: Final = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 def push(engine: Engine, image: str, say: Say) -> str:
     """Push one tag; its digest. What was uploaded before a fault is not uploaded again.
 
-    Raises the error of :mod:`tasks.core.engine.faults` that the last answer stands for.
+    Raises the error of :mod:`tasks.core.registry.faults` that the last answer stands for.
     """
     for pause in (*PAUSES, None):
         done = engine.docker("push", image)

@@ -19,12 +19,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.core.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
-from tasks.core.errors import EngineUnreachableError
-from tasks.core.judge import Outcome
+from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from ..model.errors import EngineUnreachableError
+from ..verification.judge import Outcome
 
 if TYPE_CHECKING:
-    from tasks.core.engine.client import Engine
+    from .client import Engine
 
 DockerClient = Any
 """``docker.DockerClient``; the stubs of the SDK are without the half that is used here."""
@@ -335,7 +335,7 @@ def _archive(spec: Mapping[str, Any]) -> bytes:
     """The probe's program and what it is to do, as a tar archive."""
     files = {
         f"tasks/{path.relative_to(_TASKS).as_posix()}": path.read_bytes()
-        for path in (*sorted((_TASKS / "probe").rglob("*.py")), _TASKS / "core" / "contract.py")
+        for path in (*sorted((_TASKS / "probe").rglob("*.py")), _TASKS / "core/model/contract.py")
     }
     files["spec.json"] = json.dumps(spec).encode()
     buffer = io.BytesIO()

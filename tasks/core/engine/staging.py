@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tasks.core.engine.layout import cache_folder
-from tasks.core.fingerprint import ContextFile, digest
+from ..inputs.fingerprint import ContextFile, digest
+from .layout import cache_folder
 
 EPOCH: Final = 315532800
 """The time of every file in a context: 1980-01-01, the earliest that a ZIP file can hold."""

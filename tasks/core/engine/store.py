@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tasks.core.engine import sandbox
-from tasks.core.errors import EngineUnreachableError
+from ..model.errors import EngineUnreachableError
+from . import sandbox
 
 if TYPE_CHECKING:
-    from tasks.core.engine.client import Engine
+    from .client import Engine
 
 # BuildKit takes a regular expression for the ids to prune; one of a sane length.
 _IDS_A_CALL: Final = 100

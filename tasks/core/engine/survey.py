@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.core.engine.client import Engine
+    from .client import Engine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from tasks.core.migration import makefile as makefiles
-from tasks.core.migration import shell
-from tasks.core.migration.remarks import Remark, UnresolvedError, Where
+from . import makefile as makefiles
+from . import shell
+from .remarks import Remark, UnresolvedError, Where
 
 _ENGINES: Final = ("docker", "podman", "nerdctl")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.fingerprint import SDK, normalised
-from tasks.core.migration import files
-from tasks.core.migration.image import OldImage
-from tasks.core.migration.remarks import Remark, Where
-from tasks.core.udf import read_toml
+from ..inputs.fingerprint import SDK, normalised
+from ..model.udf import read_toml
+from . import files
+from .image import OldImage
+from .remarks import Remark, Where
 
 LOCKS: Final = ("poetry.lock", "uv.lock")
 _NOT_READ: Final = ("setup.py", "setup.cfg", "Pipfile", "environment.yml", "environment.yaml")

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tasks.core.migration import shell
-from tasks.core.migration.remarks import UnresolvedError, Where
+from . import shell
+from .remarks import UnresolvedError, Where
 
 _HEREDOC: Final = re.compile(r"""(?<!<)<<-?\s*(?P<quote>["']?)(?P<name>\w+)(?P=quote)""")
 _FLAG: Final = re.compile(r"--(?P<name>[a-z-]+)(?:=(?P<value>\S*))?(?:\s|\\\n)+")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.migration.commands import Script
-from tasks.core.migration.remarks import Remark, Where
+from .commands import Script
+from .remarks import Remark, Where
 
 _HEADER: Final = re.compile(r"^\s*\[\s*tool\s*\.\s*[\"']?numaflow-udf[\"']?\s*\]\s*(?:#.*)?$", re.M)
 

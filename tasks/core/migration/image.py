@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tasks.core.migration import dockerfile as dockerfiles
-from tasks.core.migration import shell
-from tasks.core.migration.dockerfile import Dockerfile, Instruction, Stage
-from tasks.core.migration.remarks import Remark, UnresolvedError, Where
+from . import dockerfile as dockerfiles
+from . import shell
+from .dockerfile import Dockerfile, Instruction, Stage
+from .remarks import Remark, UnresolvedError, Where
 
 BUILD_TOOLS: Final = shell.names(
     "apt-transport-https apt-utils autoconf automake binutils build-essential ca-certificates "

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.errors import MigrationError
-from tasks.core.udf import shown
+from ..model.errors import MigrationError
+from ..model.udf import shown
 
 JOURNAL: Final = ".numaflow-migration.json"
 """The hidden file in a migrated folder that says what was done there."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tasks.core.migration import commands, sources
-from tasks.core.migration.commands import MAKEFILES, Build, Script
-from tasks.core.migration.remarks import Remark, Where
+from . import commands, sources
+from .commands import MAKEFILES, Build, Script
+from .remarks import Remark, Where
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
 _PROJECT_FILES: Final = ("pyproject.toml", "requirements.txt", "entry.sh", "setup.py")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tasks.core.migration.remarks import Where
+from .remarks import Where
 
 _ASSIGNMENT: Final = re.compile(
     r"\s*(?:(?:export|override|private)\s+)*(?P<name>[\w.-]+)\s*(?P<operator>:::?=|::?=|\?=|\+=|!=|=)"

@@ -9,27 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.builds import base_versions
-from tasks.core.dependencies import extra_of, requires_python
-from tasks.core.errors import ImageNameError, MigrationError, ProjectFileError, UdfError
-from tasks.core.fingerprint import SDK, context_root
-from tasks.core.ignore import BadPatternError, Ignore
-from tasks.core.migration import (
-    dependencies,
-    files,
-    image,
-    journal,
-    legacy,
-    process,
-    sources,
-)
-from tasks.core.migration.image import OldImage
-from tasks.core.migration.journal import Change
-from tasks.core.migration.legacy import Legacy, Reference
-from tasks.core.migration.remarks import Remark, Where
-from tasks.core.plan import python_version
-from tasks.core.settings import NAME, REPOSITORY, Settings
-from tasks.core.udf import KINDS, Udf, image_name, read_toml, scan, shown
+from ..build.builds import base_versions
+from ..inputs.dependencies import extra_of, requires_python
+from ..inputs.fingerprint import SDK, context_root
+from ..inputs.ignore import BadPatternError, Ignore
+from ..model.errors import ImageNameError, MigrationError, ProjectFileError, UdfError
+from ..model.settings import NAME, REPOSITORY, Settings
+from ..model.udf import KINDS, Udf, image_name, read_toml, scan, shown
+from ..plan.plan import python_version
+from . import dependencies, files, image, journal, legacy, process, sources
+from .image import OldImage
+from .journal import Change
+from .legacy import Legacy, Reference
+from .remarks import Remark, Where
 
 SETTINGS_FILE: Final = REPOSITORY / "invoke.yaml"
 _OTHER_BUILDERS: Final = (

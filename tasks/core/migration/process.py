@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tasks.core.migration import files, shell, sources
-from tasks.core.migration.image import OldImage, Variable
-from tasks.core.migration.remarks import Remark, UnresolvedError, Where
+from . import files, shell, sources
+from .image import OldImage, Variable
+from .remarks import Remark, UnresolvedError, Where
 
 HOME: Final = "/udf"
 """Where the image has the UDF's folder."""

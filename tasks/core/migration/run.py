@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tasks.core.errors import MigrationError
-from tasks.core.migration import journal
-from tasks.core.migration.plan import SETTINGS_FILE, Migration, folder_of
-from tasks.core.settings import Settings
-from tasks.core.udf import shown
+from ..model.errors import MigrationError
+from ..model.settings import Settings
+from ..model.udf import shown
+from . import journal
+from .plan import SETTINGS_FILE, Migration, folder_of
 
 Say = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.core.migration.remarks import UnresolvedError
+from .remarks import UnresolvedError
 
 Values = Mapping[str, str | None]
 """Variables by name; ``None`` for one whose value only a run would tell."""

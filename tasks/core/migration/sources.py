@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tasks.core.migration.remarks import Remark, Where
-from tasks.core.udf import KINDS
+from ..model.udf import KINDS
+from .remarks import Remark, Where
 
 _MODULES: Final = {
     "mapper": "map",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from tasks.probe.kinds.base import Service
-from tasks.probe.wire import Client
+from ..wire import Client
+from .base import Service
 
 _SERVICES: Final = {
     "map": ("map", "UnaryMap"),

@@ -7,7 +7,8 @@ from typing import Any
 
 from pynumaflow.proto.accumulator import accumulator_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import (
+from ..wire import Client, ClosedError, SilentError
+from .base import (
     EndedError,
     Service,
     Spec,
@@ -16,7 +17,6 @@ from tasks.probe.kinds.base import (
     result,
     timestamp,
 )
-from tasks.probe.wire import Client, ClosedError, SilentError
 
 Keys = tuple[str, ...]
 

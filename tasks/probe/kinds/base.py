@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tasks.probe.wire import BrokenError, Client, ClosedError, SilentError, Stream
+from ..wire import BrokenError, Client, ClosedError, SilentError, Stream
 
 HANDSHAKE_SECONDS: Final = 5.0
 

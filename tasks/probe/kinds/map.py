@@ -7,7 +7,8 @@ from typing import Any
 
 from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import (
+from ..wire import Client, ClosedError, SilentError
+from .base import (
     EndedError,
     Service,
     Spec,
@@ -17,7 +18,6 @@ from tasks.probe.kinds.base import (
     payload,
     result,
 )
-from tasks.probe.wire import Client, ClosedError, SilentError
 
 Answers = dict[str, list[Any]]
 OpenIds = dict[str, None]

@@ -7,7 +7,8 @@ from typing import Any
 
 from pynumaflow.proto.reducer import reduce_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import (
+from ..wire import ClosedError, SilentError, Stream
+from .base import (
     EndedError,
     Service,
     Spec,
@@ -16,7 +17,6 @@ from tasks.probe.kinds.base import (
     result,
     timestamp,
 )
-from tasks.probe.wire import ClosedError, SilentError, Stream
 
 _OPEN = reduce_pb2.ReduceRequest.WindowOperation.OPEN
 _APPEND = reduce_pb2.ReduceRequest.WindowOperation.APPEND

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from pynumaflow.proto.sideinput import sideinput_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import Service, Spec
+from .base import Service, Spec
 
 
 class SideInput(Service):

@@ -8,7 +8,8 @@ from typing import Any
 
 from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import (
+from ..wire import Client, ClosedError, SilentError
+from .base import (
     EndedError,
     Service,
     Spec,
@@ -17,7 +18,6 @@ from tasks.probe.kinds.base import (
     numbers,
     payload,
 )
-from tasks.probe.wire import Client, ClosedError, SilentError
 
 
 class Sink(Service):

@@ -8,8 +8,8 @@ from typing import Any, Final
 from google.protobuf.empty_pb2 import Empty
 from pynumaflow.proto.sourcer import source_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import EndedError, Service, Spec, UnansweredError, handshake
-from tasks.probe.wire import ClosedError, SilentError
+from ..wire import ClosedError, SilentError
+from .base import EndedError, Service, Spec, UnansweredError, handshake
 
 _PULSE: Final = {"read": 1, "timeout_ms": 100, "ack": True, "nack": False}
 

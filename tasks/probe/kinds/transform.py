@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pynumaflow.proto.sourcetransformer import transform_pb2  # type: ignore[import-untyped]
 
-from tasks.probe.kinds.base import Spec, handshake, payload
-from tasks.probe.kinds.map import UnaryMap
+from .base import Spec, handshake, payload
+from .map import UnaryMap
 
 
 class SourceTransform(UnaryMap):

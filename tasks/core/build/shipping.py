@@ -1,0 +1,226 @@
+"""Shipping: what a registry has of a plan, and how it gets the rest.
+
+An image has two tags: the one that the user chose, which moves, and one that names its
+content (``fp-`` and its fingerprint), which does not. A registry that has the latter has the
+image, whoever built it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ..engine import Engine
+from ..engine.pushing import push
+from ..model.errors import ConfigError, NotBuiltError, PushFailedError, UdfError
+from ..model.settings import Settings
+from ..model.udf import Udf
+from ..plan.plan import FINGERPRINT_LABEL, Base, Step, content_tag, untagged
+from ..registry import faults
+from ..registry.client import Manifest, Reference, Registry, merged, parallel
+
+Say = Callable[[str], None]
+
+# At a time: each is a program of its own, and the engine uploads several layers for each.
+_UPLOADS: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """An image in a registry, or why it is not there."""
+
+    digest: str = ""
+    tags: tuple[str, ...] = ()
+    error: UdfError | None = None
+
+
+def registry_of(engine: Engine, settings: Settings) -> Registry:
+    """The registry of the settings; :class:`ConfigError` where they name none."""
+    if not settings.registry:
+        what = "a push needs a registry, and none is set"
+        step = "give --registry or set udf.registry, such as ghcr.io/team"
+        raise ConfigError(what, next_step=step)
+    return Registry(engine, Reference.parse(f"{settings.registry}/x").host)
+
+
+# --- what is there ----------------------------------------------------------------------------
+
+
+def contents(registry: Registry, steps: Sequence[Step]) -> dict[str, str]:
+    """The digests of the images that the registry has of what ``steps`` would build, by target."""
+    names = {step.target: _content_reference(step) for step in steps}
+    found = registry.digests(names.values())
+    return {target: found[name] for target, name in names.items() if name in found}
+
+
+def bases(registry: Registry, wanted: Iterable[Base], platforms: Sequence[str]) -> dict[str, str]:
+    """The digests of those bases that the registry has for all ``platforms``, by image."""
+    names = [base.image for base in wanted]
+    found = parallel(lambda name: registry.content(Reference.parse(name)), names)
+    return {
+        name: content.digest
+        for name, content in zip(names, found, strict=True)
+        if content and set(platforms) <= set(content.platforms)
+    }
+
+
+def _content_reference(step: Step) -> Reference:
+    return replace(Reference.parse(step.image), tag=step.content_tag)
+
+
+# --- bases ------------------------------------------------------------------------------------
+
+
+def before(registry: Registry, wanted: Iterable[Base]) -> dict[str, Manifest]:
+    """What stands under the tags of bases before they are pushed: other platforms, perhaps."""
+    names = [base.image for base in wanted]
+    found = parallel(lambda name: registry.manifest(Reference.parse(name)), names)
+    return {name: manifest for name, manifest in zip(names, found, strict=True) if manifest}
+
+
+def publish_bases(
+    registry: Registry,
+    engine: Engine,
+    built: Sequence[Base],
+    earlier: Mapping[str, Manifest],
+    *,
+    stored: bool,
+    say: Say,
+) -> dict[str, str]:
+    """Push bases and move their tag ``latest``; their digests, by image.
+
+    ``stored`` says that they are in the engine's store, and not pushed by their builder.
+    ``earlier`` is what :func:`before` has given: an image for another platform is kept.
+    """
+    result = {}
+    for base in built:
+        reference = Reference.parse(base.image)
+        if stored:
+            _push(registry, engine, reference, say)
+        if old := earlier.get(base.image):
+            _keep_platforms(registry, reference, old)
+        result[base.image] = registry.copy_tag(reference, Reference.parse(base.latest).tag)
+    return result
+
+
+def _keep_platforms(registry: Registry, reference: Reference, old: Manifest) -> None:
+    new = registry.manifest(reference)
+    if new is None or new.digest == old.digest:
+        return
+    names = registry.platforms(reference, old) | registry.platforms(reference, new)
+    if both := merged(old, new, names):
+        registry.put(reference, both)
+
+
+# --- images of UDFs ---------------------------------------------------------------------------
+
+
+def publish(
+    registry: Registry, engine: Engine, steps: Sequence[Step], *, stored: bool, say: Say
+) -> dict[str, Shipped]:
+    """Push what was built, and move the tags of what the registry has already; by target.
+
+    An image that cannot be pushed does not keep the others from it.
+    """
+
+    def one(step: Step) -> Shipped:
+        content = _content_reference(step)
+        chosen = Reference.parse(step.image)
+        try:
+            if step.digest or not stored:
+                digest = registry.copy_tag(content, chosen.tag)
+            else:
+                digest = _push_under(registry, engine, chosen, content, say)
+        except UdfError as error:
+            return Shipped(error=error)
+        return Shipped(digest=digest, tags=(chosen.tag, content.tag))
+
+    return dict(zip([step.target for step in steps], parallel(one, steps, _UPLOADS), strict=True))
+
+
+def push_built(
+    engine: Engine, settings: Settings, udfs: Sequence[Udf], say: Say
+) -> dict[str, Shipped]:
+    """Push the images that the engine has of ``udfs``, as they are; by the name of the UDF.
+
+    Raises :class:`NotBuiltError` where one is not there.
+    """
+    registry = registry_of(engine, settings)
+    names = {udf.name: udf.image(settings) for udf in udfs}
+    images = engine.images(list(names.values()))
+    for udf, image in names.items():
+        if image not in images:
+            what = f"the image {image} of UDF {udf} is not built yet"
+            raise NotBuiltError(what, next_step=f"`invoke image-fast --udf {udf} --push`")
+
+    def one(image: str) -> Shipped:
+        reference = Reference.parse(image)
+        fingerprint = images[image].labels.get(FINGERPRINT_LABEL, "")
+        try:
+            if not fingerprint:  # built by other means: nothing names its content
+                digest = _push(registry, engine, reference, say)
+                return Shipped(digest=digest, tags=(reference.tag,))
+            content = replace(reference, tag=content_tag(fingerprint))
+            digest = _push_under(registry, engine, reference, content, say)
+        except UdfError as error:
+            return Shipped(error=error)
+        return Shipped(digest=digest, tags=(reference.tag, content.tag))
+
+    return dict(zip(names, parallel(one, list(names.values()), _UPLOADS), strict=True))
+
+
+def _push_under(
+    registry: Registry, engine: Engine, chosen: Reference, content: Reference, say: Say
+) -> str:
+    """Push the image that is ``chosen`` here as ``content``, then move the tag there.
+
+    While it pushes an image that has an attestation, Docker lets the tag name one part after
+    the other. The tag that others use moves once, and when everything is there.
+    """
+    engine.tag(str(chosen), str(content))
+    try:
+        _push(registry, engine, content, say)
+    finally:
+        engine.untag(str(content))
+    return registry.copy_tag(content, chosen.tag)
+
+
+def _push(registry: Registry, engine: Engine, reference: Reference, say: Say) -> str:
+    """Push one tag; where the registry has failed, the error tells what it says of that."""
+    try:
+        return push(engine, str(reference), say)
+    except PushFailedError:
+        if said := registry.complaint(reference):
+            raise faults.error_of(reference.host, reference.name, said) from None
+        raise
+
+
+# --- what was shipped, for machines -----------------------------------------------------------
+
+
+def metadata(
+    registry: Registry, images: Mapping[str, str], shipped: Mapping[str, Shipped]
+) -> list[dict[str, Any]]:
+    """One entry an image in the registry; ``images`` gives the image of each name in ``shipped``.
+
+    ``size`` is what a pull transfers of all platforms, in bytes.
+    """
+    there = {name: each for name, each in shipped.items() if each.digest}
+
+    def one(name: str) -> dict[str, Any]:
+        repository = untagged(images[name])
+        content = registry.content(
+            replace(Reference.parse(images[name]), tag=there[name].digest), sized=True
+        )
+        return {
+            "udf": name,
+            "image": repository,
+            "tags": list(there[name].tags),
+            "digest": there[name].digest,
+            "reference": f"{repository}@{there[name].digest}",
+            "size": content.size if content else 0,
+            "platforms": list(content.platforms) if content else [],
+        }
+
+    return parallel(one, list(there))

@@ -1,0 +1,253 @@
+"""The private engine's programs: Debian packages, unpacked into a folder of their own.
+
+Nothing is installed. apt does the download with a configuration of its own, so that every
+package is checked against the Debian keyring, and the system's sources, lists and hooks are
+left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..engine.layout import Layout
+from ..model.errors import EngineSetupError
+from . import processes
+
+Say = Callable[[str], None]
+
+SUITE: Final = "trixie"
+"""The Debian release whose Docker is used: the first one that has buildx."""
+
+PACKAGES: Final = ("docker.io", "docker-cli", "docker-buildx", "containerd", "tini", "debootstrap")
+HOST_PACKAGES: Final = ("runc",)
+"""Taken from the machine's own release: the newer one may need a newer C library."""
+
+PROGRAMS: Final = (
+    "dockerd",
+    "docker",
+    "docker-buildx",
+    "docker-proxy",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "runc",
+    "debootstrap",
+)
+_FOLDERS: Final = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/libexec/docker/cli-plugins")
+
+_KEYRINGS: Final = (
+    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
+)
+_INSTALL_STEP: Final = "install Docker with its buildx plugin, start it, and try again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A mirror of Debian, and the release of this machine that it carries."""
+
+    mirror: str
+    suite: str
+    keyring: Path
+
+
+def require_host() -> None:
+    """:class:`EngineSetupError` where this machine cannot have a private engine."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        what = "a private engine needs a Debian machine, and this one has no apt-get"
+        raise EngineSetupError(what, next_step=_INSTALL_STEP)
+    if os.geteuid() != 0:
+        what = "a private engine needs root"
+        step = f"{_INSTALL_STEP}; or run `invoke engine` as root"
+        raise EngineSetupError(what, next_step=step)
+
+
+def suits_host() -> bool:
+    """Whether :func:`require_host` passes."""
+    try:
+        require_host()
+    except EngineSetupError:
+        return False
+    return True
+
+
+def run(
+    argv: Sequence[str | Path], what: str, env: Mapping[str, str] | None = None, cwd: str = "/"
+) -> str:
+    """The output of one step; :class:`EngineSetupError` with its last lines where it fails."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in argv],
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        failed = f"{what} failed: {error}"
+        raise EngineSetupError(failed, next_step=_INSTALL_STEP) from error
+    if done.returncode != 0:
+        detail = "\n".join(done.stdout.rstrip().splitlines()[-12:])
+        failed = f"{what} failed: `{Path(argv[0]).name}` ended with code {done.returncode}"
+        raise EngineSetupError(failed, next_step=_INSTALL_STEP, detail=detail)
+    return done.stdout
+
+
+@contextlib.contextmanager
+def timed(say: Say, doing: str, note: str = "") -> Iterator[None]:
+    """Say what is being done, and how long it took once it is."""
+    say(f"{doing} ...{note}")
+    start = time.monotonic()
+    yield
+    say(f"{doing}: {time.monotonic() - start:.1f} s")
+
+
+def ensure(layout: Layout, say: Say) -> None:
+    """Have the programs unpacked. To be called with the lock held."""
+    stamp = layout.programs / "packages"
+    wanted = "\n".join((SUITE, *PACKAGES, *HOST_PACKAGES))
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    if processes.own(layout.programs):
+        return  # the engine runs; its programs are brought up to date at its next start
+    require_host()
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
+        work = Path(name)
+        with timed(
+            say, f"fetching Docker's packages of Debian {SUITE}", " (80 MB, nothing is installed)"
+        ):
+            debs = _download(work)
+        with timed(say, "unpacking them"):
+            tree = work / "programs"
+            for deb in debs:
+                run(["dpkg-deb", "-x", deb, tree], f"unpacking {deb.name}")
+            _link(tree)
+        for program in ("dockerd", "runc"):
+            run([tree / "bin" / program, "--version"], f"running Debian {SUITE}'s Docker here")
+        (tree / "packages").write_text(wanted, encoding="utf-8")
+        # Renamed in one step: what stands there is complete, or it is not there.
+        if layout.programs.exists():
+            layout.programs.rename(work / "old")
+        tree.rename(layout.programs)
+
+
+def sources(uris: str, codename: str) -> list[tuple[str, str]]:
+    """``(mirror, suite)`` for each release in the output of ``apt-get --print-uris update``.
+
+    The machine's own release comes first. Suites beside a release (``-updates``,
+    ``-security``) are left out, since they do not carry every package.
+    """
+    found = re.findall(r"^'(\S+)/dists/([a-z]+)/InRelease'", uris, flags=re.MULTILINE)
+    return sorted(dict.fromkeys(found), key=lambda pair: pair[1] != codename)
+
+
+def candidates() -> list[tuple[str, str]]:
+    """The mirrors that this machine uses itself, as ``(mirror, suite)``."""
+    # `apt-get indextargets` tells the same, but only after an `apt-get update`, which a fresh
+    # machine has not seen. This fetches nothing.
+    uris = run(["apt-get", "--print-uris", "update"], "asking apt for its mirrors")
+    release = Path("/etc/os-release").read_text(encoding="utf-8")
+    match = re.search(r"^VERSION_CODENAME=\"?([a-z]+)", release, flags=re.MULTILINE)
+    return sources(uris, match.group(1) if match else "")
+
+
+def source(work: Path, wanted: str = SUITE) -> Source:
+    """The mirror of this machine that carries the release ``wanted``, as the keyring proves.
+
+    Leaves an apt configuration in ``work`` that knows this mirror and no other.
+    """
+    keyring = _keyring()
+    refused: list[str] = []
+    for mirror, suite in candidates():
+        configure(work, mirror, dict.fromkeys((wanted, suite)), keyring)
+        try:
+            run(["apt-get", "update", "-q"], f"reading the lists of {mirror}", apt_env(work))
+        except EngineSetupError as error:
+            refused.append(error.detail)
+            continue
+        return Source(mirror=mirror, suite=suite, keyring=keyring)
+    what = f"no mirror in this machine's apt sources carries Debian {wanted}"
+    step = f"a private engine needs Debian 12 or later; else {_INSTALL_STEP}"
+    raise EngineSetupError(what, next_step=step, detail="\n".join(refused))
+
+
+def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> None:
+    """Write into ``work`` an apt configuration for one mirror."""
+    for folder in ("lists/partial", "archives/partial"):
+        (work / folder).mkdir(parents=True, exist_ok=True)
+    lines = [f"deb [signed-by={keyring}] {mirror} {suite} main\n" for suite in suites]
+    (work / "sources.list").write_text("".join(lines), encoding="utf-8")
+    # Of the machine's own configuration only how to reach a server is kept (proxies,
+    # certificates): its hooks would touch the system's package cache.
+    dump = run(["apt-config", "dump", "Acquire"], "asking apt for its configuration")
+    reach = [line for line in dump.splitlines() if re.match(r"Acquire::(https?|ForceIP)", line)]
+    mine = {
+        "Dir::Etc::main": "/dev/null",
+        "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::Etc::sourcelist": work / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State::lists": work / "lists",
+        "Dir::Cache": work,
+        "Dir::Cache::archives": work / "archives",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+        # Without this apt wants to download as its own user, who cannot write here, and says so.
+        "APT::Sandbox::User": "root",
+    }
+    lines = [*reach, *(f'{key} "{value}";' for key, value in mine.items())]
+    (work / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def apt_env(work: Path) -> dict[str, str]:
+    """The environment in which apt reads the configuration in ``work``."""
+    return {"APT_CONFIG": str(work / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+
+
+def _keyring() -> Path:
+    for path in _KEYRINGS:
+        if path.is_file():
+            return path
+    what = "the Debian keyring is not on this machine, so no package could be checked"
+    step = f"on Debian, `apt-get install debian-archive-keyring`; elsewhere {_INSTALL_STEP}"
+    raise EngineSetupError(what, next_step=step)
+
+
+def _download(work: Path) -> list[Path]:
+    found = source(work)
+    folder = work / "debs"
+    folder.mkdir()
+    names = [f"{name}/{SUITE}" for name in PACKAGES]
+    names += [f"{name}/{found.suite}" for name in HOST_PACKAGES]
+    doing = f"fetching packages from {found.mirror}"
+    run(["apt-get", "download", "-q", *names], doing, apt_env(work), cwd=str(folder))
+    return sorted(folder.glob("*.deb"))
+
+
+def _link(tree: Path) -> None:
+    """Make ``bin``: every program under the name by which dockerd and Docker look for it."""
+    (tree / "bin").mkdir()
+    names = {name: name for name in PROGRAMS}
+    names["docker-init"] = "tini-static"
+    for name, program in names.items():
+        place = next((f for f in _FOLDERS if (tree / f / program).is_file()), None)
+        if place is None:
+            what = f"Debian {SUITE}'s packages hold no {program}"
+            raise EngineSetupError(what, next_step=_INSTALL_STEP)
+        (tree / "bin" / name).symlink_to(Path("..") / place / program)

@@ -1,0 +1,89 @@
+"""All checks in their order, and the mending of what is safe to be mended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ...build import builds
+from ...engine import Engine, connect, find
+from ...model.errors import ConfigError, UdfError
+from ...model.settings import Settings
+from ...model.udf import scan
+from .. import relock
+from . import files, machine
+from .check import Check, guarded, of_error
+
+Say = Callable[[str], None]
+
+
+def examine(
+    read: Callable[[], Settings], *, say: Say, environ: Mapping[str, str] | None = None
+) -> list[Check]:
+    """Every check; nothing is changed. ``read`` gives the settings, or raises their error."""
+    environ = os.environ if environ is None else environ
+    found = [*guarded("Python", machine.python)]
+    try:
+        settings = read()
+    except ConfigError as error:
+        # All else is judged by the defaults, so that one wrong value hides nothing.
+        found.append(of_error("configuration", error))
+        settings = Settings.from_config({})
+    else:
+        found += guarded("configuration", lambda: machine.configuration(settings))
+    found += guarded("cache folder", lambda: machine.cache(environ))
+    found += guarded("certificates", lambda: machine.certificates(environ))
+    engine, checks = _engine(settings, say)
+    found += checks
+    relocking = _relock(engine, settings, say)
+    found += files.repository(relocking)
+    found += guarded("UDFs", lambda: files.udfs(settings))
+    return found
+
+
+def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Check]]:
+    try:
+        engine = connect(settings.builder)
+        find.check(engine.endpoint)
+    except UdfError as error:
+        return None, [of_error("engine", error)]
+    udfs, _ = scan(settings)
+
+    def build() -> None:
+        base, plan = builds.plan_base(engine, settings)
+        builds.build_base(engine, settings, base, plan, say=say)
+
+    parts = {
+        "engine": lambda: machine.engine(engine, settings),
+        "platforms": lambda: machine.emulation(engine, settings, udfs),
+        "disk": lambda: machine.disk(engine),
+        "base image": lambda: machine.bases(engine, settings, udfs, build),
+        "leftovers": lambda: machine.leftovers(engine),
+        "registry": lambda: machine.registry(engine, settings),
+    }
+    return engine, [check for name, part in parts.items() for check in guarded(name, part)]
+
+
+def _relock(engine: Engine | None, settings: Settings, say: Say) -> Callable[[], None] | None:
+    if engine is None:
+        return None
+    return lambda: relock.refresh(engine, settings, say=say)
+
+
+def mend(checks: Sequence[Check], *, say: Say) -> list[Check]:
+    """Mend what is safe; each check as it is now."""
+    done = []
+    for check in checks:
+        if check.status == "ok" or check.mend is None:
+            done.append(check)
+            continue
+        say(f"mending {check.name}: {check.detail}")
+        try:
+            check.mend()
+        except (UdfError, OSError) as error:
+            why = error.what if isinstance(error, UdfError) else str(error)
+            done.append(replace(check, status="fail", detail=f"{check.detail}; not mended: {why}"))
+        else:
+            done.append(replace(check, status="ok", mended=True))
+    return done

@@ -1,0 +1,131 @@
+"""What `invoke deps` has found, as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..output import report
+from .analysis import Analysis, Differing, Repository, Shared, Undeclared, Upgrade
+
+
+def text(found: Repository) -> str:
+    """The whole analysis: a table of UDFs, what is wrong with each, and what they share."""
+    blocks = [_udfs(found.udfs)]
+    blocks += [f"{each.name} is left out: {each.error.what}" for each in found.refused]
+    if lines := [line for each in found.udfs for line in _remarks(each)]:
+        blocks.append("\n".join(lines))
+    if found.shared:
+        blocks.append(_shared(found.shared))
+    if found.differing:
+        blocks.append(_differing(found.differing))
+    blocks.append(_advice(found))
+    return "\n\n".join(blocks)
+
+
+def _udfs(analyses: Sequence[Analysis]) -> str:
+    if not analyses:
+        return "no UDFs: a UDF is a folder with an example.py or an entry.sh"
+    rows = [
+        (
+            each.udf,
+            len(each.declared),
+            len(each.base),
+            len(each.added),
+            report.size(each.bytes),
+            each.source or "-",
+            ", ".join(each.added) if len(each.added) <= 3 else _some(each),
+        )
+        for each in analyses
+    ]
+    headers = ("udf", "declares", "in the base", "adds", "bytes", "from", "packages")
+    align = ("left", "right", "right", "right", "right", "left", "left")
+    return report.table(headers, rows, align=align)
+
+
+def _some(analysis: Analysis) -> str:
+    """The packages that the UDF itself asks for, and how many come with them."""
+    own = [name for name in analysis.added if name in analysis.declared]
+    others = len(analysis.added) - len(own)
+    shown = ", ".join(own[:4]) + (", ..." if len(own) > 4 else "")
+    return f"{shown} and {others} more" if own and others else shown or f"{others} packages"
+
+
+def _remarks(each: Analysis) -> list[str]:
+    lines = [
+        f"{each.udf} overrides {name} {before} of the base with {own or 'another version'}"
+        for name, before, own in each.overrides
+    ]
+    lines += [f"{each.udf} declares {name} and never imports it" for name in each.unused]
+    lines += [f"{each.udf} {_undeclared(missing)}" for missing in each.undeclared]
+    if each.unsure:
+        lines.append(
+            f"{each.udf}: whether {', '.join(each.unsure)} belong together is known once it is "
+            f"built (`invoke image-fast --udf {each.udf}`)"
+        )
+    lines += [f"{each.udf}: {file} is not valid Python" for file in each.broken]
+    return lines
+
+
+def _undeclared(missing: Undeclared) -> str:
+    line = f"imports {missing.module} ({missing.place}) and never declares it"
+    if missing.there:
+        return f"{line}: {missing.package} is there by chance, as a dependency of another package"
+    return f"{line}: add {missing.package}" if missing.package else f"{line}; the image lacks it"
+
+
+def _shared(shared: Sequence[Shared]) -> str:
+    rows = [
+        (
+            each.package,
+            each.version,
+            len(each.udfs),
+            report.size(each.bytes),
+            report.size(each.saved),
+            "yes" if each.suggested else "no",
+            ", ".join(each.udfs[:3]) + (", ..." if len(each.udfs) > 3 else ""),
+        )
+        for each in shared
+    ]
+    headers = ("added by several", "version", "udfs", "bytes", "saved", "to the base", "which")
+    align = ("left", "left", "right", "right", "right", "left", "left")
+    return report.table(headers, rows, align=align)
+
+
+def _differing(differing: Sequence[Differing]) -> str:
+    rows = [
+        (each.package, version, ", ".join(udfs))
+        for each in differing
+        for version, udfs in each.versions.items()
+    ]
+    return report.table(("in several versions", "version", "where"), rows)
+
+
+def _advice(found: Repository) -> str:
+    names = found.suggestions
+    if not names:
+        return "nothing to move into the base"
+    saved = sum(each.saved or 0 for each in found.shared)
+    size = f": saves up to {report.size(saved)}" if saved else ""
+    lines = [f"`invoke deps --apply` moves {', '.join(names)} into the base{size}"]
+    if found.freed:
+        lines.append(
+            f"{', '.join(found.freed)} then install nothing: a build of each takes no step that "
+            "goes to the index"
+        )
+    return "\n".join(lines)
+
+
+def outdated(newer: Sequence[Upgrade]) -> str:
+    """The packages that have a newer version."""
+    if not newer:
+        return "\nnothing is known to be outdated"
+    rows = [(each.package, each.version, each.newest, ", ".join(each.users)) for each in newer]
+    return "\n" + report.table(("outdated", "version", "newest", "where"), rows)
+
+
+def moved(packages: dict[str, str]) -> str:
+    """What was added to the base's group."""
+    if not packages:
+        return "\nnothing was added to the base"
+    names = ", ".join(f"{name} {version}" for name, version in packages.items())
+    return f"\nadded to the base and locked: {names}\nnext: `invoke image-all` builds all on it"

@@ -1,0 +1,278 @@
+"""New UDFs: a copy of the example of the same kind, under the new UDF's names.
+
+The examples are the only templates there are. What is built and verified as an example is what
+a new UDF starts from, and no line of it is written twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ..model.errors import (
+    ConfigError,
+    ExistsError,
+    ImageNameError,
+    NoProgramError,
+    OutsideRootError,
+    did_you_mean,
+)
+from ..model.settings import NAME, REPOSITORY, Settings
+from ..model.udf import KINDS, Udf, image_name, load, scan, shown
+
+EXAMPLES: Final = REPOSITORY / "examples"
+
+TEMPLATES: Final[Mapping[str, str]] = {
+    "map": "map/forward_message",
+    "mapstream": "mapstream/flatmap_stream",
+    "batchmap": "batchmap/flatmap",
+    "reduce": "reduce/counter",
+    "reducestream": "reducestream/counter",
+    "accumulator": "accumulator/streamsorter",
+    "sink": "sink/log",
+    "source": "source/simple_source",
+    "sourcetransform": "sourcetransform/event_time_filter",
+    "sideinput": "sideinput/simple_sideinput",
+}
+"""The example that a new UDF of each kind is made from: the simplest of its kind."""
+
+_PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_LONGEST_NAME: Final = 255  # of a repository in an image reference, and of a file's name
+_LONGEST_LABEL: Final = 63  # of a DNS label, which a pipeline's name is
+_LOCKS: Final = ("poetry.lock", "uv.lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """A UDF that was made: itself, its image, its files, and the example behind it."""
+
+    udf: Udf
+    image: str
+    files: tuple[str, ...]
+    template: str
+
+    def row(self) -> dict[str, object]:
+        """The stable keys of ``--json``."""
+        return {
+            "udf": self.udf.name,
+            "kind": self.udf.kind,
+            "image": self.image,
+            "folder": str(self.udf.path),
+            "files": list(self.files),
+            "template": self.template,
+        }
+
+
+def create(settings: Settings, name: str, *, kind: str = "") -> Created:
+    """Make the UDF ``name`` below the root, of the kind that its path or ``kind`` tells.
+
+    All of it is there at the end, or nothing: it is written into a hidden folder, read as
+    every UDF is, and only then moved to its place. Raises an error for a name that is not
+    allowed, a kind that is not known, and a path or an image that is taken.
+    """
+    name = _checked_name(settings, name)
+    told = next((part for part in name.split("/") if part in KINDS), "")
+    chosen = _checked_kind(name, kind, told)
+    template = TEMPLATES[chosen]
+    source = EXAMPLES / template
+    if not (source / "example.py").is_file():
+        what = f"the example of kind {chosen} is not there: {shown(source)}"
+        raise NoProgramError(what, next_step=f"restore it: git checkout -- {shown(source)}")
+    folder = settings.root / name
+    with _staging(settings.root) as stage:
+        place = stage / name
+        place.mkdir(parents=True)
+        for file in _template_files(source):
+            shutil.copyfile(file, place / file.name)
+        _rename(settings, place, template, name, kind=chosen if chosen != told else "")
+        udf = _found(settings, stage, name)
+        _check_image(settings, udf)
+        with _parents(folder):
+            try:
+                place.rename(folder)
+            except OSError as error:
+                if folder.exists():  # made by another run in the meantime
+                    raise _exists(folder) from error
+                raise
+    files = tuple(sorted(path.name for path in folder.iterdir()))
+    made = load(settings, folder)
+    return Created(udf=made, image=made.image(settings), files=files, template=template)
+
+
+# --- what may be asked for --------------------------------------------------------------------
+
+
+def _checked_name(settings: Settings, asked: str) -> str:
+    """``asked`` as a name below the root, such as ``map/my_udf``; the path must be free."""
+    root = shown(settings.root)
+    step = f"name a new folder below {root}, such as --udf map/my_udf"
+    path = Path(os.path.normpath(settings.root / asked.strip()))
+    for place in (REPOSITORY, settings.root.parent):
+        prefixed = Path(os.path.normpath(place / asked.strip()))
+        # `examples/map/x` names the same as `map/x`, as for every other task.
+        if prefixed != settings.root and prefixed.is_relative_to(settings.root):
+            path = prefixed
+    if not asked.strip() or not path.is_relative_to(settings.root) or path == settings.root:
+        what = f"'{asked}' is no path below {root}"
+        raise OutsideRootError(what, next_step=step)
+    name = path.relative_to(settings.root).as_posix()
+    for part in name.split("/"):
+        if not _PART.fullmatch(part) or len(part) > _LONGEST_NAME:
+            shortened = part if len(part) < 40 else f"{part[:40]}..."
+            what = f"'{shortened}' cannot be part of a UDF's path"
+            allowed = "use letters, digits, and '_', '-' or '.' between them"
+            raise ImageNameError(what, next_step=allowed)
+    if not NAME.fullmatch(image_name(name)):
+        what = f"'{name}' would give the image name '{image_name(name)}', which is not valid"
+        raise ImageNameError(
+            what, next_step="use single '.', '_' or '-' between letters and digits"
+        )
+    if os.path.lexists(path):
+        raise _exists(path)
+    for parent in path.parents:
+        if parent == settings.root:
+            break
+        if os.path.lexists(parent) and not parent.is_dir():
+            what = f"{shown(parent)} is a file, not a folder"
+            raise ExistsError(what, next_step=step)
+        if not parent.resolve().is_relative_to(settings.root):
+            what = f"'{asked}' leaves {root}: {shown(parent)} is a link to {parent.resolve()}"
+            raise OutsideRootError(what, next_step=step)
+    return name
+
+
+def _checked_kind(name: str, kind: str, told: str) -> str:
+    if kind and kind not in KINDS:
+        what = f"--kind '{kind}' is no kind of UDF.{did_you_mean(kind, KINDS)}"
+        raise ConfigError(what, next_step=f"give one of {', '.join(KINDS)}")
+    if not kind and not told:
+        what = f"the path '{name}' does not tell the kind of the UDF"
+        step = f"give --kind, one of {', '.join(KINDS)}"
+        raise ConfigError(what, next_step=step)
+    return kind or told
+
+
+def _exists(path: Path) -> ExistsError:
+    what = f"{shown(path)} is there already, and is left as it is"
+    return ExistsError(what, next_step="give the new UDF another name")
+
+
+def _check_image(settings: Settings, udf: Udf) -> None:
+    if len(udf.repository) > _LONGEST_NAME:
+        what = f"the image name of UDF {udf.name[:40]}... has {len(udf.repository)} characters"
+        raise ImageNameError(what, next_step=f"use a path of up to {_LONGEST_NAME} characters")
+    for other in scan(settings)[0]:
+        if other.repository == udf.repository:
+            image = udf.image(settings)
+            what = f"UDFs {other.name} and {udf.name} would both give the image {image}"
+            raise ImageNameError(what, next_step="give the new UDF another name")
+
+
+def _found(settings: Settings, stage: Path, name: str) -> Udf:
+    """The new UDF as every task would find it below the root ``stage``."""
+    udfs, refused = scan(replace(settings, root=stage))
+    for each in refused:
+        raise each.error
+    if not udfs:
+        what = f"a UDF at '{name}' would not be found: folders of such a name are passed over"
+        raise ImageNameError(what, next_step="use another name for that folder")
+    return udfs[0]
+
+
+# --- the copy ---------------------------------------------------------------------------------
+
+
+def _template_files(source: Path) -> list[Path]:
+    """The files of an example without what is inside folders: other UDFs, and what tools left."""
+    return sorted(
+        path
+        for path in source.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name not in _LOCKS
+    )
+
+
+def _rename(settings: Settings, place: Path, template: str, name: str, *, kind: str) -> None:
+    """Put the new UDF's names in the place of the example's."""
+    example = load(replace(settings, root=EXAMPLES), EXAMPLES / template)
+    repository = image_name(name)
+    image = f"{settings.registry}/{repository}" if settings.registry else repository
+    image = f"{image}:{settings.tag}"
+    _edit(place / "pyproject.toml", lambda text: _project(text, example, repository, kind))
+    _edit(place / "pipeline.yaml", lambda text: _pipeline(text, example, name, image))
+    _edit(place / "README.md", lambda text: _readme(text, template, name))
+
+
+def _edit(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _project(text: str, example: Udf, repository: str, kind: str) -> str:
+    text = text.replace(f'name = "{example.repository}"', f'name = "{repository}"', 1)
+    return f'{text}\n[tool.numaflow-udf]\nkind = "{kind}"\n' if kind else text
+
+
+_IMAGE_LINE: Final = re.compile(r"^(?P<key>\s*image: )(?P<image>\S+)$", re.MULTILINE)
+
+
+def _pipeline(text: str, example: Udf, name: str, image: str) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", name.rpartition("/")[2].lower()).strip("-")
+    if not label[0].isalpha():
+        label = f"udf-{label}"
+    text = re.sub(
+        r"^  name: .*$",
+        f"  name: {label[:_LONGEST_LABEL].rstrip('-')}",
+        text,
+        count=1,
+        flags=re.MULTILINE,
+    )
+
+    def renamed(match: re.Match[str]) -> str:
+        if match["image"].partition(":")[0] == example.repository:
+            return f"{match['key']}{image}"
+        return f"{match['key']}{match['image']} # of another example: put your own here"
+
+    return _IMAGE_LINE.sub(renamed, text)
+
+
+def _readme(text: str, template: str, name: str) -> str:
+    """Title and purpose anew; what the code takes and gives, and the commands, as they are."""
+    kept = text[text.index("- **Input:**") :].replace(f"--udf {template}", f"--udf {name}")
+    return f"# {name}\n\nMade from the example {template}: say here what yours is for.\n\n{kept}"
+
+
+# --- all or nothing ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """A folder on the root's own file system that no discovery sees; gone at the end."""
+    stage = Path(tempfile.mkdtemp(prefix=".new-udf-", dir=root))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """The folders above ``folder``; those that were made here go again where it fails."""
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    made: list[Path] = []
+    try:
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
+        yield
+    except BaseException:
+        for parent in reversed(made):
+            # Another run may have put something there: then it stays.
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise

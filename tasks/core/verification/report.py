@@ -1,0 +1,261 @@
+"""Verdicts of `invoke verify` as people and machines read them: tables, JSON, JUnit XML."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..output import report
+from .judge import Check, Startup
+from .run import Part, Verdict
+
+_HEADERS: Final = (
+    "udf", "kind", "result", "checks", "ready ms", "imports ms", "stop ms", "seconds",
+)  # fmt: skip
+_ALIGN: Final = ("left", "left", "left", "right", "right", "right", "right", "right")
+
+LOG_LINES: Final = 30
+"""How many of a UDF's last log lines are shown with a failure."""
+
+
+def text(verdicts: Sequence[Verdict]) -> str:
+    """All verdicts: each check of a single UDF, one line each of several, and what failed."""
+    if not verdicts:
+        return "nothing to verify"
+    blocks = [_checks(verdicts[0])] if len(verdicts) == 1 else []
+    blocks += [
+        _failure(verdict, part) for verdict in verdicts for part in verdict.parts if not part
+    ]
+    if len(verdicts) != 1:
+        blocks.append(_summary(verdicts))
+    return "\n\n".join(blocks)
+
+
+def markdown(verdicts: Sequence[Verdict]) -> str:
+    """All verdicts for the summary of a CI job, with what is known of those that failed."""
+    if not verdicts:
+        return "Nothing to verify."
+    failures = [
+        report.fenced(_failure(verdict, part))
+        for verdict in verdicts
+        for part in verdict.parts
+        if not part
+    ]
+    table = report.markdown(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+    return "\n\n".join([table, *failures, _total(verdicts)])
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """All verdicts with the stable keys of ``--json``."""
+    return [
+        {
+            "udf": verdict.udf,
+            "kind": verdict.kind,
+            "image": verdict.image,
+            "result": "ok" if verdict else "failed",
+            "seconds": round(verdict.seconds, 3),
+            "containers": [_part(part) for part in verdict.parts],
+        }
+        for verdict in verdicts
+    ]
+
+
+def junit(verdicts: Sequence[Verdict]) -> str:
+    """All verdicts as JUnit XML: a suite for each UDF, a case for each check."""
+    root = ET.Element("testsuites", name="invoke verify")
+    for verdict in verdicts:
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=verdict.udf,
+            tests=str(len(verdict.checks)),
+            failures=str(len(verdict.failed)),
+            errors="0",
+            skipped=str(sum(check.status == "skipped" for check in verdict.checks)),
+            time=f"{verdict.seconds:.3f}",
+        )
+        for part in verdict.parts:
+            for check in part.checks:
+                _junit_case(suite, verdict, part, check)
+        if not verdict:
+            log = [line for part in verdict.parts for line in part.log]
+            ET.SubElement(suite, "system-out").text = _clean("\n".join(log))
+    _add_up(root)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_case(suite: ET.Element, verdict: Verdict, part: Part, check: Check) -> None:
+    milliseconds = check.milliseconds or 0
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=".".join([verdict.udf.replace("/", "."), *_prefix(part)]),
+        name=_clean(check.name),
+        time=f"{milliseconds / 1000:.4f}",
+    )
+    if check.status == "skipped":
+        ET.SubElement(case, "skipped", message=_clean(check.detail))
+    elif not check:
+        message = check.detail or "the answers are not the expected ones"
+        failure = ET.SubElement(case, "failure", message=_clean(message))
+        failure.text = _clean("\n\n".join(filter(None, [_differences(check), part.traceback])))
+
+
+def _add_up(root: ET.Element) -> None:
+    for name in ("tests", "failures", "errors", "skipped"):
+        root.set(name, str(sum(int(suite.get(name, "0")) for suite in root)))
+    root.set("time", f"{sum(float(suite.get('time', '0')) for suite in root):.3f}")
+
+
+def _clean(text: str) -> str:
+    """Without the control characters that XML cannot hold."""
+    return re.sub(
+        r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text
+    )
+
+
+# --- for people -------------------------------------------------------------------------------
+
+
+def _checks(verdict: Verdict) -> str:
+    table = report.table(
+        ("check", "result", "ms"),
+        [
+            (_named(part, check.name), _result(check), _ms(check.milliseconds))
+            for part in verdict.parts
+            for check in part.checks
+        ],
+        align=("left", "left", "right"),
+    )
+    lines = [f"{verdict.udf} ({verdict.image})", "", table, ""]
+    lines += [_startup(part) for part in verdict.parts if part.startup.ready_ms is not None]
+    return "\n".join(lines).rstrip()
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+    return f"{table}\n\n{_total(verdicts)}"
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    return (
+        verdict.udf,
+        verdict.kind,
+        "ok" if verdict else f"FAILED: {', '.join(c.name for c in verdict.failed)}",
+        f"{sum(check.status == 'ok' for check in verdict.checks)}/{len(verdict.checks)}",
+        _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
+        _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
+        _ms(_slowest([part.stop_ms for part in verdict.parts])),
+        f"{verdict.seconds:.1f}",
+    )
+
+
+def _total(verdicts: Sequence[Verdict]) -> str:
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} verified"
+
+
+def _failure(verdict: Verdict, part: Part) -> str:
+    blocks = []
+    for check in part.checks:
+        if not check:
+            place = _named(part, check.name)
+            blocks.append(
+                f"FAILED {verdict.udf}, {place}" + (f": {check.detail}" * bool(check.detail))
+            )
+            if check.differences:
+                blocks.append(_differences(check))
+    if part.traceback:
+        blocks.append(f"The exception:\n{_indented(part.traceback.splitlines())}")
+    blocks += [
+        f"Critical error, {file}:\n{_indented(content.splitlines())}"
+        for file, content in part.critical_errors
+    ]
+    last = [line for line in part.log if line.strip()][-LOG_LINES:]
+    blocks.append(f"The last lines of its log:\n{_indented(last)}" if last else "Its log is empty.")
+    return "\n\n".join(blocks)
+
+
+def _differences(check: Check) -> str:
+    if not check.differences:
+        return ""
+    cells = [(each.where, each.expected, each.actual) for each in check.differences]
+    return report.table(("where", "expected", "actual"), cells)
+
+
+def _indented(lines: Sequence[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _startup(part: Part) -> str:
+    found: Startup = part.startup
+    where = "".join(f"{name}: " for name in _prefix(part))
+    line = f"{where}ready {found.ready_ms:.0f} ms after the start"
+    if found.imports_ms is not None:
+        heaviest = ", ".join(f"{name} {ms:.0f}" for name, ms in found.heaviest)
+        line += f", of which imports {found.imports_ms:.0f} ms (most: {heaviest})"
+    if part.stop_ms is not None:
+        line += f"; stopped in {part.stop_ms:.0f} ms"
+    return line
+
+
+def _result(check: Check) -> str:
+    return {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}[check.status]
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def _slowest(values: Sequence[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _prefix(part: Part) -> list[str]:
+    return [] if part.container == "main" else [part.container]
+
+
+def _named(part: Part, name: str) -> str:
+    return ": ".join([*_prefix(part), name])
+
+
+# --- for machines -----------------------------------------------------------------------------
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "container": part.container,
+        "checks": [
+            {
+                "name": check.name,
+                "status": check.status,
+                "milliseconds": _rounded(check.milliseconds),
+                "detail": check.detail,
+                "differences": [
+                    {"where": each.where, "expected": each.expected, "actual": each.actual}
+                    for each in check.differences
+                ],
+            }
+            for check in part.checks
+        ],
+        "startup": {
+            "ready_ms": _rounded(part.startup.ready_ms),
+            "imports_ms": _rounded(part.startup.imports_ms),
+            "heaviest": [
+                {"package": name, "milliseconds": _rounded(ms)}
+                for name, ms in part.startup.heaviest
+            ],
+        },
+        "stop_ms": _rounded(part.stop_ms),
+        "traceback": part.traceback,
+        "critical_errors": [
+            {"file": file, "text": content} for file, content in part.critical_errors
+        ],
+        "log": list(part.log[-LOG_LINES:]) if not part else [],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,282 @@
+"""`invoke dev`: watch the files of one UDF, and build and verify it at each save.
+
+Files are looked at ten times a second. That costs a millisecond a look for a UDF of a usual
+size, works on every file system, also a network's or a virtual machine's, and needs nothing
+that would have to be installed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ..build import builds
+from ..engine import Engine, store
+from ..inputs.fingerprint import context_root, sha256
+from ..model.errors import UdfError
+from ..model.settings import Settings
+from ..model.udf import select
+from ..plan.plan import Step
+from . import run as verify
+
+Say = Callable[[str], None]
+State = tuple[int, int, int, int]
+"""What tells that a file was saved: its number, mode, size and time."""
+
+LOOK_SECONDS: Final = 0.1
+QUIET_SECONDS: Final = 0.15
+"""How long nothing may be saved until a build starts: a burst of saves is one build."""
+
+LONGEST_SECONDS: Final = 2.0
+"""A build starts then, also where saving goes on."""
+
+_SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv"})
+_LOG_LINES: Final = 15
+_RED: Final = "\x1b[31m"
+_GREEN: Final = "\x1b[32m"
+_PLAIN: Final = "\x1b[0m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What came of one save. It is true where the image was built and every check passed.
+
+    ``ready`` is the time from the save until the UDF was ready, ``built`` that of the build in
+    it, ``start`` that of the UDF's own start; all in seconds, ``None`` where it did not come
+    to that. ``detail`` tells of a failure.
+    """
+
+    udf: str
+    result: str
+    good: bool
+    ready: float | None = None
+    built: float | None = None
+    start: float | None = None
+    detail: str = ""
+    since: str = "save"
+
+    def __bool__(self) -> bool:
+        return self.good
+
+
+# --- watching ---------------------------------------------------------------------------------
+
+
+def look(folders: Sequence[Path]) -> dict[str, State]:
+    """The state of every file below ``folders``, hidden ones and bytecode left out."""
+    found: dict[str, State] = {}
+    pending = [str(folder) for folder in folders]
+    while pending:
+        place = pending.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name in _SKIPPED:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    else:
+                        status = entry.stat()
+                        found[entry.path] = _state(status)
+        except NotADirectoryError:  # what a UDF includes may be a single file
+            found[place] = _state(Path(place).stat())
+        except FileNotFoundError:
+            continue  # removed while it was looked at: the next look sees it
+    return found
+
+
+def _state(status: os.stat_result) -> State:
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
+
+
+def saves(
+    looking: Callable[[], Mapping[str, State]],
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[float]:
+    """The time of each save, or burst of saves, in seconds of the epoch; without end.
+
+    It counts from this call on: what is saved while the caller works on one save is seen when
+    it asks for the next.
+    """
+    return _saves(dict(looking()), looking, sleep, clock)
+
+
+def _saves(
+    before: dict[str, State],
+    looking: Callable[[], Mapping[str, State]],
+    sleep: Callable[[float], object],
+    clock: Callable[[], float],
+) -> Iterator[float]:
+    while True:
+        sleep(LOOK_SECONDS)
+        now = dict(looking())
+        if now == before:
+            continue
+        first = clock()
+        changed, quiet_since = _changed(before, now), first
+        while clock() - quiet_since < QUIET_SECONDS and clock() - first < LONGEST_SECONDS:
+            sleep(QUIET_SECONDS / 3)
+            later = dict(looking())
+            if later != now:
+                changed |= _changed(now, later)
+                now, quiet_since = later, clock()
+        before = now
+        yield _saved_at(changed, now, noticed=quiet_since)
+
+
+def _changed(before: Mapping[str, State], now: Mapping[str, State]) -> set[str]:
+    return {name for name in {*before, *now} if before.get(name) != now.get(name)}
+
+
+def _saved_at(changed: set[str], now: Mapping[str, State], *, noticed: float) -> float:
+    """When the last of the files was written, where its time can be believed."""
+    times = [now[name][3] / 1e9 for name in changed if name in now]
+    newest = max(times, default=noticed)
+    return newest if noticed - LONGEST_SECONDS <= newest <= noticed else noticed
+
+
+# --- one round --------------------------------------------------------------------------------
+
+
+class Session:
+    """One UDF that is worked on: builds and verifies it again and again."""
+
+    def __init__(
+        self, engine: Engine, settings: Settings, name: str, options: verify.Options, *, say: Say
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        (self.udf,) = select(settings, [name])
+        self.options = options
+        self.say = say
+        self._seen = ("", "")
+        self._image = ""
+
+    def folders(self) -> list[Path]:
+        """What has to be watched for this UDF."""
+        top = context_root(self.settings)
+        return [self.udf.path, *(top / item for item in self.udf.include)]
+
+    def look(self) -> dict[str, State]:
+        """The state of the files that are watched."""
+        return look(self.folders())
+
+    def round(self, saved: float | None = None) -> Round | None:
+        """Build and verify what was saved; ``None`` where nothing of it counts.
+
+        An error of the UDF is a result as well, since the next save may mend it.
+        """
+        saved = time.time() if saved is None else saved
+        try:
+            return self._round(saved)
+        except UdfError as error:
+            self._seen = ("", "")
+            detail = "\n".join(filter(None, [error.detail, f"next: {error.next_step}"]))
+            return Round(udf=self.udf.name, result=error.what, good=False, detail=detail)
+
+    def _round(self, saved: float) -> Round | None:
+        (self.udf,) = select(self.settings, [self.udf.name])
+        plan = builds.plan_images(self.engine, self.settings, [self.udf])
+        (step,) = plan.steps
+        seen = (step.fingerprint, _content(self.udf.path / "cases.toml"))
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        # While the image is built, the sandbox is made. The first time there may be no image.
+        known = self._subject(step) if self._image else None
+        with verify.preparing(self.engine, known, self.options) as preparation:
+            (built,) = builds.build(self.engine, self.settings, plan, say=self.say)
+            seconds = time.time() - saved
+            if not built:
+                self._seen = ("", "")
+                what = f"the build failed: {built.step or built.error}"
+                return Round(udf=self.udf.name, result=what, good=False, detail=built.tail)
+            subject = known or self._subject(step)
+            (verdict,) = verify.verify(
+                self.engine, [subject], self.options, say=self.say, preparation=preparation
+            )
+        self._forget_last_image()
+        return replace(judged(verdict), ready=self._ready(verdict, saved, seconds), built=seconds)
+
+    def _subject(self, step: Step) -> verify.Subject:
+        (subject,) = verify.subjects(self.engine, self.settings, [self.udf], [step.base.image])
+        return subject
+
+    def _forget_last_image(self) -> None:
+        """Remove the image that this build has replaced, where the engine keeps it nameless."""
+        name = self.udf.image(self.settings)
+        image = self.engine.images([name]).get(name)
+        last, self._image = self._image, image.id if image else ""
+        if last and last != self._image:
+            # Refused where it has a name or is in use, which is as it should be.
+            store.remove_nameless(self.engine, last)
+
+    def _ready(self, verdict: verify.Verdict, saved: float, built: float) -> float | None:
+        startup = verdict.parts[0].startup
+        if startup.ready_ms is None:
+            return None
+        # The clock of an engine on another machine may be another.
+        if startup.ready_at is None or not self.engine.endpoint.host.startswith("unix:"):
+            return built + startup.ready_ms / 1000
+        return startup.ready_at - saved
+
+
+def _content(path: Path) -> str:
+    return sha256(path.read_bytes()) if path.is_file() else ""
+
+
+def judged(verdict: verify.Verdict) -> Round:
+    """A verdict as a round: what failed with the exception, or how many cases passed."""
+    startup = verdict.parts[0].startup
+    start = None if startup.ready_ms is None else startup.ready_ms / 1000
+    if verdict:
+        cases = sum(check.name.startswith("case") for check in verdict.checks)
+        result = f"{cases} {'case' if cases == 1 else 'cases'} passed"
+        return Round(udf=verdict.udf, result=result, good=True, start=start)
+    names = ", ".join(check.name for check in verdict.failed)
+    blocks = []
+    for part in verdict.parts:
+        for check in part.checks:
+            if not check:
+                blocks.append(f"{check.name}: {check.detail}" if check.detail else check.name)
+                blocks += [
+                    f"  {each.where}: expected {each.expected}, got {each.actual}"
+                    for each in check.differences
+                ]
+        if not part:
+            blocks.append(part.traceback or "\n".join(part.log[-_LOG_LINES:]))
+    detail = "\n".join(filter(None, blocks))
+    return Round(udf=verdict.udf, result=f"failed: {names}", good=False, start=start, detail=detail)
+
+
+def text(round_: Round, *, at: float, colour: bool) -> str:
+    """One line for a save, green or red, and below it what failed."""
+    word = "green" if round_ else "red"
+    if colour:
+        word = f"{_GREEN if round_ else _RED}{word}{_PLAIN}"
+    line = f"{time.strftime('%H:%M:%S', time.localtime(at))} {word} {round_.udf}: {round_.result}"
+    if round_.ready is not None:
+        parts = [f"build {round_.built:.2f} s"] if round_.built is not None else []
+        parts += [f"start {round_.start:.2f} s"] if round_.start is not None else []
+        line += f"; ready {round_.ready:.2f} s after the {round_.since} ({', '.join(parts)})"
+    detail = "".join(f"\n  {each}" for each in round_.detail.splitlines())
+    return line + detail
+
+
+def follow(session: Session, *, show: Callable[[Round], None]) -> None:
+    """Show what comes of the UDF as it is, and then of each save; without end."""
+    # The files are looked at before the first round, so that a save during it is not missed.
+    coming = saves(session.look)
+    started = time.time()
+    first = session.round(started)
+    if first is not None:
+        show(replace(first, since="start"))
+    for saved in coming:
+        if (done := session.round(saved)) is not None:
+            show(done)
