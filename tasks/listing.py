@@ -9,11 +9,11 @@ from invoke.tasks import task
 
 from . import options
 from .core.engine import Image, connect
+from .core.model import labels
 from .core.model.errors import EngineUnreachableError
 from .core.model.settings import Settings
 from .core.model.udf import Udf, scan
 from .core.output import report
-from .core.plan.plan import FINGERPRINT_LABEL
 
 
 @task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))
@@ -42,5 +42,5 @@ def _row(udf: Udf, name: str, images: dict[str, Image] | None) -> dict[str, obje
         "built": None if images is None else image is not None,
         "bytes": image.size if image else None,
         "age_seconds": round(time.time() - image.tagged) if image and image.tagged else None,
-        "fingerprint": image.labels.get(FINGERPRINT_LABEL) if image else None,
+        "fingerprint": image.labels.get(labels.FINGERPRINT) if image else None,
     }

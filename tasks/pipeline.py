@@ -11,10 +11,11 @@ from . import options
 from .core.engine import connect
 from .core.engine.content import has_registry
 from .core.model.errors import ConfigError, NotBuiltError, PipelineError
+from .core.model.reference import ImageReference
 from .core.model.settings import Settings
 from .core.model.udf import Udf, select, shown
 from .core.output import report
-from .core.registry.client import Reference, Registry
+from .core.registry.client import Registry
 from .core.upkeep import pipelines as manifests
 
 
@@ -69,7 +70,7 @@ def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:
             "nodes use this very engine can run it"
         )
         return image
-    reference = Reference.parse(image)
+    reference = ImageReference.parse(image)
     digest = Registry(connect(), reference.host).digest(reference)
     if not digest:
         what = f"the registry has no image {image}"

@@ -11,12 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.engine import Engine, sandbox, store
-from tasks.core.plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    FINGERPRINT_LABEL,
-    LOCAL_REGISTRY,
-    NAME_LABEL,
-)
+from tasks.core.model import labels
+from tasks.core.plan.plan import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning
 from tests.conftest import Invoke
 
@@ -83,8 +79,8 @@ def images(engine: Engine, tmp_path: Path) -> Iterator[Images]:
 OURS = "FROM scratch\nCOPY --link --from=udf /*/ /udf/\n"
 
 
-def labels(mark: str) -> dict[str, str]:
-    return {FINGERPRINT_LABEL: mark, NAME_LABEL: f"map/{mark}"}
+def marked(mark: str) -> dict[str, str]:
+    return {labels.FINGERPRINT: mark, labels.NAME: f"map/{mark}"}
 
 
 def test_only_what_is_ours_and_unused_goes(
@@ -92,17 +88,17 @@ def test_only_what_is_ours_and_unused_goes(
 ) -> None:
     mark = images.mark
     digest = mark[:12]
-    base_labels = {BASE_FINGERPRINT_LABEL: mark * 2}
+    base_labels = {labels.BASE_FINGERPRINT: mark * 2}
     tags = [
         f"{registry}/numaflow-python-base:{digest}",
         f"{registry}/numaflow-python-base:latest",
         f"{LOCAL_REGISTRY}/numaflow-python-base:{digest}",
     ]
-    replaced = images.build(OURS, content="old", **labels(mark))
+    replaced = images.build(OURS, content="old", **marked(mark))
     unused = images.build("FROM scratch\nCOPY x /base\n", *tags, **base_labels)
 
-    current = images.build(OURS, f"{registry}/map-x:stable", content="new", **labels(mark))
-    in_use = images.build(OURS, content="stopped", **labels(mark))
+    current = images.build(OURS, f"{registry}/map-x:stable", content="new", **marked(mark))
+    in_use = images.build(OURS, content="stopped", **marked(mark))
     images.create(in_use)
     # Somebody's own: nameless on top of ours, on a base, and one that has nothing to do with us.
     on_ours = images.build(f"FROM {registry}/map-x:stable\nCOPY x /mine\n")
@@ -135,7 +131,7 @@ def test_only_what_is_ours_and_unused_goes(
 def test_a_base_with_an_image_on_it_stays(images: Images, invoke: Invoke, registry: str) -> None:
     name = f"{registry}/numaflow-python-base:{images.mark[:12]}"
     used = images.build(
-        "FROM scratch\nCOPY x /base\n", name, **{BASE_FINGERPRINT_LABEL: images.mark * 2}
+        "FROM scratch\nCOPY x /base\n", name, **{labels.BASE_FINGERPRINT: images.mark * 2}
     )
     # Inherits the base's label, as any image on it does.
     images.build(f"FROM {name}\nCOPY x /mine\n", f"{registry}/mine:1")
@@ -184,7 +180,7 @@ def test_build_cache_of_others_stays(engine: Engine, images: Images) -> None:
 
 
 def test_an_image_that_came_into_use_meanwhile_stays(engine: Engine, images: Images) -> None:
-    image = images.build(OURS, **labels(images.mark))
+    image = images.build(OURS, **marked(images.mark))
     found = [
         each
         for each in cleaning.replaced_images(engine.every_image(), store.containers(engine))

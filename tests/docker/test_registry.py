@@ -17,8 +17,8 @@ from tasks.core.build.builds import base_of
 from tasks.core.engine import Engine
 from tasks.core.engine.bake import LOG
 from tasks.core.model.errors import NotBuiltError
+from tasks.core.model.reference import ImageReference
 from tasks.core.model.settings import Settings
-from tasks.core.registry.client import Reference
 from tasks.core.registry.client import Registry as Client
 from tests.docker import engines, repository
 from tests.docker.registry import Registry, puts, uploads
@@ -248,14 +248,14 @@ def test_a_base_for_another_platform_keeps_its_place(
 ) -> None:
     """Two machines of different platforms push the same base: the tag then names both."""
     client = Client(engine, hub.host)
-    reference = Reference.parse(f"{hub.host}/numaflow-python-base:{pushed_base}")
+    reference = ImageReference.parse(f"{hub.host}/numaflow-python-base:{pushed_base}")
     own = client.manifest(reference)
     assert own is not None
     name = f"{hub.host}/{tag}/numaflow-python-base"
     image = f"{name}:{pushed_base}"
     repository.empty_image(engine, image, "linux/riscv64")
     assert engine.docker("push", image).returncode == 0
-    there = Reference.parse(image)
+    there = ImageReference.parse(image)
     settings = Settings.from_config({}, registry=f"{hub.host}/{tag}")
     here = base_of(settings)
     assert here.image == image
@@ -265,7 +265,7 @@ def test_a_base_for_another_platform_keeps_its_place(
     content = client.content(there)
     assert content is not None
     assert set(content.platforms) == {"linux/riscv64", engine.builder.platforms[0]}
-    latest = client.digest(Reference.parse(here.latest))
+    latest = client.digest(ImageReference.parse(here.latest))
     assert latest == content.digest
 
 

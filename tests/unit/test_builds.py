@@ -21,18 +21,11 @@ from tasks.core.build.builds import (
 )
 from tasks.core.engine import Image
 from tasks.core.engine.bake import BakeRun
+from tasks.core.model import labels
 from tasks.core.model.errors import BuildFailedError, ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
-from tasks.core.plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    BASE_INPUTS_LABEL,
-    FINGERPRINT_LABEL,
-    INPUTS_LABEL,
-    Base,
-    Plan,
-    Step,
-)
+from tasks.core.plan.plan import Base, Plan, Step
 
 # --- failures are told apart ------------------------------------------------------------------
 
@@ -235,10 +228,10 @@ class TestFailed:
 
 STEP = replace(a_step("a"), inputs={"file a": "1", "base": "new"})
 LABELS = {
-    FINGERPRINT_LABEL: "x",
-    INPUTS_LABEL: '{"file a": "1", "base": "new"}',
-    BASE_FINGERPRINT_LABEL: STEP.base.fingerprint,
-    BASE_INPUTS_LABEL: "{}",
+    labels.FINGERPRINT: "x",
+    labels.INPUTS: '{"file a": "1", "base": "new"}',
+    labels.BASE_FINGERPRINT: STEP.base.fingerprint,
+    labels.BASE_INPUTS: "{}",
 }
 
 
@@ -261,9 +254,9 @@ class TestDifference:
     def test_inputs_and_those_of_the_base(self) -> None:
         found = self.of(
             **{
-                INPUTS_LABEL: '{"file a": "0", "base": "old"}',
-                BASE_FINGERPRINT_LABEL: "another",
-                BASE_INPUTS_LABEL: '{"recipe Dockerfile.base": "0"}',
+                labels.INPUTS: '{"file a": "0", "base": "old"}',
+                labels.BASE_FINGERPRINT: "another",
+                labels.BASE_INPUTS: '{"recipe Dockerfile.base": "0"}',
             }
         )
         assert found.inputs == (

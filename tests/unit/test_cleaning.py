@@ -13,14 +13,10 @@ from tasks.core.engine import Image, sandbox, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
 from tasks.core.migration import journal
 from tasks.core.migration.journal import Change
+from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.settings import Settings
-from tasks.core.plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    FINGERPRINT_LABEL,
-    LOCAL_REGISTRY,
-    NAME_LABEL,
-)
+from tasks.core.plan.plan import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning
 
 DIGEST = "0123456789ab" + "c" * 52
@@ -40,7 +36,7 @@ def image(
 
 
 def udf(name: str, *layers: str, size: int = 100) -> Image:
-    own = {FINGERPRINT_LABEL: DIGEST, NAME_LABEL: "map/x", BASE_FINGERPRINT_LABEL: DIGEST}
+    own = {labels.FINGERPRINT: DIGEST, labels.NAME: "map/x", labels.BASE_FINGERPRINT: DIGEST}
     return image(name, *layers, size=size, labels=own)
 
 
@@ -50,7 +46,7 @@ def container(of: Image, *, reference: str = "", state: str = "running") -> Cont
 
 # --- images -----------------------------------------------------------------------------------
 
-BASE = image("base", "python", "env", size=300, labels={BASE_FINGERPRINT_LABEL: DIGEST})
+BASE = image("base", "python", "env", size=300, labels={labels.BASE_FINGERPRINT: DIGEST})
 PYTHON = image("python", "python", size=200)
 
 
@@ -125,7 +121,7 @@ class TestUnusedBases:
         assert self.found(((*BASE_TAGS, f"{BASE_NAME}:keep"), BASE)) == []
 
     def test_an_image_built_on_a_base_is_no_base(self) -> None:
-        theirs = image("theirs", "python", "env", "x", labels={BASE_FINGERPRINT_LABEL: DIGEST})
+        theirs = image("theirs", "python", "env", "x", labels={labels.BASE_FINGERPRINT: DIGEST})
         assert self.found((("theirs:1",), theirs)) == []
 
     def test_one_by_name_alone_stays(self) -> None:

@@ -14,14 +14,8 @@ import pytest
 
 from tasks.core.engine import Endpoint, Engine, Image
 from tasks.core.engine.client import familiar
+from tasks.core.model import labels
 from tasks.core.model.errors import BuildxError, EngineUnreachableError
-from tasks.core.plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    BASE_INPUTS_LABEL,
-    FINGERPRINT_LABEL,
-    INPUTS_LABEL,
-    Present,
-)
 
 # Answers `image inspect` from the store in STORE as the CLI does: a line for each image that is
 # there, a line on stderr for each that is not. It keeps every argv.
@@ -190,13 +184,13 @@ class TestTag:
 
 class TestPresent:
     def test_what_the_labels_say(self) -> None:
-        labels = {
-            FINGERPRINT_LABEL: "1",
-            INPUTS_LABEL: '{"file a": "644 b"}',
-            BASE_FINGERPRINT_LABEL: "2",
-            BASE_INPUTS_LABEL: '{"python image": "python:3.13"}',
+        own = {
+            labels.FINGERPRINT: "1",
+            labels.INPUTS: '{"file a": "644 b"}',
+            labels.BASE_FINGERPRINT: "2",
+            labels.BASE_INPUTS: '{"python image": "python:3.13"}',
         }
-        assert Image(id="x", labels=labels).present() == Present(
+        assert labels.recorded(own) == labels.RecordedInputs(
             fingerprint="1",
             inputs={"file a": "644 b"},
             base_fingerprint="2",
@@ -205,8 +199,8 @@ class TestPresent:
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null"])
     def test_labels_of_somebody_else(self, text: str) -> None:
-        found = Image(id="x", labels={INPUTS_LABEL: text}).present()
-        assert found == Present(fingerprint="")
+        found = labels.recorded({labels.INPUTS: text})
+        assert found == labels.RecordedInputs(fingerprint="")
 
 
 def test_network_of_a_private_engine() -> None:

@@ -12,23 +12,17 @@ import pytest
 
 from tasks.core.inputs.dependencies import Extra
 from tasks.core.inputs.fingerprint import Inputs, digest, short, text_file
+from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError, ImageNameError
+from tasks.core.model.labels import RecordedInputs
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf
 from tasks.core.plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    BASE_INPUTS_LABEL,
     BASE_REPOSITORY,
-    FINGERPRINT_LABEL,
-    INPUTS_LABEL,
-    KIND_LABEL,
     LOCAL_REGISTRY,
-    NAME_LABEL,
     PORTION,
-    STRATEGY_LABEL,
     Base,
     Plan,
-    Present,
     Site,
     Step,
     Strategy,
@@ -237,8 +231,8 @@ class TestCheckImages:
 INPUTS: Inputs = {"file a": "1", "file b": "2", "strategy": "shared-base"}
 
 
-def present(inputs: Inputs) -> Present:
-    return Present(fingerprint=digest(inputs), inputs=inputs)
+def present(inputs: Inputs) -> RecordedInputs:
+    return RecordedInputs(fingerprint=digest(inputs), inputs=inputs)
 
 
 class TestReason:
@@ -268,19 +262,24 @@ class TestReason:
                 "built as optimized",
                 id="another strategy",
             ),
-            pytest.param(Present(fingerprint=""), False, "built by other means", id="by hand"),
             pytest.param(
-                Present(fingerprint="x", inputs=INPUTS), False, "built by other means", id="odd"
+                RecordedInputs(fingerprint=""), False, "built by other means", id="by hand"
             ),
             pytest.param(
-                Present(fingerprint=digest(INPUTS)),
+                RecordedInputs(fingerprint="x", inputs=INPUTS),
+                False,
+                "built by other means",
+                id="odd",
+            ),
+            pytest.param(
+                RecordedInputs(fingerprint=digest(INPUTS)),
                 False,
                 "",
                 id="without its inputs, but the same",
             ),
         ],
     )
-    def test_why(self, there: Present | None, force: bool, why: str) -> None:
+    def test_why(self, there: RecordedInputs | None, force: bool, why: str) -> None:
         assert reason(INPUTS, there, force=force) == why
 
 
@@ -395,11 +394,11 @@ class TestSharedBase:
         one = step()
         (target,) = targets(definition(one)).values()
         assert target["labels"] == {
-            FINGERPRINT_LABEL: one.fingerprint,
-            INPUTS_LABEL: '{"file example.py":"644 abc","strategy":"shared-base"}',
-            NAME_LABEL: "map/a",
-            KIND_LABEL: "map",
-            STRATEGY_LABEL: "shared-base",
+            labels.FINGERPRINT: one.fingerprint,
+            labels.INPUTS: '{"file example.py":"644 abc","strategy":"shared-base"}',
+            labels.NAME: "map/a",
+            labels.KIND: "map",
+            labels.STRATEGY: "shared-base",
             "org.opencontainers.image.title": "map/a",
             "org.opencontainers.image.version": short(one.fingerprint),
             "org.opencontainers.image.base.name": base().image,
@@ -480,8 +479,8 @@ class TestOptimized:
         assert target["secret"] == list(SECRETS)
         labels = target["labels"]
         assert labels["org.opencontainers.image.base.name"] == PYTHON
-        assert labels[BASE_FINGERPRINT_LABEL] == base().fingerprint
-        assert json.loads(labels[BASE_INPUTS_LABEL]) == base().inputs
+        assert labels[labels.BASE_FINGERPRINT] == base().fingerprint
+        assert json.loads(labels[labels.BASE_INPUTS]) == base().inputs
 
     def test_packages(self) -> None:
         made = definition(step(strategy="optimized", extra=LOCKED))
@@ -498,7 +497,7 @@ class TestBaseTarget:
         assert target["tags"] == list(base(registry="ghcr.io/team").tags)
         assert target["args"] == {"PYTHON_IMAGE": PYTHON}
         assert target["secret"] == list(SECRETS)
-        assert target["labels"][BASE_FINGERPRINT_LABEL] == base().fingerprint
+        assert target["labels"][labels.BASE_FINGERPRINT] == base().fingerprint
         assert target["labels"]["org.opencontainers.image.base.name"] == PYTHON
         assert "target" not in target
 

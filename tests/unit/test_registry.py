@@ -21,6 +21,7 @@ from tasks.core.engine import Endpoint, Engine
 from tasks.core.engine.builder import Builder, parse
 from tasks.core.engine.pushing import last_words
 from tasks.core.inputs.dependencies import Extra
+from tasks.core.inputs.origin import Origin
 from tasks.core.model.errors import (
     ConfigError,
     EmulationError,
@@ -29,13 +30,13 @@ from tasks.core.model.errors import (
     RegistryUnreachableError,
     UdfError,
 )
+from tasks.core.model.reference import ImageReference
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import Udf
 from tasks.core.plan.plan import (
     CACHE,
     REGISTRY,
     Base,
-    Origin,
     Plan,
     Site,
     Step,
@@ -47,7 +48,7 @@ from tasks.core.plan.plan import (
 )
 from tasks.core.registry import client as registry
 from tasks.core.registry import faults
-from tasks.core.registry.client import INDEX, Manifest, Reference, Registry
+from tasks.core.registry.client import INDEX, Manifest, Registry
 
 # --- names ------------------------------------------------------------------------------------
 
@@ -68,9 +69,9 @@ from tasks.core.registry.client import INDEX, Manifest, Reference, Registry
 def test_references_are_read_as_docker_reads_them(
     text: str, host: str, repository: str, tag: str
 ) -> None:
-    found = Reference.parse(text)
+    found = ImageReference.parse(text)
     assert (found.host, found.repository, found.tag) == (host, repository, tag)
-    assert Reference.parse(str(found)) == found
+    assert ImageReference.parse(str(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -243,8 +244,8 @@ class Place:
     def client(self) -> Registry:
         return Registry(engine(folder=self.folder), self.host)
 
-    def reference(self, tag: str = "v1") -> Reference:
-        return Reference(host=self.host, repository="a", tag=tag)
+    def reference(self, tag: str = "v1") -> ImageReference:
+        return ImageReference(host=self.host, repository="a", tag=tag)
 
 
 @pytest.fixture

@@ -18,23 +18,50 @@ from tasks.core.model.settings import REPOSITORY
 TASKS = REPOSITORY / "tasks"
 MODULES = sorted(TASKS.rglob("*.py"))
 
-# Who may import whom, lowest first: a module imports those of lower levels only, be it directly
-# or through modules that are not listed here.
-LEVELS = {
-    "errors": 0,
-    "settings": 1,
-    "udf": 2,
-    "cases": 3,
-    "fingerprint": 3,
-    "dependencies": 4,
-    "plan": 5,
-    "engine": 6,
-    "builds": 7,
-    "changes": 7,
-    "verify": 7,
+# The rooms of the core, lowest first, each with the rooms that it may import: the table of
+# docs/architecture.md.
+ALL = (
+    "output",
+    "model",
+    "inputs",
+    "image",
+    "plan",
+    "registry",
+    "engine",
+    "private_engine",
+    "build",
+)
+ROOMS: dict[str, tuple[str, ...]] = {
+    "output": (),
+    "model": (),
+    "inputs": ("model",),
+    "image": ("model", "inputs"),
+    "plan": ("model", "inputs", "image"),
+    "registry": ("model", "image"),
+    "engine": ("model", "image", "registry"),
+    "private_engine": ("model", "engine"),
+    "build": LOWER,
+    "verification": ALL,
+    "upkeep": (*ALL, "verification", "migration"),
+    "migration": ALL,
+    "bench": (*ALL, "verification"),
 }
 
 # What a start of `invoke` must not pay for.
+LATE = (
+    "cyclonedx",
+    "docker",
+    "http",
+    "ipaddress",
+    "matplotlib",
+    "packaging",
+    "requests",
+    "tabulate",
+    "urllib3",
+    "yaml",
+)
+"""What may be imported inside a function; docs/architecture.md says why."""
+
 HEAVY = ("docker", "tabulate", "requests", "packaging", "urllib3", "http.client", "grpc")
 
 
@@ -49,6 +76,10 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def package_of(path: Path) -> list[str]:
+    return list(path.relative_to(REPOSITORY).parent.parts)
+
+
 @cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -57,63 +88,37 @@ def tree_of(path: Path) -> ast.Module:
 @cache
 def imports_of(path: Path) -> list[Import]:
     """Every import of a module, also those inside functions."""
-    return list(_imports(tree_of(path), typing_only=False))
+    return list(_imports(tree_of(path), package_of(path), typing_only=False))
 
 
-def _imports(node: ast.AST, *, typing_only: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, package: list[str], *, typing_only: bool) -> Iterator[Import]:
     if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
         for inside in node.body:
-            yield from _imports(inside, typing_only=True)
+            yield from _imports(inside, package, typing_only=True)
         for inside in node.orelse:
-            yield from _imports(inside, typing_only=typing_only)
+            yield from _imports(inside, package, typing_only=typing_only)
         return
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(node.lineno, alias.name, typing_only)
     elif isinstance(node, ast.ImportFrom):
         module = node.module or ""
+        if node.level:
+            outer = package[: len(package) - node.level + 1]
+            module = ".".join([*outer, *([module] if module else [])])
         for alias in node.names:
             inner = f"{module}.{alias.name}"
             path = REPOSITORY / Path(*inner.split("."))
             is_module = path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
             yield Import(node.lineno, inner if is_module else module, typing_only)
     for child in ast.iter_child_nodes(node):
-        yield from _imports(child, typing_only=typing_only)
+        yield from _imports(child, package, typing_only=typing_only)
 
 
-def part_of(module: str) -> str:
-    """The noun that a module belongs to: ``tasks.core.engine.bake`` to ``engine``."""
+def room_of(module: str) -> str:
+    """The room that a module belongs to: ``tasks.core.engine.bake`` to ``engine``."""
     parts = module.split(".")
-    if parts[:2] == ["tasks", "core"] and len(parts) > 2:
-        return parts[2]
-    return module
-
-
-@cache
-def core() -> dict[str, set[str]]:
-    """The nouns of the core, each with those that it imports when it runs."""
-    graph: dict[str, set[str]] = {}
-    for path in sorted((TASKS / "core").rglob("*.py")):
-        module = name_of(path)
-        if module == "tasks.core":
-            continue
-        needed = {
-            part_of(each.module)
-            for each in imports_of(path)
-            if each.module.startswith("tasks.core.") and not each.typing_only
-        }
-        graph.setdefault(part_of(module), set()).update(needed - {part_of(module)})
-    return graph
-
-
-def reached(start: str) -> set[str]:
-    found: set[str] = set()
-    pending = [start]
-    while pending:
-        for name in core().get(pending.pop(), set()) - found:
-            found.add(name)
-            pending.append(name)
-    return found
+    return parts[2] if parts[:2] == ["tasks", "core"] and len(parts) > 2 else ""
 
 
 def nodes(*kinds: type[ast.AST], outside: Iterable[Path] = ()) -> Iterator[tuple[str, ast.AST]]:
@@ -139,19 +144,63 @@ def users_of(package: str, *, outside: Path) -> list[str]:
 # --- imports run one way ----------------------------------------------------------------------
 
 
-def test_the_core_has_no_circle() -> None:
-    order = list(graphlib.TopologicalSorter(core()).static_order())
-    assert set(LEVELS) <= set(order)
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_it_may(room: str) -> None:
+    wrong = [
+        f"{name_of(path)}:{each.line} imports {each.module}"
+        for path in sorted((TASKS / "core" / room).rglob("*.py"))
+        for each in imports_of(path)
+        if (other := room_of(each.module)) and other != room and other not in ROOMS[room]
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", LEVELS)
-def test_a_noun_imports_what_is_below_it(name: str) -> None:
-    above = {each for each in reached(name) if LEVELS.get(each, -1) >= LEVELS[name]}
-    assert above == set()
+def test_every_room_is_known() -> None:
+    folders = {path.name for path in (TASKS / "core").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(ROOMS)
+    modules = {path.name for path in (TASKS / "core").glob("*.py")}
+    assert modules == {"__init__.py"}
 
 
-def test_report_imports_nothing_of_the_core() -> None:
-    assert core()["report"] == set()
+def test_rooms_import_one_way() -> None:
+    assert list(graphlib.TopologicalSorter(ROOMS).static_order())
+
+
+def test_the_modules_of_the_core_have_no_circle() -> None:
+    graph = {
+        name_of(path): {
+            each.module
+            for each in imports_of(path)
+            if each.module.startswith("tasks.core.")
+            and each.module != name_of(path)
+            and not each.typing_only
+        }
+        for path in MODULES
+        if path.is_relative_to(TASKS / "core")
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_only_heavy_packages_are_imported_inside_functions() -> None:
+    wrong = [
+        f"{place}: {ast.unparse(inner)}"
+        for place, node in nodes(ast.FunctionDef)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.ImportFrom | ast.Import)
+        and (
+            (isinstance(inner, ast.ImportFrom) and inner.level)
+            or {each.module.split(".")[0] for each in _imports(inner, [], typing_only=False)}
+            - set(LATE)
+        )
+    ]
+    assert wrong == []
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {
+        name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES
+    }
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 def test_the_core_knows_no_task() -> None:
@@ -168,7 +217,11 @@ def test_the_core_knows_no_task() -> None:
 
 
 def test_verbs_do_not_import_each_other() -> None:
-    verbs = {name_of(path) for path in TASKS.glob("*.py")} - {"tasks", "tasks.options"}
+    verbs = {name_of(path) for path in TASKS.glob("*.py")} - {
+        "tasks",
+        "tasks.options",
+        "tasks.loading",
+    }
     wrong = [
         (name_of(path), each.module)
         for path in TASKS.glob("*.py")
@@ -195,14 +248,16 @@ def test_the_probe_needs_little_of_the_core() -> None:
         if not each.module.startswith("tasks.probe") and each.module.split(".")[0] == "tasks"
     }
     assert needed == {"tasks.core.model.contract"}
-    assert core()["contract"] == set()
+    contract = imports_of(TASKS / "core" / "model" / "contract.py")
+    assert [each.module for each in contract if each.module.startswith("tasks")] == []
 
 
 # --- one place each ---------------------------------------------------------------------------
 
 
 ENGINE = TASKS / "core" / "engine"
-REPORT = TASKS / "core" / "report.py"
+PRIVATE_ENGINE = TASKS / "core" / "private_engine"
+OUTPUT = TASKS / "core" / "output"
 PROBE = TASKS / "probe"
 
 
@@ -211,7 +266,7 @@ def test_only_the_engine_imports_the_docker_sdk() -> None:
 
 
 def test_only_report_imports_tabulate() -> None:
-    assert users_of("tabulate", outside=REPORT) == []
+    assert users_of("tabulate", outside=OUTPUT) == []
 
 
 def test_what_is_heavy_is_imported_where_it_is_used() -> None:
@@ -221,7 +276,7 @@ def test_what_is_heavy_is_imported_where_it_is_used() -> None:
         if not path.is_relative_to(PROBE)  # it runs in a container, where all of it is needed
         for node in tree_of(path).body
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for each in _imports(node, typing_only=False)
+        for each in _imports(node, package_of(path), typing_only=False)
         # packaging is light enough for a module that is itself imported where it is used.
         if each.module.split(".")[0] in HEAVY and each.module.split(".")[0] != "packaging"
     ]
@@ -237,7 +292,7 @@ def test_only_the_engine_names_the_docker_cli_in_an_argv() -> None:
     ]
     argvs = [
         place
-        for place, node in nodes(ast.List, ast.Tuple, outside=[ENGINE, *reads])
+        for place, node in nodes(ast.List, ast.Tuple, outside=[ENGINE, PRIVATE_ENGINE, *reads])
         if isinstance(node, ast.List | ast.Tuple)
         and len(node.elts) > 1
         and isinstance(node.elts[0], ast.Constant)
@@ -249,7 +304,7 @@ def test_only_the_engine_names_the_docker_cli_in_an_argv() -> None:
 def test_only_report_and_the_probe_print() -> None:
     calls = [
         place
-        for place, node in nodes(ast.Call, outside=[REPORT, PROBE])
+        for place, node in nodes(ast.Call, outside=[OUTPUT, PROBE])
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
     ]
     assert calls == []
@@ -271,13 +326,21 @@ def test_no_shell_gets_a_command_line() -> None:
     assert calls == []
 
 
-def test_imports_are_absolute() -> None:
-    relative = [
-        place
-        for place, node in nodes(ast.ImportFrom)
-        if isinstance(node, ast.ImportFrom) and node.level
+def test_the_package_does_not_depend_on_its_name() -> None:
+    absolute = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if (
+            (isinstance(node, ast.ImportFrom) and not node.level and node.module)
+            and node.module.split(".")[0] == "tasks"
+        )
+        or (
+            isinstance(node, ast.Import)
+            and any(alias.name.split(".")[0] == "tasks" for alias in node.names)
+        )
     ]
-    assert relative == []
+    assert absolute == []
 
 
 def test_no_module_takes_the_name_of_another() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine.staging import EPOCH, in_own_folder, stage
+from tasks.core.build.staging import in_own_folder, stage
 from tasks.core.inputs.fingerprint import ContextFile, sha256, text_file
+from tasks.core.model.labels import EPOCH
 
 
 def on_disk(path: str, source: Path, *, executable: bool = False) -> ContextFile:

@@ -15,6 +15,7 @@ import pytest
 from tasks.core.engine import Engine
 from tasks.core.engine.client import Image
 from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.sandbox import Outcome
 from tasks.core.model.contract import CONTRACTS, Contract
 from tasks.core.model.errors import CasesError, NotBuiltError, ProjectFileError
 from tasks.core.model.settings import REPOSITORY, Settings
@@ -23,7 +24,7 @@ from tasks.core.verification import judge
 from tasks.core.verification import report as verdicts
 from tasks.core.verification import run as verify
 from tasks.core.verification.cases import EPOCH, Case, micros, parse
-from tasks.core.verification.judge import Check, Difference, Outcome, Startup
+from tasks.core.verification.judge import Check, Difference, Startup
 from tasks.core.verification.run import Part, Verdict
 
 Event = dict[str, Any]

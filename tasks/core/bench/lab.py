@@ -21,8 +21,8 @@ from typing import Final
 from ..engine.client import Engine, connect
 from ..engine.layout import Layout, cache_folder
 from ..model.errors import EngineUnreachableError
+from ..model.progress import Say
 from ..private_engine import packages, private, standin
-from ..private_engine.packages import Say
 
 _NONE: Final = "<none>"
 

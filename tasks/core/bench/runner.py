@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,8 +17,10 @@ from ..build.builds import base_of
 from ..engine.bake import LOG
 from ..inputs import credentials
 from ..inputs.fingerprint import short
+from ..model import labels
 from ..model.contract import CONTRACTS
 from ..model.errors import BuildFailedError
+from ..model.progress import Say
 from ..model.settings import REPOSITORY, Settings
 from ..model.udf import image_name, scan
 from ..plan.plan import BASE_REPOSITORY, python_version
@@ -38,8 +40,6 @@ from .scenarios import (
 from .strategies import BASE, STRATEGIES, Strategy
 from .transfer import context_bytes
 from .workspace import ROOT, Workspace, pinned, sdk_of, snapshot
-
-Say = Callable[[str], None]
 
 INVOKE: Final = (sys.executable, "-m", "invoke")
 """How the tasks are called: with the Python that runs this, from the folder it runs in."""
@@ -402,7 +402,7 @@ class Bench:
         if self.lab.own or workspace.strategy.task != ("image-fast",):
             return
         name = _image(workspace.strategy, udf)
-        base = self.lab.engine.images([name])[name].present().base_fingerprint
+        base = labels.recorded(self.lab.engine.images([name])[name].labels).base_fingerprint
         if base != base_of(self.settings).fingerprint:
             self.lab.made.add(f"{BASE_REPOSITORY}:{short(base)}")
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..model.progress import Say
 from .results import Results, ScaleSample
 from .runner import INVOKE, Bench
 from .scenarios import UDF
 from .strategies import STRATEGIES
 from .workspace import ROOT, Workspace
-
-Say = Callable[[str], None]
 
 STEPS: Final = {
     "all": "`invoke image-all`, every UDF changed",

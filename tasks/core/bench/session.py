@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 from invoke.exceptions import Exit
 
 from ..model.errors import ConfigError, did_you_mean
+from ..model.progress import Say
 from ..model.settings import Settings
 from ..output.interrupts import interruptible
 from ..output.report import table
@@ -20,7 +21,6 @@ from .results import Results
 from .scenarios import SCENARIOS, Scenario
 from .strategies import STRATEGIES, Strategy
 
-Say = Callable[[str], None]
 _Chosen = TypeVar("_Chosen")
 
 _INTERRUPTED = "the measurement was interrupted; what was measured by then is shown above"

@@ -12,7 +12,6 @@ from typing import Any, Final, Literal
 from ..engine import Engine, Image
 from ..engine.bake import BakeRun
 from ..engine.pushing import PAUSES
-from ..engine.staging import EPOCH, in_own_folder, stage
 from ..inputs import credentials
 from ..inputs.dependencies import extra_of
 from ..inputs.fingerprint import (
@@ -25,20 +24,21 @@ from ..inputs.fingerprint import (
     udf_inputs,
 )
 from ..inputs.origin import origin_of
+from ..model import labels
 from ..model.errors import BuildFailedError, ConfigError, EmulationError, UdfError
+from ..model.labels import EPOCH
+from ..model.progress import Say
+from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import REPOSITORY, Settings, native_platform
 from ..model.udf import Refused, Udf
 from ..plan.plan import (
-    BASE_FINGERPRINT_LABEL,
     BASE_REPOSITORY,
     CACHE,
     DOCKERFILES,
     REGISTRY,
     STORE,
-    STRATEGY_LABEL,
     Base,
     Plan,
-    Present,
     Site,
     Step,
     Strategy,
@@ -57,10 +57,10 @@ from ..plan.plan import (
 )
 from ..private_engine.standin import ensure_image, pull
 from ..registry import faults
-from ..registry.client import DOCKER_HUB, Reference, Registry
+from ..registry.client import Registry
 from . import shipping
+from .staging import in_own_folder, stage
 
-Say = Callable[[str], None]
 Result = Literal["built", "pulled", "pushed", "unchanged", "failed"]
 
 # A registry that does not say within this many seconds that it has a base counts as one without.
@@ -294,7 +294,7 @@ def _step(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strat
 
 def _decide(step: Step, there: Mapping[str, Image], *, force: bool) -> Step:
     image = there.get(step.image)
-    present: Present | None = image.present() if image else None
+    present: labels.RecordedInputs | None = labels.recorded(image.labels) if image else None
     why = reason(step.inputs, present, force=force)
     added = None if why else added_bytes(image, there.get(step.base.image))
     return replace(step, reason=why, added=added)
@@ -346,7 +346,7 @@ def _why_emulated(system_packages: Sequence[str], from_source: Sequence[str]) ->
 
 
 def _has(image: Image | None, base: Base) -> bool:
-    return image is not None and image.labels.get(BASE_FINGERPRINT_LABEL) == base.fingerprint
+    return image is not None and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint
 
 
 def site_of(engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, ...] = ()) -> Site:
@@ -399,8 +399,8 @@ def move_latest(engine: Engine, base: Base) -> None:
 def have_base(engine: Engine, settings: Settings, base: Base, plan: Plan) -> Built:
     """What there is to tell of a base that is there: its tag ``latest`` is moved to it."""
     if plan.push:
-        reference = Reference.parse(base.image)
-        latest = Reference.parse(base.latest).tag
+        reference = ImageReference.parse(base.image)
+        latest = ImageReference.parse(base.latest).tag
         digest = shipping.registry_of(engine, settings).copy_tag(reference, latest)
         return Built(
             name=BASE_REPOSITORY,
@@ -424,7 +424,7 @@ def build_base(engine: Engine, settings: Settings, base: Base, plan: Plan, *, sa
             digests = _push_bases(engine, settings, left, say)
         else:
             _run(engine, settings, left, say)
-    tags = [Reference.parse(name).tag for name in (base.image, base.latest)]
+    tags = [ImageReference.parse(name).tag for name in (base.image, base.latest)]
     return Built(
         name=BASE_REPOSITORY,
         image=base.image,
@@ -571,7 +571,7 @@ def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> 
     state = ensure_image(engine.endpoint, image, say)
     foreign = [each for each in settings.platforms if each != native_platform()]
     # One that has been given to another registry may be there for more platforms.
-    if state == "stand-in" and foreign and Reference.parse(image).host == DOCKER_HUB:
+    if state == "stand-in" and foreign and ImageReference.parse(image).host == DOCKER_HUB:
         what = f"{image} is a stand-in on this engine, which has no {foreign[0]}"
         step = "set udf.python_image to an image for all platforms in a registry that answers"
         raise ConfigError(what, next_step=step)
@@ -732,7 +732,7 @@ def _push_error(image: str, run: BakeRun) -> UdfError | None:
     """The error of a build that ended in its push."""
     if not faults.is_push(run.error):
         return None
-    reference = Reference.parse(image)
+    reference = ImageReference.parse(image)
     return faults.error_of(reference.host, reference.name, run.error)
 
 
@@ -869,7 +869,7 @@ def differences(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> list
     for udf in udfs:
         image = images.get(udf.image(settings))
         strategy: Strategy = "shared-base"
-        if image and image.labels.get(STRATEGY_LABEL) == "optimized":
+        if image and image.labels.get(labels.STRATEGY) == "optimized":
             strategy = "optimized"
         (step,), _ = plan_steps(settings, [udf], strategy)
         result.append(_difference(step, image))
@@ -880,7 +880,7 @@ def _difference(step: Step, image: Image | None) -> Difference:
     name, reference = step.udf.name, step.image
     if image is None:
         return Difference(name=name, image=reference, built=False)
-    present = image.present()
+    present = labels.recorded(image.labels)
     if not present.inputs:
         return Difference(name=name, image=reference, built=True, known=False)
     rows = difference(present.inputs, step.inputs)

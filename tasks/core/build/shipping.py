@@ -7,20 +7,21 @@ image, whoever built it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..engine import Engine
 from ..engine.pushing import push
+from ..model import labels
 from ..model.errors import ConfigError, NotBuiltError, PushFailedError, UdfError
+from ..model.progress import Say
+from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
-from ..plan.plan import FINGERPRINT_LABEL, Base, Step, content_tag, untagged
+from ..plan.plan import Base, Step, content_tag, untagged
 from ..registry import faults
-from ..registry.client import Manifest, Reference, Registry, merged, parallel
-
-Say = Callable[[str], None]
+from ..registry.client import Manifest, Registry, merged, parallel
 
 # At a time: each is a program of its own, and the engine uploads several layers for each.
 _UPLOADS: Final = 4
@@ -41,7 +42,7 @@ def registry_of(engine: Engine, settings: Settings) -> Registry:
         what = "a push needs a registry, and none is set"
         step = "give --registry or set udf.registry, such as ghcr.io/team"
         raise ConfigError(what, next_step=step)
-    return Registry(engine, Reference.parse(f"{settings.registry}/x").host)
+    return Registry(engine, ImageReference.parse(f"{settings.registry}/x").host)
 
 
 # --- what is there ----------------------------------------------------------------------------
@@ -57,7 +58,7 @@ def contents(registry: Registry, steps: Sequence[Step]) -> dict[str, str]:
 def bases(registry: Registry, wanted: Iterable[Base], platforms: Sequence[str]) -> dict[str, str]:
     """The digests of those bases that the registry has for all ``platforms``, by image."""
     names = [base.image for base in wanted]
-    found = parallel(lambda name: registry.content(Reference.parse(name)), names)
+    found = parallel(lambda name: registry.content(ImageReference.parse(name)), names)
     return {
         name: content.digest
         for name, content in zip(names, found, strict=True)
@@ -65,8 +66,8 @@ def bases(registry: Registry, wanted: Iterable[Base], platforms: Sequence[str]) 
     }
 
 
-def _content_reference(step: Step) -> Reference:
-    return replace(Reference.parse(step.image), tag=step.content_tag)
+def _content_reference(step: Step) -> ImageReference:
+    return replace(ImageReference.parse(step.image), tag=step.content_tag)
 
 
 # --- bases ------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ def _content_reference(step: Step) -> Reference:
 def before(registry: Registry, wanted: Iterable[Base]) -> dict[str, Manifest]:
     """What stands under the tags of bases before they are pushed: other platforms, perhaps."""
     names = [base.image for base in wanted]
-    found = parallel(lambda name: registry.manifest(Reference.parse(name)), names)
+    found = parallel(lambda name: registry.manifest(ImageReference.parse(name)), names)
     return {name: manifest for name, manifest in zip(names, found, strict=True) if manifest}
 
 
@@ -95,16 +96,16 @@ def publish_bases(
     """
     result = {}
     for base in built:
-        reference = Reference.parse(base.image)
+        reference = ImageReference.parse(base.image)
         if stored:
             _push(registry, engine, reference, say)
         if old := earlier.get(base.image):
             _keep_platforms(registry, reference, old)
-        result[base.image] = registry.copy_tag(reference, Reference.parse(base.latest).tag)
+        result[base.image] = registry.copy_tag(reference, ImageReference.parse(base.latest).tag)
     return result
 
 
-def _keep_platforms(registry: Registry, reference: Reference, old: Manifest) -> None:
+def _keep_platforms(registry: Registry, reference: ImageReference, old: Manifest) -> None:
     new = registry.manifest(reference)
     if new is None or new.digest == old.digest:
         return
@@ -126,7 +127,7 @@ def publish(
 
     def one(step: Step) -> Shipped:
         content = _content_reference(step)
-        chosen = Reference.parse(step.image)
+        chosen = ImageReference.parse(step.image)
         try:
             if step.digest or not stored:
                 digest = registry.copy_tag(content, chosen.tag)
@@ -155,8 +156,8 @@ def push_built(
             raise NotBuiltError(what, next_step=f"`invoke image-fast --udf {udf} --push`")
 
     def one(image: str) -> Shipped:
-        reference = Reference.parse(image)
-        fingerprint = images[image].labels.get(FINGERPRINT_LABEL, "")
+        reference = ImageReference.parse(image)
+        fingerprint = images[image].labels.get(labels.FINGERPRINT, "")
         try:
             if not fingerprint:  # built by other means: nothing names its content
                 digest = _push(registry, engine, reference, say)
@@ -171,7 +172,7 @@ def push_built(
 
 
 def _push_under(
-    registry: Registry, engine: Engine, chosen: Reference, content: Reference, say: Say
+    registry: Registry, engine: Engine, chosen: ImageReference, content: ImageReference, say: Say
 ) -> str:
     """Push the image that is ``chosen`` here as ``content``, then move the tag there.
 
@@ -186,7 +187,7 @@ def _push_under(
     return registry.copy_tag(content, chosen.tag)
 
 
-def _push(registry: Registry, engine: Engine, reference: Reference, say: Say) -> str:
+def _push(registry: Registry, engine: Engine, reference: ImageReference, say: Say) -> str:
     """Push one tag; where the registry has failed, the error tells what it says of that."""
     try:
         return push(engine, str(reference), say)
@@ -211,7 +212,7 @@ def metadata(
     def one(name: str) -> dict[str, Any]:
         repository = untagged(images[name])
         content = registry.content(
-            replace(Reference.parse(images[name]), tag=there[name].digest), sized=True
+            replace(ImageReference.parse(images[name]), tag=there[name].digest), sized=True
         )
         return {
             "udf": name,

@@ -15,14 +15,13 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ..model.progress import Say
 from .endpoint import Endpoint
-
-Say = Callable[[str], None]
 
 LOG: Final = "NUMAFLOW_UDF_BUILD_LOG"
 """The variable that names a file to which BuildKit's whole log is added."""

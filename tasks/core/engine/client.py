@@ -13,20 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from ..model import labels
 from ..model.errors import BuildxError, EngineUnreachableError
-from ..plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    BASE_INPUTS_LABEL,
-    FINGERPRINT_LABEL,
-    INPUTS_LABEL,
-    Present,
-)
+from ..model.progress import Say
 from . import find
-from .bake import BakeRun, Say, run_bake
+from .bake import BakeRun, run_bake
 from .builder import Builder, engine_of, inspect
 from .endpoint import Endpoint
 from .layout import cache_folder
-from .staging import EPOCH
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -56,15 +50,6 @@ class Image:
     layers: tuple[str, ...] = ()
     architecture: str = ""
     names: tuple[str, ...] = ()
-
-    def present(self) -> Present:
-        """What the image was made from, as its labels say."""
-        return Present(
-            fingerprint=self.labels.get(FINGERPRINT_LABEL, ""),
-            inputs=_mapping(self.labels.get(INPUTS_LABEL, "")),
-            base_fingerprint=self.labels.get(BASE_FINGERPRINT_LABEL, ""),
-            base_inputs=_mapping(self.labels.get(BASE_INPUTS_LABEL, "")),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,16 +228,6 @@ def familiar(reference: str) -> str:
     return f"{name}:latest"
 
 
-def _mapping(text: str) -> dict[str, str]:
-    try:
-        value = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return (
-        {str(name): str(state) for name, state in value.items()} if isinstance(value, dict) else {}
-    )
-
-
 def _image(data: Mapping[str, Any]) -> Image:
     return Image(
         id=data["id"],
@@ -271,7 +246,7 @@ def _time(text: str | None) -> float:
     if not text or text.startswith("0001"):
         return 0.0
     seconds = datetime.fromisoformat(text).timestamp()
-    return 0.0 if seconds == EPOCH else seconds
+    return 0.0 if seconds == labels.EPOCH else seconds
 
 
 def _engine_error(done: subprocess.CompletedProcess[str]) -> EngineUnreachableError:

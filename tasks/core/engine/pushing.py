@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from typing import Final
 
+from ..model.progress import Say
+from ..model.reference import ImageReference
 from ..registry import faults
-from ..registry.client import Reference
 from .client import Engine
-
-Say = Callable[[str], None]
 
 PAUSES: Final = (0.5, 1.0, 2.0)
 """Seconds before each further try."""
@@ -34,7 +32,7 @@ def push(engine: Engine, image: str, say: Say) -> str:
             break
         say(f"pushing {image}: {said}; trying again")
         time.sleep(pause)
-    reference = Reference.parse(image)
+    reference = ImageReference.parse(image)
     raise faults.error_of(reference.host, reference.name, said)
 
 

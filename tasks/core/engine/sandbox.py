@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
 from ..model.errors import EngineUnreachableError
-from ..verification.judge import Outcome
 
 if TYPE_CHECKING:
     from .client import Engine
@@ -37,6 +36,24 @@ _STDOUT: Final = 1
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What happened to one UDF container. Times are in milliseconds.
+
+    ``events`` is what the probe reported. ``exit_code`` is ``None`` where the UDF did not end
+    by itself; ``stop_ms`` is the time from SIGTERM to its end. ``log`` holds lines with their
+    time since the start of the container.
+    """
+
+    events: tuple[Mapping[str, Any], ...]
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    ready_ms: float | None = None
+    stop_ms: float | None = None
+    log: tuple[tuple[float, str], ...] = ()
+    probe_errors: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,4 @@
-"""TODO."""
+"""What an image is made from: files, ignore rules, fingerprints, locks, git, credentials.
+
+It imports `model`.
+"""

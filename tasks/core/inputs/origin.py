@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from ..plan.plan import Origin
-
 _SCP: Final = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>(?!//).+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the source of an image comes from, as git tells it; empty where it does not.
+
+    ``source`` is the address of the repository, without credentials; ``revision`` the commit,
+    with ``-dirty`` behind it where files differ from it; ``created`` the time of the commit.
+    """
+
+    source: str = ""
+    revision: str = ""
+    created: str = ""
 
 
 def origin_of(folder: Path) -> Origin:

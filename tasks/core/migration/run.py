@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..model.errors import MigrationError
+from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import shown
 from . import journal
 from .plan import SETTINGS_FILE, Migration, folder_of
-
-Say = Callable[[str], None]
 
 
 def finish_interrupted(settings: Settings, *, say: Say) -> None:

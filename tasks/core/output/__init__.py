@@ -1,1 +1,4 @@
-"""TODO."""
+"""What people read and how a run ends: tables, sizes, JSON, progress. The only room that prints.
+
+It imports nothing of ours.
+"""

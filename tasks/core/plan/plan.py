@@ -7,7 +7,6 @@ has already. It says of each image whether it is built and why, and turns into o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,8 @@ from ..inputs.fingerprint import (
     short,
     text_file,
 )
+from ..inputs.origin import Origin
+from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
 from ..model.settings import Settings
 from ..model.udf import Refused, Udf
@@ -34,15 +35,6 @@ DOCKERFILES: Final[Mapping[Strategy, str]] = {
     "optimized": "dockerfiles/Dockerfile.optimized",
 }
 
-LABEL: Final = "io.numaflow.udf"
-FINGERPRINT_LABEL: Final = f"{LABEL}.fingerprint"
-INPUTS_LABEL: Final = f"{LABEL}.inputs"
-BASE_FINGERPRINT_LABEL: Final = f"{LABEL}.base.fingerprint"
-BASE_INPUTS_LABEL: Final = f"{LABEL}.base.inputs"
-NAME_LABEL: Final = f"{LABEL}.name"
-KIND_LABEL: Final = f"{LABEL}.kind"
-STRATEGY_LABEL: Final = f"{LABEL}.strategy"
-STAND_IN_LABEL: Final = f"{LABEL}.stand-in"
 
 # With the containerd image store, BuildKit asks the registry that a reference names for the
 # manifest, even when the image is there: for an image that exists only locally, that is a
@@ -208,16 +200,6 @@ class Plan:
         return not self.bases and not self.to_build
 
 
-@dataclass(frozen=True, kw_only=True)
-class Present:
-    """An image that the engine has: what it was made from, as its labels say."""
-
-    fingerprint: str
-    inputs: Inputs = field(default_factory=dict)
-    base_fingerprint: str = ""
-    base_inputs: Inputs = field(default_factory=dict)
-
-
 # --- deciding ---------------------------------------------------------------------------------
 
 
@@ -339,7 +321,7 @@ def check_images(settings: Settings, udfs: Iterable[Udf]) -> None:
             raise ImageNameError(what, next_step=step)
 
 
-def reason(step_inputs: Inputs, present: Present | None, *, force: bool) -> str:
+def reason(step_inputs: Inputs, present: labels.RecordedInputs | None, *, force: bool) -> str:
     """Why an image has to be built, in a few words; ``""`` where it need not be."""
     if force:
         return "forced"
@@ -461,12 +443,12 @@ def base_target(base: Base, site: Site) -> dict[str, Any]:
 
 
 def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]:
-    labels = {
-        FINGERPRINT_LABEL: step.fingerprint,
-        INPUTS_LABEL: _compact(step.inputs),
-        NAME_LABEL: step.udf.name,
-        KIND_LABEL: step.udf.kind,
-        STRATEGY_LABEL: step.strategy,
+    own = {
+        labels.FINGERPRINT: step.fingerprint,
+        labels.INPUTS: labels.packed(step.inputs),
+        labels.NAME: step.udf.name,
+        labels.KIND: step.udf.kind,
+        labels.STRATEGY: step.strategy,
         "org.opencontainers.image.title": step.udf.name,
         "org.opencontainers.image.version": short(step.fingerprint),
     }
@@ -475,12 +457,12 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
     if step.target in site.requirements:
         contexts["requirements"] = site.requirements[step.target]
     if step.strategy == "optimized":
-        labels |= _base_labels(step.base)
-        labels["org.opencontainers.image.base.name"] = step.base.python_image
+        own |= _base_labels(step.base)
+        own["org.opencontainers.image.base.name"] = step.base.python_image
         arguments |= _tools(step)
         contexts |= _sdk_context(site)
     else:
-        labels["org.opencontainers.image.base.name"] = step.base.image
+        own["org.opencontainers.image.base.name"] = step.base.image
         arguments["BASE_IMAGE"] = step.base.start
         if base_target_name:
             arguments["BASE_IMAGE"] = _BASE_CONTEXT
@@ -491,7 +473,7 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
     tags = [step.image]
     if site.output == REGISTRY:
         tags.append(f"{untagged(step.image)}:{step.content_tag}")
-    target = _common(site, DOCKERFILES[step.strategy], tags, labels)
+    target = _common(site, DOCKERFILES[step.strategy], tags, own)
     target["args"] = arguments | _epoch(site)
     target["contexts"] = contexts
     if site.origin is not None:
@@ -500,7 +482,7 @@ def _udf_target(step: Step, site: Site, base_target_name: str) -> dict[str, Any]
             title=step.udf.name,
             version=short(step.fingerprint),
             origin=site.origin,
-            base_name=labels["org.opencontainers.image.base.name"],
+            base_name=own["org.opencontainers.image.base.name"],
             base_digest=step.base.digest if fast else "",
         )
         target |= pushed(values)
@@ -612,29 +594,12 @@ def _sdk_context(site: Site) -> dict[str, str]:
 
 def _base_labels(base: Base) -> dict[str, str]:
     return {
-        BASE_FINGERPRINT_LABEL: base.fingerprint,
-        BASE_INPUTS_LABEL: _compact(base.inputs),
+        labels.BASE_FINGERPRINT: base.fingerprint,
+        labels.BASE_INPUTS: labels.packed(base.inputs),
     }
 
 
-def _compact(inputs: Inputs) -> str:
-    return json.dumps(dict(inputs), sort_keys=True, separators=(",", ":"))
-
-
 # --- what a push says of itself ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where the source of an image comes from, as git tells it; empty where it does not.
-
-    ``source`` is the address of the repository, without credentials; ``revision`` the commit,
-    with ``-dirty`` behind it where files differ from it; ``created`` the time of the commit.
-    """
-
-    source: str = ""
-    revision: str = ""
-    created: str = ""
 
 
 def attestations() -> list[str]:

@@ -14,16 +14,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..engine.layout import Layout
 from ..model.errors import EngineSetupError
+from ..model.progress import Say
 from . import processes
-
-Say = Callable[[str], None]
 
 SUITE: Final = "trixie"
 """The Debian release whose Docker is used: the first one that has buildx."""

@@ -21,8 +21,8 @@ from ..engine.endpoint import Endpoint
 from ..engine.find import DEFAULT_SOCKET, find_private, ping
 from ..engine.layout import Layout
 from ..model.errors import EngineSetupError
+from ..model.progress import Say
 from . import packages, processes
-from .packages import Say
 
 _START_SECONDS: Final = 60.0
 # dockerd gives its containers 10 s to stop, and itself 5 s more.

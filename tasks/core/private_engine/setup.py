@@ -11,8 +11,8 @@ from typing import Any, Final
 from ..engine import find
 from ..engine.endpoint import Endpoint
 from ..model.errors import BuildxError, EngineUnreachableError
+from ..model.progress import Say
 from . import packages, private, standin
-from .packages import Say
 
 _SECONDS: Final = 30.0
 

@@ -20,8 +20,9 @@ from typing import Final, Literal
 from ..engine.endpoint import Endpoint
 from ..engine.layout import Layout
 from ..model.errors import EngineSetupError
+from ..model.progress import Say
 from . import packages
-from .packages import Say, run, timed
+from .packages import run, timed
 from .private import locked
 
 State = Literal["present", "stand-in", "absent"]

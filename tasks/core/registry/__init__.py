@@ -1,1 +1,4 @@
-"""TODO."""
+"""A registry over HTTP: manifests, blobs, tags, logins.
+
+It imports `model` and `image`.
+"""

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -21,6 +21,7 @@ from urllib.parse import urlencode, urljoin
 from ..engine.client import Engine
 from ..engine.endpoint import Endpoint
 from ..model.errors import PushFailedError
+from ..model.reference import DOCKER_HUB, ImageReference
 from . import faults
 
 if TYPE_CHECKING:
@@ -42,38 +43,7 @@ _FIRST_PAUSE: Final = 0.25
 _SECONDS: Final = (5.0, 60.0)  # to connect, to answer
 _PARALLEL: Final = 16
 
-DOCKER_HUB: Final = "docker.io"
 _CERTIFICATES: Final = Path("/etc/docker/certs.d")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """An image reference in its parts. ``host`` is the registry's as Docker names it."""
-
-    host: str
-    repository: str
-    tag: str = "latest"
-
-    @classmethod
-    def parse(cls, text: str) -> Reference:
-        """``[host/]repository[:tag]`` or ``...@digest``, read as Docker reads it."""
-        name, at, digest = text.partition("@")
-        head, slash, rest = name.partition("/")
-        host, path = DOCKER_HUB, name
-        if slash and (set(".:") & set(head) or head == "localhost"):
-            host, path = head, rest
-        path, colon, tag = path.partition(":")
-        if host == DOCKER_HUB and "/" not in path:
-            path = f"library/{path}"
-        return cls(host=host, repository=path, tag=digest if at else (tag if colon else cls.tag))
-
-    @property
-    def name(self) -> str:
-        """The reference without its tag."""
-        return f"{self.host}/{self.repository}"
-
-    def __str__(self) -> str:
-        return f"{self.name}{'@' if ':' in self.tag else ':'}{self.tag}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +108,7 @@ class Registry:
 
     # --- questions ----------------------------------------------------------------------------
 
-    def digest(self, reference: Reference) -> str:
+    def digest(self, reference: ImageReference) -> str:
         """The digest that a tag names, by one HEAD; ``""`` where there is no such tag."""
         answer = self._ask("HEAD", reference)
         if answer is None:
@@ -148,13 +118,13 @@ class Registry:
         manifest = self.manifest(reference)
         return manifest.digest if manifest else ""
 
-    def digests(self, references: Iterable[Reference]) -> dict[Reference, str]:
+    def digests(self, references: Iterable[ImageReference]) -> dict[ImageReference, str]:
         """The digests of many tags, asked for in parallel; those that are not there left out."""
         names = list(dict.fromkeys(references))
         found = zip(names, parallel(self.digest, names), strict=True)
         return {name: digest for name, digest in found if digest}
 
-    def manifest(self, reference: Reference) -> Manifest | None:
+    def manifest(self, reference: ImageReference) -> Manifest | None:
         """What a tag or digest names, ``None`` where there is nothing."""
         answer = self._ask("GET", reference)
         if answer is None:
@@ -165,7 +135,7 @@ class Registry:
             content=answer.content,
         )
 
-    def content(self, reference: Reference, *, sized: bool = False) -> Content | None:
+    def content(self, reference: ImageReference, *, sized: bool = False) -> Content | None:
         """The platforms of what a tag names, and with ``sized`` its size; ``None`` if absent."""
         top = self.manifest(reference)
         if top is None:
@@ -175,11 +145,11 @@ class Registry:
             return Content(digest=top.digest, platforms=platforms, size=top.size)
         size = 0
         if sized:
-            names = [replace(reference, tag=digest) for digest in images_of(top)]
+            names = [reference.with_digest(digest) for digest in images_of(top)]
             size = sum(part.size for part in parallel(self.manifest, names) if part)
         return Content(digest=top.digest, platforms=platforms, size=size)
 
-    def platforms(self, reference: Reference, manifest: Manifest) -> dict[str, str]:
+    def platforms(self, reference: ImageReference, manifest: Manifest) -> dict[str, str]:
         """The platform of each image that a manifest of this repository holds, by its digest."""
         if manifest.is_index:
             return images_of(manifest)
@@ -191,25 +161,25 @@ class Registry:
 
     # --- changes ------------------------------------------------------------------------------
 
-    def put(self, reference: Reference, manifest: Manifest) -> None:
+    def put(self, reference: ImageReference, manifest: Manifest) -> None:
         """Let a tag name a manifest whose content the repository has already."""
         headers = {"Content-Type": manifest.media_type}
         answer = self._ask("PUT", reference, data=manifest.content, headers=headers)
         if answer is None:
             raise self._refusal(reference, f"the registry has no repository {reference.repository}")
 
-    def copy_tag(self, source: Reference, *tags: str) -> str:
+    def copy_tag(self, source: ImageReference, *tags: str) -> str:
         """Let further tags of its repository name what ``source`` names; the digest of it."""
         manifest = self.manifest(source)
         if manifest is None:
             raise self._refusal(source, f"{source} is not there any more")
         for tag in tags:
-            target = replace(source, tag=tag)
+            target = source.with_tag(tag)
             if self.digest(target) != manifest.digest:
                 self.put(target, manifest)
         return manifest.digest
 
-    def complaint(self, reference: Reference) -> str:
+    def complaint(self, reference: ImageReference) -> str:
         """What the registry says when asked to take a blob; ``""`` where it agrees.
 
         Docker does not pass on why a registry has failed, which may be that its disk is full.
@@ -233,14 +203,14 @@ class Registry:
     def _ask(
         self,
         method: str,
-        reference: Reference,
+        reference: ImageReference,
         *,
         path: str = "",
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response | None:
         """The answer to one request; ``None`` where the registry has no such thing."""
-        place = f"v2/{reference.repository}/{path or f'manifests/{reference.tag}'}"
+        place = f"v2/{reference.repository}/{path or f'manifests/{reference.target}'}"
         sent = {"Accept": _ACCEPT if not path else "*/*", **(headers or {})}
         actions = "pull,push" if method == "PUT" else "pull"
         scope = f"repository:{reference.repository}:{actions}"
@@ -381,7 +351,7 @@ class Registry:
                 self._login = credentials(self._engine.endpoint, self.host)
             return self._login
 
-    def _refusal(self, reference: Reference, why: str) -> PushFailedError:
+    def _refusal(self, reference: ImageReference, why: str) -> PushFailedError:
         what = f"the registry {self.host} refuses {reference}: {why}"
         step = f"check that {reference.name} exists and that its tags may be changed"
         return PushFailedError(what, next_step=step)

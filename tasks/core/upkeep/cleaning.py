@@ -20,15 +20,11 @@ from ..engine.layout import cache_folder
 from ..engine.store import CacheRecord, Container, Volume
 from ..inputs.fingerprint import sha256, short
 from ..migration import journal
+from ..model import labels
 from ..model.errors import ConfigError
 from ..model.settings import Settings
 from ..model.udf import scan
-from ..plan.plan import (
-    BASE_FINGERPRINT_LABEL,
-    BASE_REPOSITORY,
-    FINGERPRINT_LABEL,
-    NAME_LABEL,
-)
+from ..plan.plan import BASE_REPOSITORY
 
 Part = Literal["images", "bases", "runs", "cache", "contexts", "backups"]
 
@@ -207,13 +203,13 @@ def replaced_images(images: Sequence[Stored], running: Sequence[Container]) -> l
     return [
         Leftover(
             part="images",
-            name=image.labels.get(NAME_LABEL, "?"),
+            name=image.labels.get(labels.NAME, "?"),
             id=image.id,
-            why=f"replaced ({short(image.labels[FINGERPRINT_LABEL])})",
+            why=f"replaced ({short(image.labels[labels.FINGERPRINT])})",
             bytes=_own_bytes(image, images),
         )
         for tags, image in images
-        if not tags and FINGERPRINT_LABEL in image.labels and not _users(running, image.id, ())
+        if not tags and labels.FINGERPRINT in image.labels and not _users(running, image.id, ())
     ]
 
 
@@ -231,9 +227,9 @@ def unused_bases(
     found = []
     kept = set(current)
     for tags, image in images:
-        fingerprint = image.labels.get(BASE_FINGERPRINT_LABEL, "")
+        fingerprint = image.labels.get(labels.BASE_FINGERPRINT, "")
         ours = [match for tag in tags if (match := _BASE_TAG.fullmatch(tag))]
-        if not fingerprint or FINGERPRINT_LABEL in image.labels or len(ours) != len(tags):
+        if not fingerprint or labels.FINGERPRINT in image.labels or len(ours) != len(tags):
             continue
         if any(match["tag"] not in (short(fingerprint), "latest") for match in ours):
             continue

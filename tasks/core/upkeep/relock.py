@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +19,9 @@ from ..inputs.fingerprint import (
     packages_of,
 )
 from ..model.errors import BuildFailedError, ProjectFileError
+from ..model.progress import Say
 from ..model.settings import REPOSITORY, Settings
 from ..private_engine.standin import ensure_image
-
-Say = Callable[[str], None]
 
 _PROJECT: Final = "pyproject.toml"
 _LOCK: Final = "poetry.lock"

@@ -22,16 +22,11 @@ from ..engine import Engine
 from ..engine.content import Content, contents, has_registry
 from ..inputs.fingerprint import locked_packages, normalised, short
 from ..inputs.origin import without_credentials
+from ..model import labels
 from ..model.errors import ConfigError, MissingExtraError
 from ..model.settings import Settings, native_platform
 from ..model.udf import Udf, read_toml
-from ..plan.plan import (
-    BASE_INPUTS_LABEL,
-    FINGERPRINT_LABEL,
-    INPUTS_LABEL,
-    STRATEGY_LABEL,
-    Strategy,
-)
+from ..plan.plan import Strategy
 from .pipelines import at_digest
 
 if TYPE_CHECKING:
@@ -133,7 +128,7 @@ def _document_of(settings: Settings, udf: Udf, found: Content) -> str:
     subject = Subject(
         udf=udf.name,
         image=found.image,
-        fingerprint=short(found.labels.get(FINGERPRINT_LABEL, "")),
+        fingerprint=short(found.labels.get(labels.FINGERPRINT, "")),
         created=found.created,
         architecture=found.architecture,
         python=python_of(found.files),
@@ -213,7 +208,7 @@ def _same_place(digest: str, reference: str) -> bool:
 
 def _files_of_locks(settings: Settings, udf: Udf, found: Content) -> Files:
     """The files of the locks as far as the image was made from them, by what its labels say."""
-    made_from = _inputs(found, BASE_INPUTS_LABEL)
+    made_from = _inputs(found, labels.BASE_INPUTS)
     now = base_of(settings, udf.python).inputs
     base = [
         entry
@@ -224,10 +219,10 @@ def _files_of_locks(settings: Settings, udf: Udf, found: Content) -> Files:
 
 
 def _files_of_udf(settings: Settings, udf: Udf, found: Content) -> Files:
-    made_from = _requirements_in(_inputs(found, INPUTS_LABEL))
+    made_from = _requirements_in(_inputs(found, labels.INPUTS))
     if not made_from:
         return {}
-    strategy = cast(Strategy, found.labels.get(STRATEGY_LABEL, "shared-base"))
+    strategy = cast(Strategy, found.labels.get(labels.STRATEGY, "shared-base"))
     [step], _ = plan_steps(settings, [udf], strategy)
     return udf_files(udf.path) if _requirements_in(step.inputs) == made_from else {}
 

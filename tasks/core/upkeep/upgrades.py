@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-Say = Callable[[str], None]
+from ..model.progress import Say
 
 _FIRST_LINE: Final = re.compile(r"^\S+ \((?P<version>[^)]+)\)", re.MULTILINE)
 _SECONDS: Final = 60

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from ..engine.sandbox import Outcome
 from ..model.contract import MAP_MODE, MAP_SOCKETS, NUMAFLOW, Contract
 from .cases import (
     DROP_TAG,
@@ -93,24 +94,6 @@ class Startup:
     ready_at: float | None = None
     imports_ms: float | None = None
     heaviest: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What happened to one UDF container. Times are in milliseconds.
-
-    ``events`` is what the probe reported. ``exit_code`` is ``None`` where the UDF did not end
-    by itself; ``stop_ms`` is the time from SIGTERM to its end. ``log`` holds lines with their
-    time since the start of the container.
-    """
-
-    events: tuple[Mapping[str, Any], ...]
-    exit_code: int | None = None
-    out_of_memory: bool = False
-    ready_ms: float | None = None
-    stop_ms: float | None = None
-    log: tuple[tuple[float, str], ...] = ()
-    probe_errors: str = ""
 
 
 @dataclass

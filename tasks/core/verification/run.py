@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +15,11 @@ from typing import Final
 from ..engine import Engine, sandbox
 from ..model.contract import CONTRACTS, SIDE_INPUTS_FOLDER, Contract
 from ..model.errors import NotBuiltError, ProjectFileError, VerifyFailedError
+from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
 from . import cases, judge
 from .options import Options as Options
-
-Say = Callable[[str], None]
 
 # A probe waits for its UDF no longer than the UDF may take to be ready.
 _PREPARED_SECONDS: Final = 10.0

@@ -18,12 +18,12 @@ from ..build import builds
 from ..engine import Engine, store
 from ..inputs.fingerprint import context_root, sha256
 from ..model.errors import UdfError
+from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import select
 from ..plan.plan import Step
 from . import run as verify
 
-Say = Callable[[str], None]
 State = tuple[int, int, int, int]
 """What tells that a file was saved: its number, mode, size and time."""
 

@@ -9,13 +9,12 @@ from dataclasses import replace
 from ...build import builds
 from ...engine import Engine, connect, find
 from ...model.errors import ConfigError, UdfError
+from ...model.progress import Say
 from ...model.settings import Settings
 from ...model.udf import scan
 from .. import relock
 from . import files, machine
 from .check import Check, guarded, of_error
-
-Say = Callable[[str], None]
 
 
 def examine(

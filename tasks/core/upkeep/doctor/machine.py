@@ -14,12 +14,14 @@ from ...engine import Engine, sandbox, store, survey
 from ...engine.layout import cache_folder
 from ...inputs import credentials
 from ...inputs.fingerprint import short
+from ...model import labels
 from ...model.errors import UdfError
+from ...model.reference import ImageReference
 from ...model.settings import Settings
 from ...model.udf import Udf
-from ...plan.plan import BASE_FINGERPRINT_LABEL, BASE_REPOSITORY, FINGERPRINT_LABEL, Base
+from ...plan.plan import BASE_REPOSITORY, Base
 from ...private_engine import setup
-from ...registry.client import Reference, Registry
+from ...registry.client import Registry
 from .. import cleaning
 from .check import Check, Mend, of_error
 
@@ -202,12 +204,12 @@ def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Mend) 
 
 def _base(engine: Engine, base: Base, build: Mend | None) -> Check:
     image = engine.images([base.image]).get(base.image)
-    if image and image.labels.get(BASE_FINGERPRINT_LABEL) == base.fingerprint:
+    if image and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint:
         return Check(name="base image", detail=f"{base.image}, {image.size / 1e6:.0f} MB")
     others = [
         tag
         for tags, other in engine.every_image()
-        if BASE_FINGERPRINT_LABEL in other.labels and FINGERPRINT_LABEL not in other.labels
+        if labels.BASE_FINGERPRINT in other.labels and labels.FINGERPRINT not in other.labels
         for tag in tags
         if tag.startswith(f"{base.repository}:") and not tag.endswith(":latest")
     ]
@@ -243,7 +245,7 @@ def registry(engine: Engine, settings: Settings) -> Iterator[Check]:
         detail = "not set: images stay on this engine"
         yield Check(name="registry", detail=detail)
         return
-    reference = Reference.parse(f"{settings.registry}/{BASE_REPOSITORY}:latest")
+    reference = ImageReference.parse(f"{settings.registry}/{BASE_REPOSITORY}:latest")
     try:
         digest = Registry(engine, reference.host).digest(reference)
     except UdfError as error:

@@ -18,11 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ..engine.layout import cache_folder
 from ..inputs.fingerprint import ContextFile, digest
-from .layout import cache_folder
-
-EPOCH: Final = 315532800
-"""The time of every file in a context: 1980-01-01, the earliest that a ZIP file can hold."""
+from ..model.labels import EPOCH
 
 _FILES: Final = "files"
 _KEEP_SECONDS: Final = 14 * 86400

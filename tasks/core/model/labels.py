@@ -1,0 +1,58 @@
+"""What our images say of themselves: the names of their labels, and what the labels hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+PREFIX: Final = "io.numaflow.udf"
+FINGERPRINT: Final = f"{PREFIX}.fingerprint"
+INPUTS: Final = f"{PREFIX}.inputs"
+BASE_FINGERPRINT: Final = f"{PREFIX}.base.fingerprint"
+BASE_INPUTS: Final = f"{PREFIX}.base.inputs"
+NAME: Final = f"{PREFIX}.name"
+KIND: Final = f"{PREFIX}.kind"
+STRATEGY: Final = f"{PREFIX}.strategy"
+
+EPOCH: Final = 315532800
+"""The time of every file and image, in seconds: 1980-01-01, the earliest that a ZIP can hold."""
+
+Inputs = Mapping[str, str]
+"""What an image is made from: readable name to readable state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedInputs:
+    """What an image was made from, as its labels say; empty where they do not."""
+
+    fingerprint: str = ""
+    inputs: Inputs = field(default_factory=dict)
+    base_fingerprint: str = ""
+    base_inputs: Inputs = field(default_factory=dict)
+
+
+def recorded(labels: Mapping[str, str]) -> RecordedInputs:
+    """What ``labels`` say of the inputs of their image."""
+    return RecordedInputs(
+        fingerprint=labels.get(FINGERPRINT, ""),
+        inputs=_mapping(labels.get(INPUTS, "")),
+        base_fingerprint=labels.get(BASE_FINGERPRINT, ""),
+        base_inputs=_mapping(labels.get(BASE_INPUTS, "")),
+    )
+
+
+def packed(inputs: Inputs) -> str:
+    """Inputs as the text of a label: the same for the same inputs."""
+    return json.dumps(dict(inputs), sort_keys=True, separators=(",", ":"))
+
+
+def _mapping(text: str) -> dict[str, str]:
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {str(name): str(state) for name, state in value.items()}
