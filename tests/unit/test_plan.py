@@ -477,10 +477,10 @@ class TestOptimized:
         assert target["args"] == {"PYTHON_IMAGE": PYTHON}
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         assert target["secret"] == list(SECRETS)
-        labels = target["labels"]
-        assert labels["org.opencontainers.image.base.name"] == PYTHON
-        assert labels[labels.BASE_FINGERPRINT] == base().fingerprint
-        assert json.loads(labels[labels.BASE_INPUTS]) == base().inputs
+        own = target["labels"]
+        assert own["org.opencontainers.image.base.name"] == PYTHON
+        assert own[labels.BASE_FINGERPRINT] == base().fingerprint
+        assert json.loads(own[labels.BASE_INPUTS]) == base().inputs
 
     def test_packages(self) -> None:
         made = definition(step(strategy="optimized", extra=LOCKED))

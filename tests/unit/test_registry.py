@@ -50,29 +50,6 @@ from tasks.core.registry import client as registry
 from tasks.core.registry import faults
 from tasks.core.registry.client import INDEX, Manifest, Registry
 
-# --- names ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "repository", "tag"),
-    [
-        ("ghcr.io/team/map-a:v1", "ghcr.io", "team/map-a", "v1"),
-        ("127.0.0.1:5000/map-a", "127.0.0.1:5000", "map-a", "latest"),
-        ("localhost/map-a:v1", "localhost", "map-a", "v1"),
-        ("[::1]:5000/map-a:v1", "[::1]:5000", "map-a", "v1"),
-        ("team/map-a:v1", "docker.io", "team/map-a", "v1"),
-        ("map-a:v1", "docker.io", "library/map-a", "v1"),
-        ("docker.io/map-a", "docker.io", "library/map-a", "latest"),
-        (f"r.test/a@sha256:{'0' * 64}", "r.test", "a", f"sha256:{'0' * 64}"),
-    ],
-)
-def test_references_are_read_as_docker_reads_them(
-    text: str, host: str, repository: str, tag: str
-) -> None:
-    found = ImageReference.parse(text)
-    assert (found.host, found.repository, found.tag) == (host, repository, tag)
-    assert ImageReference.parse(str(found)) == found
-
 
 @pytest.mark.parametrize(
     ("host", "local"),

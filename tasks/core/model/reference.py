@@ -78,12 +78,14 @@ class ImageReference:
     @property
     def familiar(self) -> str:
         """The reference as Docker shows it: without the default registry."""
-        return str(self).removeprefix(f"{DOCKER_HUB}/").removeprefix("library/")
+        return str(self).replace(self.name, self.familiar_name, 1)
 
     @property
     def familiar_name(self) -> str:
         """The name as Docker shows it: without the default registry, tag and digest."""
-        return self.name.removeprefix(f"{DOCKER_HUB}/").removeprefix("library/")
+        if self.host != DOCKER_HUB:
+            return self.name
+        return self.repository.removeprefix("library/")
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
