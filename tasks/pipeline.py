@@ -10,12 +10,12 @@ from invoke.tasks import task
 from . import options
 from .core.engine import connect
 from .core.engine.content import has_registry
+from .core.engine.registries import registry_for
 from .core.model.errors import ConfigError, NotBuiltError, PipelineError
 from .core.model.reference import ImageReference
 from .core.model.settings import Settings
 from .core.model.udf import Udf, select, shown
 from .core.output import report
-from .core.registry.client import Registry
 from .core.upkeep import pipelines as manifests
 
 
@@ -71,7 +71,7 @@ def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:
         )
         return image
     reference = ImageReference.parse(image)
-    digest = Registry(connect(), reference.host).digest(reference)
+    digest = registry_for(connect(), reference.host).digest(reference)
     if not digest:
         what = f"the registry has no image {image}"
         step = f"push it: `invoke image-fast --push --udf {udf.name}`"

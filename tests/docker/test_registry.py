@@ -247,7 +247,7 @@ def test_a_base_for_another_platform_keeps_its_place(
     pushed_base: str, hub: Registry, engine: Engine, tag: str
 ) -> None:
     """Two machines of different platforms push the same base: the tag then names both."""
-    client = Client(engine, hub.host)
+    client = Client(hub.host)
     reference = ImageReference.parse(f"{hub.host}/numaflow-python-base:{pushed_base}")
     own = client.manifest(reference)
     assert own is not None

@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 
 # What a start of `invoke` must not pay for.
 LATE = (
+    "concurrent",
     "cyclonedx",
     "docker",
     "http",

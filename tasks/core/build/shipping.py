@@ -13,15 +13,18 @@ from typing import Any, Final
 
 from ..engine import Engine
 from ..engine.pushing import push
+from ..engine.registries import registry_for
 from ..model import labels
 from ..model.errors import ConfigError, NotBuiltError, PushFailedError, UdfError
+from ..model.parallel import parallel
 from ..model.progress import Say
 from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
 from ..plan.plan import Base, Step, content_tag, untagged
 from ..registry import faults
-from ..registry.client import Manifest, Registry, merged, parallel
+from ..registry.client import Registry
+from ..registry.manifests import Manifest, merged
 
 # At a time: each is a program of its own, and the engine uploads several layers for each.
 _UPLOADS: Final = 4
@@ -42,7 +45,7 @@ def registry_of(engine: Engine, settings: Settings) -> Registry:
         what = "a push needs a registry, and none is set"
         step = "give --registry or set udf.registry, such as ghcr.io/team"
         raise ConfigError(what, next_step=step)
-    return Registry(engine, ImageReference.parse(f"{settings.registry}/x").host)
+    return registry_for(engine, ImageReference.parse(f"{settings.registry}/x").host)
 
 
 # --- what is there ----------------------------------------------------------------------------

@@ -47,6 +47,7 @@ class Runner(Protocol):
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
         seconds: float | None = None,
+        stdin: str = "",
     ) -> Done: ...
 
 
@@ -56,10 +57,11 @@ def run(
     environ: Mapping[str, str] | None = None,
     folder: Path | None = None,
     seconds: float | None = None,
+    stdin: str = "",
 ) -> Done:
     """Run a program in ``folder`` with ``environ`` as its whole environment; never raises.
 
-    It gets no standard input. After ``seconds`` it is killed, and its code is
+    It gets ``stdin`` as its whole standard input. After ``seconds`` it is killed, and its code is
     :data:`TIMED_OUT`; a program that cannot be started has :data:`NOT_FOUND`.
     """
     try:
@@ -67,7 +69,7 @@ def run(
             list(argv),
             env=None if environ is None else dict(environ),
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",

@@ -1,7 +1,6 @@
-"""What went wrong with a registry: from the words of Docker and BuildKit to an error.
+"""Errors of registries, also from what Docker and BuildKit say of them.
 
-Neither has error codes. What a registry said stands at the end of a chain of words, of which
-the last ones are the cause.
+Neither gives error codes. What a registry said stands at the end of their message.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from ..model.errors import (
     UdfError,
 )
 
-# Texts, not compiled patterns: compiling them takes longer than a build that meets none of them
-# should wait.
+# Texts, not compiled patterns: most builds meet none of them and need not wait for that.
 _DENIED: Final = (
     r"\b40[13]\b|denied|unauthorized|authorization failed|failed to authorize|no basic auth"
     r"|authentication required|insufficient_scope|incorrect username or password"
@@ -54,25 +52,28 @@ def is_push(said: str) -> bool:
     return _says(_PUSH, said)
 
 
+def is_full(said: str) -> bool:
+    """Whether a registry has no space left."""
+    return _says(_FULL, said)
+
+
 def error_of(host: str, repository: str, said: str) -> UdfError:
     """The error for what the engine says of a push to ``repository``."""
-    if _says(_FULL, said):
-        what = f"the registry {host} has no space for {repository}: {said}"
-        step = "make room in the registry or raise its quota, then push again"
-        return PushFailedError(what, next_step=step)
+    if is_full(said):
+        return full(host, repository, said)
     if _says(PARTIAL, said):
-        what = f"the image for {repository} is not here as a whole: {said}"
+        what = f"the local image for {repository} is incomplete: {said}"
         step = "it was pulled for one platform from another registry: build it here (--force)"
         return PushFailedError(what, next_step=step)
     if _says(_UNTRUSTED, said) or _says(_UNREACHABLE, said):
         return unreachable(host, said)
     if _says(_MISSING, said) and not _says("denied|authoriz", said):
-        what = f"the registry {host} has no repository {repository}: {said}"
+        what = f"the repository {repository} does not exist in the registry {host}: {said}"
         step = f"create the repository {repository}, or check udf.registry"
         return PushFailedError(what, next_step=step)
     if _says(_DENIED, said):
         return denied(host, repository, said)
-    return unwell(host, repository, said)
+    return unavailable(host, repository, said)
 
 
 def denied(host: str, repository: str, said: str) -> RegistryDeniedError:
@@ -85,23 +86,55 @@ def denied(host: str, repository: str, said: str) -> RegistryDeniedError:
     return RegistryDeniedError(what, next_step=step)
 
 
+def no_login(host: str, said: str) -> RegistryDeniedError:
+    """Docker's own configuration, or a credential helper, does not give the login."""
+    what = f"the login for the registry {host} cannot be read: {said}"
+    step = f"fix Docker's config.json or the credential helper it names, or `docker login {host}`"
+    return RegistryDeniedError(what, next_step=step)
+
+
 def unreachable(host: str, said: str) -> RegistryUnreachableError:
     """Nobody answers there, or nobody who can be trusted."""
     what = f"the registry {host} cannot be reached: {said}"
     step = "check udf.registry, the network and the proxy (HTTPS_PROXY), then try again"
     if _says(_UNTRUSTED, said):
         step = (
-            f"give the CA of its certificate to Docker (/etc/docker/certs.d/{host}/ca.crt), or "
-            "list the registry among Docker's insecure-registries where it has no TLS"
+            f"give Docker the CA of its certificate (/etc/docker/certs.d/{host}/ca.crt), or list "
+            "the registry in Docker's insecure-registries if it does not use TLS"
         )
     return RegistryUnreachableError(what, next_step=step)
 
 
-def unwell(host: str, repository: str, said: str) -> PushFailedError:
-    """The registry answers with a fault of its own, several times in a row."""
-    of = f" with {repository}" if repository else ""
-    what = f"the registry {host} fails{of}: {said}"
-    step = (
-        "try again with `invoke push`; the image is built and stays. If it lasts, ask its operator"
-    )
+def unavailable(host: str, repository: str, said: str) -> PushFailedError:
+    """The registry reports an error of its own, several times in a row."""
+    of = f" for {repository}" if repository else ""
+    what = f"the registry {host} is not available{of}: {said}"
+    step = "try again with `invoke push`; the built image stays. If it lasts, ask its operator"
     return PushFailedError(what, next_step=step)
+
+
+def full(host: str, repository: str, said: str) -> PushFailedError:
+    """The registry has no space left, or a quota is used up."""
+    what = f"the registry {host} has no space for {repository}: {said}"
+    step = "free space in the registry or raise its quota, then push again"
+    return PushFailedError(what, next_step=step)
+
+
+def refused(host: str, name: str, said: str) -> PushFailedError:
+    """The registry does not accept a request."""
+    what = f"the registry {host} refuses {name}: {said}"
+    step = f"check that the repository of {name} exists and that its tags may be changed"
+    return PushFailedError(what, next_step=step)
+
+
+def lost(host: str, name: str, digest: str) -> PushFailedError:
+    """A repository does not have a blob that one of its manifests names."""
+    what = f"the registry {host} does not have the blob {digest} of {name}"
+    step = "push the image that it belongs to again (a base: `invoke base --push --force`)"
+    return PushFailedError(what, next_step=step)
+
+
+def changed(name: str, digest: str) -> PushFailedError:
+    """What was uploaded is not what its digest says."""
+    what = f"the content of {digest} changed while it was uploaded to {name}"
+    return PushFailedError(what, next_step="push again")

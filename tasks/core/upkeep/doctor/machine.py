@@ -12,6 +12,7 @@ from typing import Final
 from ...build import builds
 from ...engine import Engine, sandbox, store, survey
 from ...engine.layout import cache_folder
+from ...engine.registries import registry_for
 from ...inputs import credentials
 from ...inputs.fingerprint import short
 from ...model import labels
@@ -21,7 +22,6 @@ from ...model.settings import Settings
 from ...model.udf import Udf
 from ...plan.plan import BASE_REPOSITORY, Base
 from ...private_engine import setup
-from ...registry.client import Registry
 from .. import cleaning
 from .check import Check, Mend, of_error
 
@@ -247,7 +247,7 @@ def registry(engine: Engine, settings: Settings) -> Iterator[Check]:
         return
     reference = ImageReference.parse(f"{settings.registry}/{BASE_REPOSITORY}:latest")
     try:
-        digest = Registry(engine, reference.host).digest(reference)
+        digest = registry_for(engine, reference.host).digest(reference)
     except UdfError as error:
         yield of_error("registry", error)
         return

@@ -1,0 +1,22 @@
+"""Registries as an engine knows them: with its logins, and without TLS where it allows that."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+from ..registry.client import Registry
+from ..registry.credentials import stored_login
+from ..registry.transport import is_insecure
+from .client import Engine
+
+
+def registry_for(engine: Engine, host: str) -> Registry:
+    """The registry ``host``, with what ``engine`` is configured to do with it."""
+
+    def may_be_insecure(name: str) -> bool:
+        done = engine.docker("info", "--format", "{{json .RegistryConfig}}")
+        return is_insecure(name, (None if done.returncode else json.loads(done.stdout)) or {})
+
+    logins = partial(stored_login, environ=engine.endpoint.environ())
+    return Registry(host, logins=logins, is_insecure=may_be_insecure)
