@@ -2,211 +2,174 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
-from .core.build import builds
+from .core.build import execute, results
+from .core.build import report as texts
+from .core.build.gather import plan_base, plan_images
 from .core.engine import connect
-from .core.inputs import changes
-from .core.model.errors import UnknownUdfError
+from .core.inputs.selection import Selected
+from .core.model.progress import Say
 from .core.model.settings import Settings
-from .core.model.udf import Refused, Udf, scan, select
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.plan.plan import Strategy
-from .core.upkeep import sbom as sboms
+from .core.plan.specs import Strategy
+from .loading import lazily
 
-_INTERRUPTED = "the build was interrupted; what was built until then stays in the cache"
+with lazily():
+    from .core.upkeep import sbom as sboms
+
+_INTERRUPTED = "the build was interrupted; what was built so far stays in the cache"
 _BASE = (
     *("registry", "python-image", "network", "platforms", "builder"),
     *("cache-to", "cache-from", "sdk"),
 )
 _IMAGES = ("root", "tag", *_BASE)
-_HOW = ("force", "push", "metadata")
 
 
-@task(auto_shortflags=False, help=options.of(*_BASE, *_HOW))
-@options.with_settings(*_BASE)
+@options.verb(settings=_BASE)
 def base(
     c: Context,
     settings: Settings,
     force: bool = False,
     push: bool = False,
     metadata: str = "",
+    quiet: bool = False,
 ) -> None:
-    """Build the base image that all UDFs share, unless it is there."""
+    """Build the base image that all UDFs share, unless it exists."""
     engine = connect(settings.builder)
-    image, plan = builds.plan_base(engine, settings, force=force, push=push)
-    if plan.is_empty:
-        made = builds.have_base(engine, settings, image, plan)
-    else:
-        with interruptible(_INTERRUPTED):
-            made = builds.build_base(engine, settings, image, plan, say=report.say)
+    plan = plan_base(engine, settings, force=force, push=push)
+    with interruptible(_INTERRUPTED):
+        made = execute.build_base(engine, settings, plan, say=_say(quiet))
     if metadata:
-        report.write(metadata, builds.metadata(engine, settings, [made]))
-    report.show(report.base_line(made))
+        report.write(metadata, results.metadata(engine, settings, [made]))
+    report.show(made.reference if quiet else texts.base_line(made))
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["udf"],
-    help=options.of("udf", *_IMAGES, *_HOW, "sbom", "json"),
-)
-@options.with_settings(*_IMAGES)
+@options.verb(settings=_IMAGES, udfs="named")
 def image_fast(
     c: Context,
     settings: Settings,
-    udf: list[str],
+    selected: Selected,
     force: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
+    summary: str = "",
     json: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Build the image of one UDF on the shared base: the fast way."""
-    _build(
-        settings,
-        udf,
-        "shared-base",
-        force=force,
-        push=push,
-        metadata=metadata,
-        sbom=sbom,
-        json=json,
-    )
+    """Build the images of UDFs on the shared base: the fast way."""
+    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet)
+    _build(settings, selected, "shared-base", how)
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["udf"],
-    help=options.of("udf", *_IMAGES, *_HOW, "sbom", "json"),
-)
-@options.with_settings(*_IMAGES)
+@options.verb(settings=_IMAGES, udfs="named")
 def image(
     c: Context,
     settings: Settings,
-    udf: list[str],
+    selected: Selected,
     force: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
+    summary: str = "",
     json: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Build the image of one UDF from nothing: the self-contained way."""
-    _build(
-        settings, udf, "optimized", force=force, push=push, metadata=metadata, sbom=sbom, json=json
-    )
+    """Build the images of UDFs from nothing: the self-contained way."""
+    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet)
+    _build(settings, selected, "optimized", how)
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["only", "exclude"],
-    help=options.of(
-        *_IMAGES,
-        *_HOW,
-        "sbom",
-        "json",
-        **{
-            "fast": "build on the shared base; --no-fast builds each from nothing",
-            "only": "build only UDFs that match this pattern, such as 'map/*'",
-            "exclude": "leave out UDFs that match this pattern",
-            "changed-since": "build only what changed since this git revision",
-            "summary": options.SUMMARY,
-            "dry-run": "print the bake definition and build nothing",
-        },
-    ),
+@options.verb(
+    settings=_IMAGES,
+    udfs="all",
+    help={
+        "fast": "build on the shared base; --no-fast builds each from nothing",
+        "dry-run": "print the bake definition and build nothing",
+    },
 )
-@options.with_settings(*_IMAGES)
 def image_all(
     c: Context,
     settings: Settings,
-    only: list[str],
-    exclude: list[str],
-    changed_since: str = "",
-    summary: str = "",
+    selected: Selected,
     fast: bool = True,
     force: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
+    summary: str = "",
     dry_run: bool = False,
     json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Build the images of all UDFs that changed, in one graph."""
     strategy: Strategy = "shared-base" if fast else "optimized"
-    udfs, refused = _matching(settings, only, exclude)
-    if changed_since:
-        udfs = changes.changed_since(settings, udfs, changed_since, strategy)
-    if sbom:
-        sbom = options.folder(sbom)
-        sboms.check(udfs, sbom)
-    engine = connect(settings.builder)
-    plan = builds.plan_images(
-        engine, settings, udfs, strategy=strategy, force=force, refused=refused, push=push
-    )
     if dry_run:
-        report.show(report.as_json(builds.definition_of(engine, settings, plan)))
+        engine = connect(settings.builder)
+        plan = plan_images(engine, settings, selected, strategy=strategy, force=force, push=push)
+        report.show(report.as_json(execute.definition_of(engine, settings, plan)))
         return
-    title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
-    with interruptible(_INTERRUPTED), report.fold(title):
-        results = builds.build(engine, settings, plan, say=report.say)
-    if metadata:
-        report.write(metadata, builds.metadata(engine, settings, results))
-    if sbom:
-        sboms.write_built(engine, settings, udfs, results, sbom)
-    if summary:
-        report.append(summary, "Images", report.built_markdown(results))
-    report.show(report.as_json(report.built_rows(results)) if json else report.built_table(results))
-    if error := builds.failed(results):
-        raise error
+    sbom = options.folder(sbom)
+    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)
+    _build(settings, selected, strategy, how)
 
 
-def _matching(
-    settings: Settings, only: list[str], exclude: list[str]
-) -> tuple[list[Udf], list[Refused]]:
-    """The UDFs, and those that cannot be used, whose names the patterns let through."""
-    udfs, refused = scan(settings)
+@dataclass(frozen=True)
+class _How:
+    """What the flags of a build say beside what is built."""
 
-    def wanted(name: str) -> bool:
-        chosen = not only or any(fnmatchcase(name, pattern) for pattern in only)
-        return chosen and not any(fnmatchcase(name, pattern) for pattern in exclude)
-
-    names = [*(udf.name for udf in udfs), *(each.name for each in refused)]
-    for pattern in only:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            what = f"no UDF matches --only '{pattern}'"
-            raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
-    return (
-        [udf for udf in udfs if wanted(udf.name)],
-        [each for each in refused if wanted(each.name)],
-    )
+    force: bool
+    push: bool
+    metadata: str
+    sbom: str
+    summary: str
+    json: bool = False
+    quiet: bool = False
+    many: bool = False
 
 
-def _build(
-    settings: Settings,
-    names: list[str],
-    strategy: Strategy,
-    *,
-    force: bool,
-    push: bool,
-    metadata: str,
-    sbom: str,
-    json: bool,
-) -> None:
-    udfs = select(settings, names)
-    if sbom:
-        sboms.check(udfs, sbom)
+def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How) -> None:
+    if how.sbom:
+        sboms.check(selected.udfs, how.sbom)
     engine = connect(settings.builder)
-    plan = builds.plan_images(engine, settings, udfs, strategy=strategy, force=force, push=push)
-    with interruptible(_INTERRUPTED):
-        results = builds.build(engine, settings, plan, say=report.say)
-    if metadata:
-        report.write(metadata, builds.metadata(engine, settings, results))
-    if sbom:
-        sboms.write_built(engine, settings, udfs, results, sbom)
-    report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
-    if error := builds.failed(results):
+    plan = plan_images(
+        engine, settings, selected, strategy=strategy, force=how.force, push=how.push
+    )
+    title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
+    with interruptible(_INTERRUPTED), _folded(title, how):
+        made = execute.build(engine, settings, plan, say=_say(how.quiet))
+    if how.metadata:
+        report.write(how.metadata, results.metadata(engine, settings, made))
+    if how.sbom:
+        specs = {step.spec.udf.name: step.spec for step in plan.steps}
+        sboms.write_built(engine, settings, selected.udfs, made, how.sbom, specs)
+    if how.summary:
+        report.append(how.summary, "Images", texts.summary(made))
+    if how.json:
+        report.show(report.as_json([each.row() for each in made]))
+    elif how.quiet:
+        report.show("\n".join(each.reference for each in made if each))
+    else:
+        report.show(texts.text_table(made) if how.many else texts.lines(made))
+    if error := results.failed(made):
         raise error
+
+
+@contextmanager
+def _folded(title: str, how: _How) -> Iterator[None]:
+    if how.many and not how.quiet:
+        with report.fold(title):
+            yield
+    else:
+        yield
+
+
+def _say(quiet: bool) -> Say:
+    return (lambda line: None) if quiet else report.say

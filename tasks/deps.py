@@ -12,7 +12,7 @@ from .core.model.settings import Settings
 from .core.model.udf import scan
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.plan.plan import python_version
+from .core.plan.specs import python_version
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 

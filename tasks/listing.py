@@ -5,32 +5,31 @@ from __future__ import annotations
 import time
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
+from .core.build import report as texts
 from .core.engine import Image, connect
+from .core.inputs.selection import Selected
 from .core.model import labels
 from .core.model.errors import EngineUnreachableError
 from .core.model.settings import Settings
-from .core.model.udf import Udf, scan
+from .core.model.udf import Udf
 from .core.output import report
 
 
-@task(name="list", auto_shortflags=False, help=options.of("root", "registry", "tag", "json"))
-@options.with_settings("root", "registry", "tag")
-def list_udfs(c: Context, settings: Settings, json: bool = False) -> None:
+@options.verb(name="list", settings=("root", "registry", "tag"), udfs="all")
+def list_udfs(c: Context, settings: Settings, selected: Selected, json: bool = False) -> None:
     """List the UDFs: kind, image, built or not, size, age."""
-    udfs, refused = scan(settings)
-    names = [udf.image(settings) for udf in udfs]
+    names = [udf.image(settings) for udf in selected.udfs]
     try:
         images = connect(settings.builder).images(names)
     except EngineUnreachableError as error:
         report.say(f"{error.what}: what is built is not known")
         images = None
-    for each in refused:
+    for each in selected.invalid:
         report.say(f"{each.name} is left out: {each.error.what}")
-    rows = [_row(udf, name, images) for udf, name in zip(udfs, names, strict=True)]
-    report.show(report.as_json(rows) if json else report.listing(rows))
+    rows = [_row(udf, name, images) for udf, name in zip(selected.udfs, names, strict=True)]
+    report.show(report.as_json(rows) if json else texts.listing(rows))
 
 
 def _row(udf: Udf, name: str, images: dict[str, Image] | None) -> dict[str, object]:

@@ -1,20 +1,25 @@
-"""The flags that several tasks share: what each means, in one place."""
+"""Declares tasks: each shared setting and flag has its name, default and help here, once.
+
+:func:`verb` makes an Invoke task of a function. The function names what it takes; the help of
+shared flags, the flags of settings and those that select UDFs come from here.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 from invoke.context import Context
+from invoke.tasks import Task
 
+from .core.inputs.selection import Choice, select
 from .core.model.settings import Settings
 
 Body = Callable[..., None]
 
-HELP: Final = {
-    "udf": "UDF by its path, such as map/even_odd; may be given more than once",
+SETTINGS: Final = {
     "root": "folder that holds the UDFs (udf.root)",
     "registry": "registry and path to put before image names (udf.registry)",
     "tag": "tag of the images (udf.tag)",
@@ -25,14 +30,116 @@ HELP: Final = {
     "cache-to": "repository, or type=..., that keeps the build cache (udf.cache_to)",
     "cache-from": "repository, or type=..., whose build cache is used (udf.cache_from)",
     "sdk": "source tree of pynumaflow to use in place of the release (udf.sdk)",
-    "force": "build also what is there already",
+}
+"""The help of the flag of each setting."""
+
+FLAGS: Final = {
+    "force": "rebuild what already exists",
     "push": "push to the registry what it does not have yet",
     "metadata": "write image, tags, digest, size and platforms to this file as JSON",
-    "sbom": "write the SBOM of each image to this file, of several to files in this folder",
+    "sbom": "write the SBOM of each image to this file; of several, to files in this folder",
+    "summary": "add the result to this file in Markdown, such as $GITHUB_STEP_SUMMARY",
     "json": "print the result as JSON",
+    "quiet": "print only image references, one a line",
 }
+"""The help of flags that several tasks have."""
 
-SUMMARY: Final = "add the result to this file in Markdown, such as $GITHUB_STEP_SUMMARY"
+_SELECTION: Final = {
+    "udf": "UDF by its path, such as map/even_odd; may be given more than once",
+    "all": "all UDFs below the root",
+    "only": "UDFs that match this pattern, such as 'map/*'; may be given more than once",
+    "exclude": "leave out UDFs that match this pattern; may be given more than once",
+    "changed-since": "only UDFs that changed since this git revision",
+}
+_LISTS: Final = ("udf", "only", "exclude")
+
+
+def verb(
+    *,
+    settings: tuple[str, ...] | None = None,
+    udfs: Literal["", "named", "all"] = "",
+    name: str = "",
+    help: Mapping[str, str] | None = None,
+    lists: tuple[str, ...] = (),
+) -> Callable[[Body], Task[Body]]:
+    """Make a task of a function.
+
+    ``settings`` are the settings that have a flag; the function gets the checked
+    :class:`Settings` after the context. ``udfs`` gives the task the flags that select UDFs,
+    and the function gets the :class:`Selected` after the settings: ``named`` asks for at least
+    one of the flags, ``all`` takes all UDFs where none is given. ``help`` is that of the
+    function's own flags; ``lists`` are those that may be given more than once.
+    """
+    keys = [each.replace("-", "_") for each in settings or ()]
+    taken = 1 + (settings is not None) + bool(udfs)
+
+    def declare(body: Body) -> Task[Body]:
+        own = list(inspect.signature(body).parameters.values())
+
+        @functools.wraps(body)
+        def run(c: Context, **given: Any) -> None:  # noqa: ANN401  (whatever Invoke parsed)
+            parts: list[object] = [c]
+            if settings is not None:
+                flags = {key: given.pop(key, "") for key in keys}
+                parts.append(Settings.from_config(c.config, **flags))
+            if udfs:
+                choice = _choice(given)
+                parts.append(select(parts[1], choice, all_by_default=udfs == "all"))  # type: ignore[arg-type]
+            body(*parts, **given)
+
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                own[0],
+                *(_flag(each, [], list) for each in (_LISTS if udfs else ())),
+                *([_flag("all", False, bool)] if udfs else []),
+                *([_flag("changed_since", "", str)] if udfs else []),
+                *(_flag(key, "", str) for key in keys),
+                *own[taken:],
+            ]
+        )
+        texts = {**FLAGS, **(_selection_help(udfs) if udfs else {}), **(help or {})}
+        mine = {each.name.replace("_", "-") for each in own[taken:]}
+        shown = {each: text for each, text in texts.items() if each in mine | set(_selected(udfs))}
+        shown |= {each: SETTINGS[each] for each in settings or ()}
+        made: Task[Body] = Task(
+            run,
+            name=name or None,
+            auto_shortflags=False,
+            iterable=(*(_LISTS if udfs else ()), *lists),
+            help=shown,
+        )
+        return made
+
+    return declare
+
+
+def _flag(name: str, default: object, kind: type) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind
+    )
+
+
+def _selected(udfs: str) -> Mapping[str, str]:
+    return _SELECTION if udfs else {}
+
+
+def _selection_help(udfs: str) -> dict[str, str]:
+    whole = " (the default)" if udfs == "all" else ""
+    return {**_SELECTION, "all": f"{_SELECTION['all']}{whole}"}
+
+
+def _choice(given: dict[str, Any]) -> Choice:
+    return Choice(
+        names=given.pop("udf", None) or (),
+        everything=given.pop("all", False),
+        only=given.pop("only", None) or (),
+        exclude=given.pop("exclude", None) or (),
+        changed_since=given.pop("changed_since", ""),
+    )
+
+
+HELP: Final = {**SETTINGS, **FLAGS, "udf": _SELECTION["udf"]}
+SUMMARY: Final = FLAGS["summary"]
 
 
 def of(*names: str, **own: str) -> dict[str, str]:
@@ -71,5 +178,5 @@ def with_settings(*names: str) -> Callable[[Body], Body]:
 
 
 def folder(path: str) -> str:
-    """A path that is meant as a folder, whatever is there now; ``""`` stays."""
+    """A path that is meant as a folder, whatever exists there now; ``""`` stays."""
     return f"{path.rstrip('/')}/" if path else ""

@@ -1,47 +1,46 @@
-"""Push images that are built already."""
+"""Push images that exist in the engine's store."""
 
 from __future__ import annotations
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
-from .core.build import builds
+from .core.build import execute, results
+from .core.build import report as texts
 from .core.engine import connect
+from .core.inputs.selection import Selected
 from .core.model.settings import Settings
-from .core.model.udf import select
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.upkeep import sbom as sboms
+from .loading import lazily
 
-_INTERRUPTED = "the push was interrupted; what was uploaded until then is not uploaded again"
+with lazily():
+    from .core.upkeep import sbom as sboms
+
+_INTERRUPTED = "the push was interrupted; what was uploaded so far is not uploaded again"
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["udf"],
-    help=options.of("udf", "root", "registry", "tag", "builder", "metadata", "sbom", "json"),
-)
-@options.with_settings("root", "registry", "tag", "builder")
+@options.verb(settings=("root", "registry", "tag", "builder"), udfs="named")
 def push(
     c: Context,
     settings: Settings,
-    udf: list[str],
+    selected: Selected,
     metadata: str = "",
     sbom: str = "",
     json: bool = False,
 ) -> None:
     """Push the images of UDFs as they are built."""
-    chosen = select(settings, udf)
+    chosen = selected.valid()
     if sbom:
         sboms.check(chosen, sbom)
     engine = connect(settings.builder)
     with interruptible(_INTERRUPTED):
-        results = builds.push(engine, settings, chosen, say=report.say)
+        made = execute.push(engine, settings, chosen, say=report.say)
     if sbom:
-        sboms.write_built(engine, settings, chosen, results, sbom)
+        sboms.write_built(engine, settings, chosen, made, sbom)
     if metadata:
-        report.write(metadata, builds.metadata(engine, settings, results))
-    report.show(report.as_json(report.built_rows(results)) if json else report.built_lines(results))
-    if error := builds.failed(results):
+        report.write(metadata, results.metadata(engine, settings, made))
+    rows = [each.row() for each in made]
+    report.show(report.as_json(rows) if json else texts.lines(made))
+    if error := results.failed(made):
         raise error

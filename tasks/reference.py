@@ -9,7 +9,7 @@ from typing import Final
 
 from .core.model.errors import ConfigError
 from .core.model.settings import DEFAULTS, REPOSITORY, Settings
-from .options import HELP
+from .options import SETTINGS
 
 PAGE: Final = REPOSITORY / "docs" / "configuration.md"
 
@@ -88,7 +88,7 @@ def page() -> str:
     rows = [head, "|---|---|---|---|---|---|"]
     for key, default in DEFAULTS.items():
         flag = key.replace("_", "-")
-        meaning = HELP[flag].removesuffix(f" (udf.{key})")
+        meaning = SETTINGS[flag].removesuffix(f" (udf.{key})")
         cells = (
             f"`udf.{key}`",
             f"`--{flag}`",

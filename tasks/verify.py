@@ -9,7 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from . import options
-from .core.build import builds
+from .core.build.specs import base_of
 from .core.engine import connect
 from .core.inputs import changes
 from .core.model.contract import NUMAFLOW
@@ -68,7 +68,7 @@ def verify(
 
     chosen = _chosen(settings, udf, only, everything=all or bool(changed_since and not udf))
     if changed_since:
-        chosen = changes.changed_since(settings, chosen, changed_since, "shared-base")
+        chosen = changes.changed_since(settings, chosen, changed_since)
     engine = connect(settings.builder)
     patience = Options(
         ready=ready,
@@ -77,7 +77,7 @@ def verify(
         numaflow=numaflow,
         jobs=jobs or jobs_by_default(),
     )
-    bases = [builds.base_of(settings, each.python).image for each in chosen]
+    bases = [base_of(settings, each.python).image for each in chosen]
     found = subjects(engine, settings, chosen, bases)
     with interruptible("verify was interrupted; its containers and volumes are removed"):
         result = verify_all(engine, found, patience, say=report.say)

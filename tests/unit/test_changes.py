@@ -73,7 +73,7 @@ def repository(tmp_path: Path) -> Settings:
 
 
 def changed(settings: Settings, revision: str = "HEAD") -> list[str]:
-    found = changed_since(settings, discover(settings), revision, "shared-base")
+    found = changed_since(settings, discover(settings), revision)
     return [udf.name for udf in found]
 
 
@@ -153,7 +153,7 @@ def test_no_git(repository: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     udfs = discover(repository)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="git is not installed"):
-        changed_since(repository, udfs, "HEAD", "shared-base")
+        changed_since(repository, udfs, "HEAD")
 
 
 class TestSdk:
@@ -213,7 +213,7 @@ for name, before, after, _ in json.loads(sys.stdin.read()):
     assert before in text
     path.write_text(text.replace(before, after, 1) if before else text + after)
     fingerprint.locked_packages.cache_clear()
-    counts.append(len(changed_since(settings, udfs, "HEAD", sys.argv[1])))
+    counts.append(len(changed_since(settings, udfs, "HEAD")))
     path.write_text(text)
 print(json.dumps(counts))
 """

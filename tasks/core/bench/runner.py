@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from ..build.builds import base_of
+from ..build.specs import base_of
 from ..engine.bake import LOG
 from ..inputs import credentials
 from ..inputs.fingerprint import short
@@ -23,7 +23,7 @@ from ..model.errors import BuildFailedError
 from ..model.progress import Say
 from ..model.settings import REPOSITORY, Settings
 from ..model.udf import image_name, scan
-from ..plan.plan import BASE_REPOSITORY, python_version
+from ..plan.specs import BASE_REPOSITORY, python_version
 from . import host, process, readiness
 from .lab import HandBuild, Lab, build_argv, versions
 from .layers import Layer, layers_of

@@ -12,7 +12,6 @@ from typing import Any
 from ..model.errors import ConfigError
 from ..model.settings import REPOSITORY, Settings
 from ..model.udf import Udf
-from ..plan.plan import DOCKERFILES, Strategy
 from .fingerprint import (
     BASE_DOCKERFILE,
     context_root,
@@ -27,9 +26,7 @@ LOCKS = frozenset({"poetry.lock", "uv.lock", "requirements.txt", "pyproject.toml
 CASES = "cases.toml"
 
 
-def changed_since(
-    settings: Settings, udfs: Sequence[Udf], revision: str, strategy: Strategy
-) -> list[Udf]:
+def changed_since(settings: Settings, udfs: Sequence[Udf], revision: str) -> list[Udf]:
     """Those of ``udfs`` whose image may differ from that of ``revision``, or whose cases do.
 
     Changes that are not committed count, and so do files that git does not track yet but does
@@ -39,7 +36,7 @@ def changed_since(
     changed = _changed_paths(top, revision)
     # A revision of another repository says nothing of this one.
     ours = REPOSITORY.is_relative_to(top) and top == _top(REPOSITORY)
-    if ours and _shared_changed(changed, top, revision, strategy):
+    if ours and _shared_changed(changed, top, revision):
         return list(udfs)
     sdk = settings.sdk
     if sdk is not None and any(is_sdk_file(sdk, path) for path in changed):
@@ -65,14 +62,17 @@ def _include_root(settings: Settings, item: str) -> Path:
     return context_root(settings) / item
 
 
-def _shared_changed(changed: Iterable[Path], top: Path, revision: str, strategy: Strategy) -> bool:
+def _shared_changed(changed: Iterable[Path], top: Path, revision: str) -> bool:
     names = {
         path.relative_to(REPOSITORY).as_posix()
         for path in changed
         if path.is_relative_to(REPOSITORY)
     }
-    recipes = {BASE_DOCKERFILE, DOCKERFILES[strategy], ".dockerignore"}
-    if names & recipes or any(PurePosixPath(name).match("dockerfiles/*/*.sh") for name in names):
+    recipes = (
+        *(BASE_DOCKERFILE, ".dockerignore", "dockerfiles/*/*.sh"),
+        *("dockerfiles/Dockerfile.shared-base", "dockerfiles/Dockerfile.optimized"),
+    )
+    if any(PurePosixPath(name).match(recipe) for name in names for recipe in recipes):
         return True
     return bool(names & {"pyproject.toml", "poetry.lock"}) and _environment_changed(top, revision)
 

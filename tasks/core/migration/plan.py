@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..build.builds import base_versions
+from ..build.specs import base_versions
 from ..inputs.dependencies import extra_of, requires_python
 from ..inputs.fingerprint import SDK, context_root
 from ..inputs.ignore import BadPatternError, Ignore
 from ..model.errors import ImageNameError, MigrationError, ProjectFileError, UdfError
 from ..model.settings import NAME, REPOSITORY, Settings
 from ..model.udf import KINDS, Udf, image_name, read_toml, scan, shown
-from ..plan.plan import python_version
+from ..plan.specs import python_version
 from . import dependencies, files, image, journal, legacy, process, sources
 from .image import OldImage
 from .journal import Change

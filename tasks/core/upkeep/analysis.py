@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ..build import builds
+from ..build.gather import gather
+from ..build.specs import base_versions, specs_of
 from ..engine import Engine, content, store
 from ..inputs.fingerprint import context_files, normalised, udf_group
 from ..model.settings import Settings
 from ..model.udf import Refused, Udf
-from ..plan.plan import Step
+from ..plan.decide import decide
+from ..plan.specs import ImageSpec
 from . import imports
 from .imports import Import, Source
 from .upgrades import is_newer
@@ -247,26 +249,24 @@ def analyse(
     engine: Engine | None, settings: Settings, udfs: Sequence[Udf], refused: Sequence[Refused]
 ) -> Repository:
     """Analyse ``udfs``; without an engine, from their files alone."""
-    if engine is None:
-        steps, more = builds.plan_steps(settings, udfs, "shared-base", isolate=True)
-        refused = [*refused, *more]
-        # Undecided steps have no reason; nothing is known of their images.
-        steps = [replace(step, reason="not known") for step in steps]
-    else:
-        plan = builds.plan_images(engine, settings, udfs, refused=refused)
-        steps, refused = list(plan.steps), plan.refused
-    found = _Images(engine, steps)
-    base = builds.base_versions()
+    specs, more = specs_of(settings, udfs, "shared-base")
+    refused = [*refused, *more]
+    current: list[ImageSpec] = []
+    if engine is not None:
+        plan = decide(settings, specs, gather(engine, settings, specs))
+        current = [step.spec for step in plan.steps if not step.reason]
+    found = _Images(engine, specs, current)
+    base = base_versions()
     analyses = [
         analyse_udf(
-            step,
+            spec,
             base,
-            source=imports.read(_texts(settings, step.udf)),
-            installed=found.current.get(step.udf.name, {}),
-            layer=found.layers.get(step.udf.name),
+            source=imports.read(_texts(settings, spec.udf)),
+            installed=found.current.get(spec.udf.name, {}),
+            layer=found.layers.get(spec.udf.name),
             known=found.packages,
         )
-        for step in steps
+        for spec in specs
     ]
     return Repository(
         base=base,
@@ -284,28 +284,30 @@ class _Images:
     ``packages`` all packages of all images and of the base, for their import names.
     """
 
-    def __init__(self, engine: Engine | None, steps: Sequence[Step]) -> None:
+    def __init__(
+        self, engine: Engine | None, specs: Sequence[ImageSpec], current: Sequence[ImageSpec]
+    ) -> None:
         self.current: dict[str, dict[str, Package]] = {}
         self.layers: dict[str, int] = {}
         self.packages: dict[str, Package] = {}
         if engine is None:
             return
-        bases = list(dict.fromkeys(step.base.image for step in steps))
-        images = [step.image for step in steps if step.extra]
+        bases = list(dict.fromkeys(spec.base.image for spec in specs))
+        images = [spec.image for spec in specs if spec.extra]
         there = engine.images([*bases, *images])
         first = next((base for base in bases if base in there), None)
         if first:
             self.packages |= _read(engine, first, _VENV)
-        for step in steps:
-            if not step.extra or step.image not in there:
+        for spec in specs:
+            if not spec.extra or spec.image not in there:
                 continue
-            own = _read(engine, step.image, _DEPS)
+            own = _read(engine, spec.image, _DEPS)
             self.packages |= own
-            if not step.reason:
-                self.current[step.udf.name] = own
-                self.layers[step.udf.name] = sum(
+            if spec in current:
+                self.current[spec.udf.name] = own
+                self.layers[spec.udf.name] = sum(
                     layer.size
-                    for layer in store.history(engine, step.image)
+                    for layer in store.history(engine, spec.image)
                     if any(step in layer.made_by for step in _LAYER)
                 )
 
@@ -416,7 +418,7 @@ def _requirement(line: str) -> Requirement | None:
 
 
 def analyse_udf(
-    step: Step,
+    spec: ImageSpec,
     base: Mapping[str, str],
     *,
     source: Source,
@@ -429,12 +431,12 @@ def analyse_udf(
     ``installed`` is what its image adds where that is current, ``layer`` the size of that;
     ``known`` are packages that any image holds.
     """
-    asked, is_exact = declared(step.udf)
+    asked, is_exact = declared(spec.udf)
     added = {
         name: version or (installed[name].version if name in installed else _pin(asked, name))
-        for name, version in step.extra.packages.items()
+        for name, version in spec.extra.packages.items()
     }
-    if not step.extra.locked:
+    if not spec.extra.locked:
         added |= {name: each.version for name, each in installed.items()}
     names = _import_names({*base, *asked, *added}, known)
     undeclared, lost = _undeclared(source, asked, base, added, names, known)
@@ -447,21 +449,21 @@ def analyse_udf(
     doubtful = [name for name in idle if lost and not _is_known(name, known)]
     unsure = [*doubtful, *(each.module for each in lost)] if doubtful else []
     return Analysis(
-        udf=step.udf.name,
-        source=step.extra.source,
+        udf=spec.udf.name,
+        source=spec.extra.source,
         declared=asked,
         base={name: base[name] for name in asked if name in base and name not in added},
         added=dict(sorted(added.items())),
         overrides=tuple(
-            (name, before, added.get(name) or after) for name, before, after in step.extra.overrides
+            (name, before, added.get(name) or after) for name, before, after in spec.extra.overrides
         )
-        if step.extra.locked or not installed
+        if spec.extra.locked or not installed
         else tuple(
             (name, base[name], version)
             for name, version in sorted(added.items())
             if name in base and version != base[name]
         ),
-        bytes=layer if step.extra else 0,
+        bytes=layer if spec.extra else 0,
         sizes={name: each.bytes for name, each in installed.items()},
         unused=tuple(name for name in idle if name not in doubtful),
         undeclared=tuple(undeclared if doubtful else [*undeclared, *lost]),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..build.builds import base_of
+from ..build.specs import base_of
 from ..engine import Engine, Image, sandbox, store
 from ..engine.layout import cache_folder
 from ..engine.store import CacheRecord, Container, Volume
@@ -24,7 +24,7 @@ from ..model import labels
 from ..model.errors import ConfigError
 from ..model.settings import Settings
 from ..model.udf import scan
-from ..plan.plan import BASE_REPOSITORY
+from ..plan.specs import BASE_REPOSITORY
 
 Part = Literal["images", "bases", "runs", "cache", "contexts", "backups"]
 

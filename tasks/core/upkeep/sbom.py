@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ..build.builds import Built, base_of, plan_steps
+from ..build.results import Result
+from ..build.specs import base_of, spec_of
 from ..engine import Engine
 from ..engine.content import Content, contents, has_registry
 from ..inputs.fingerprint import locked_packages, normalised, short
@@ -26,7 +27,7 @@ from ..model import labels
 from ..model.errors import ConfigError, MissingExtraError
 from ..model.settings import Settings, native_platform
 from ..model.udf import Udf, read_toml
-from ..plan.plan import Strategy
+from ..plan.specs import ImageSpec, Strategy
 from .pipelines import at_digest
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def documents(
     *,
     images: Mapping[str, str] | None = None,
     platform: str = "",
+    specs: Mapping[str, ImageSpec] | None = None,
 ) -> list[str]:
     """The SBOM of the image of each UDF; see :func:`document`.
 
@@ -120,10 +122,13 @@ def documents(
     _require_library()
     names = [(images or {}).get(udf.name) or udf.image(settings) for udf in udfs]
     found = contents(engine, names, FOLDERS, wanted, platform=platform)
-    return [_document_of(settings, udf, content) for udf, content in zip(udfs, found, strict=True)]
+    return [
+        _document_of(settings, udf, content, (specs or {}).get(udf.name))
+        for udf, content in zip(udfs, found, strict=True)
+    ]
 
 
-def _document_of(settings: Settings, udf: Udf, found: Content) -> str:
+def _document_of(settings: Settings, udf: Udf, found: Content, spec: ImageSpec | None) -> str:
     repository = found.image.partition("@")[0]
     subject = Subject(
         udf=udf.name,
@@ -134,7 +139,7 @@ def _document_of(settings: Settings, udf: Udf, found: Content) -> str:
         python=python_of(found.files),
         digest=next((each for each in found.digests if _same_place(each, repository)), ""),
     )
-    files = _files_of_locks(settings, udf, found)
+    files = _files_of_locks(settings, udf, found, spec)
     return document(subject, packages_in(found.files), files)
 
 
@@ -161,10 +166,11 @@ def write(
     *,
     images: Mapping[str, str] | None = None,
     platform: str = "",
+    specs: Mapping[str, ImageSpec] | None = None,
 ) -> list[Path]:
     """Write the SBOM of each UDF's image; the files. ``images`` may name others to read."""
     found = places(udfs, output)
-    texts = documents(engine, settings, udfs, images=images, platform=platform)
+    texts = documents(engine, settings, udfs, images=images, platform=platform, specs=specs)
     for udf, text in zip(udfs, texts, strict=True):
         found[udf.name].parent.mkdir(parents=True, exist_ok=True)
         found[udf.name].write_text(text, encoding="utf-8")
@@ -181,8 +187,9 @@ def write_built(
     engine: Engine,
     settings: Settings,
     udfs: Sequence[Udf],
-    results: Iterable[Built],
+    results: Iterable[Result],
     output: str,
+    specs: Mapping[str, ImageSpec] | None = None,
 ) -> list[Path]:
     """Write the SBOM of each of ``udfs`` whose image is there after a build or push.
 
@@ -197,7 +204,9 @@ def write_built(
     targets = settings.targets
     platform = "" if native_platform() in targets else targets[0]
     there = [udf for udf in udfs if udf.name in images]
-    return write(engine, settings, there, output, images=images, platform=platform) if there else []
+    if not there:
+        return []
+    return write(engine, settings, there, output, images=images, platform=platform, specs=specs)
 
 
 def _same_place(digest: str, reference: str) -> bool:
@@ -206,7 +215,7 @@ def _same_place(digest: str, reference: str) -> bool:
     return reference == repository or reference.rpartition(":")[0] == repository
 
 
-def _files_of_locks(settings: Settings, udf: Udf, found: Content) -> Files:
+def _files_of_locks(settings: Settings, udf: Udf, found: Content, spec: ImageSpec | None) -> Files:
     """The files of the locks as far as the image was made from them, by what its labels say."""
     made_from = _inputs(found, labels.BASE_INPUTS)
     now = base_of(settings, udf.python).inputs
@@ -215,16 +224,16 @@ def _files_of_locks(settings: Settings, udf: Udf, found: Content) -> Files:
         for name, entry in locked_packages().items()
         if made_from.get(key := f"package {name}") == now[key]
     ]
-    return {**locked_files(base), **_files_of_udf(settings, udf, found)}
+    return {**locked_files(base), **_files_of_udf(settings, udf, found, spec)}
 
 
-def _files_of_udf(settings: Settings, udf: Udf, found: Content) -> Files:
+def _files_of_udf(settings: Settings, udf: Udf, found: Content, spec: ImageSpec | None) -> Files:
     made_from = _requirements_in(_inputs(found, labels.INPUTS))
     if not made_from:
         return {}
     strategy = cast(Strategy, found.labels.get(labels.STRATEGY, "shared-base"))
-    [step], _ = plan_steps(settings, [udf], strategy)
-    return udf_files(udf.path) if _requirements_in(step.inputs) == made_from else {}
+    spec = spec or spec_of(settings, udf, strategy)
+    return udf_files(udf.path) if _requirements_in(spec.inputs) == made_from else {}
 
 
 def _requirements_in(inputs: Mapping[str, str]) -> dict[str, str]:

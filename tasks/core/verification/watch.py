@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ..build import builds
+from ..build import execute
+from ..build.gather import plan_images
 from ..engine import Engine, store
 from ..inputs.fingerprint import context_root, sha256
+from ..inputs.selection import Selected
 from ..model.errors import UdfError
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import select
-from ..plan.plan import Step
+from ..plan.specs import ImageSpec
 from . import run as verify
 
 State = tuple[int, int, int, int]
@@ -182,30 +184,31 @@ class Session:
 
     def _round(self, saved: float) -> Round | None:
         (self.udf,) = select(self.settings, [self.udf.name])
-        plan = builds.plan_images(self.engine, self.settings, [self.udf])
-        (step,) = plan.steps
-        seen = (step.fingerprint, _content(self.udf.path / "cases.toml"))
+        selected = Selected(udfs=(self.udf,), named=frozenset({self.udf.name}))
+        plan = plan_images(self.engine, self.settings, selected)
+        spec = plan.steps[0].spec
+        seen = (spec.fingerprint, _content(self.udf.path / "cases.toml"))
         if seen == self._seen:
             return None
         self._seen = seen
         # While the image is built, the sandbox is made. The first time there may be no image.
-        known = self._subject(step) if self._image else None
+        known = self._subject(spec) if self._image else None
         with verify.preparing(self.engine, known, self.options) as preparation:
-            (built,) = builds.build(self.engine, self.settings, plan, say=self.say)
+            (built,) = execute.build(self.engine, self.settings, plan, say=self.say)
             seconds = time.time() - saved
             if not built:
                 self._seen = ("", "")
                 what = f"the build failed: {built.step or built.error}"
                 return Round(udf=self.udf.name, result=what, good=False, detail=built.tail)
-            subject = known or self._subject(step)
+            subject = known or self._subject(spec)
             (verdict,) = verify.verify(
                 self.engine, [subject], self.options, say=self.say, preparation=preparation
             )
         self._forget_last_image()
         return replace(judged(verdict), ready=self._ready(verdict, saved, seconds), built=seconds)
 
-    def _subject(self, step: Step) -> verify.Subject:
-        (subject,) = verify.subjects(self.engine, self.settings, [self.udf], [step.base.image])
+    def _subject(self, spec: ImageSpec) -> verify.Subject:
+        (subject,) = verify.subjects(self.engine, self.settings, [self.udf], [spec.base.image])
         return subject
 
     def _forget_last_image(self) -> None:

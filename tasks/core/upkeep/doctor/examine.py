@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ...build import builds
+from ...build import execute
+from ...build.gather import plan_base
 from ...engine import Engine, connect, find
 from ...model.errors import ConfigError, UdfError
 from ...model.progress import Say
@@ -50,8 +51,7 @@ def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Check]]:
     udfs, _ = scan(settings)
 
     def build() -> None:
-        base, plan = builds.plan_base(engine, settings)
-        builds.build_base(engine, settings, base, plan, say=say)
+        execute.build_base(engine, settings, plan_base(engine, settings), say=say)
 
     parts = {
         "engine": lambda: machine.engine(engine, settings),

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...build.builds import base_of, base_versions
+from ...build.specs import base_of, base_versions
 from ...inputs.dependencies import extra_of
 from ...inputs.fingerprint import SDK, ContextFile, context_files, normalised, udf_group
 from ...model.errors import ImageNameError
 from ...model.settings import REPOSITORY, Settings
 from ...model.udf import KINDS, Udf, read_toml, scan, shown
-from ...plan.plan import check_images, python_version
+from ...plan.specs import check_images, python_version
 from ...verification import cases
 from . import locks
 from .check import Check, Mend, guarded, of_error

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...build import builds
+from ...build.specs import base_of
 from ...engine import Engine, sandbox, store, survey
 from ...engine.layout import cache_folder
 from ...engine.registries import registry_for
@@ -20,7 +20,7 @@ from ...model.errors import UdfError
 from ...model.reference import ImageReference
 from ...model.settings import Settings
 from ...model.udf import Udf
-from ...plan.plan import BASE_REPOSITORY, Base
+from ...plan.specs import BASE_REPOSITORY, Base
 from ...private_engine import setup
 from .. import cleaning
 from .check import Check, Mend, of_error
@@ -198,7 +198,7 @@ def disk(engine: Engine) -> Iterator[Check]:
 def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Mend) -> Iterator[Check]:
     """The base of each Python that is asked for: there, current, and its size."""
     for python in sorted({"", *(udf.python for udf in udfs)}):
-        base = builds.base_of(settings, python)
+        base = base_of(settings, python)
         yield _base(engine, base, build if not python else None)
 
 

@@ -1,4 +1,4 @@
-"""Shipping: what a registry has of a plan, and how it gets the rest.
+"""Publishing: how a registry gets the images of a plan, and what is told of them.
 
 An image has two tags: the one that the user chose, which moves, and one that names its
 content (``fp-`` and its fingerprint), which does not. A registry that has the latter has the
@@ -8,7 +8,7 @@ image, whoever built it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..engine import Engine
@@ -21,7 +21,8 @@ from ..model.progress import Say
 from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
-from ..plan.plan import Base, Step, content_tag, untagged
+from ..plan.decide import Step
+from ..plan.specs import Base, content_tag
 from ..registry import faults
 from ..registry.client import Registry
 from ..registry.manifests import Manifest, merged
@@ -31,7 +32,7 @@ _UPLOADS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shipped:
+class Published:
     """An image in a registry, or why it is not there."""
 
     digest: str = ""
@@ -46,31 +47,6 @@ def registry_of(engine: Engine, settings: Settings) -> Registry:
         step = "give --registry or set udf.registry, such as ghcr.io/team"
         raise ConfigError(what, next_step=step)
     return registry_for(engine, ImageReference.parse(f"{settings.registry}/x").host)
-
-
-# --- what is there ----------------------------------------------------------------------------
-
-
-def contents(registry: Registry, steps: Sequence[Step]) -> dict[str, str]:
-    """The digests of the images that the registry has of what ``steps`` would build, by target."""
-    names = {step.target: _content_reference(step) for step in steps}
-    found = registry.digests(names.values())
-    return {target: found[name] for target, name in names.items() if name in found}
-
-
-def bases(registry: Registry, wanted: Iterable[Base], platforms: Sequence[str]) -> dict[str, str]:
-    """The digests of those bases that the registry has for all ``platforms``, by image."""
-    names = [base.image for base in wanted]
-    found = parallel(lambda name: registry.content(ImageReference.parse(name)), names)
-    return {
-        name: content.digest
-        for name, content in zip(names, found, strict=True)
-        if content and set(platforms) <= set(content.platforms)
-    }
-
-
-def _content_reference(step: Step) -> ImageReference:
-    return replace(ImageReference.parse(step.image), tag=step.content_tag)
 
 
 # --- bases ------------------------------------------------------------------------------------
@@ -122,30 +98,32 @@ def _keep_platforms(registry: Registry, reference: ImageReference, old: Manifest
 
 def publish(
     registry: Registry, engine: Engine, steps: Sequence[Step], *, stored: bool, say: Say
-) -> dict[str, Shipped]:
+) -> dict[str, Published]:
     """Push what was built, and move the tags of what the registry has already; by target.
 
     An image that cannot be pushed does not keep the others from it.
     """
 
-    def one(step: Step) -> Shipped:
-        content = _content_reference(step)
-        chosen = ImageReference.parse(step.image)
+    def one(step: Step) -> Published:
+        content = ImageReference.parse(step.spec.content_image)
+        chosen = ImageReference.parse(step.spec.image)
         try:
             if step.digest or not stored:
                 digest = registry.copy_tag(content, chosen.tag)
             else:
                 digest = _push_under(registry, engine, chosen, content, say)
         except UdfError as error:
-            return Shipped(error=error)
-        return Shipped(digest=digest, tags=(chosen.tag, content.tag))
+            return Published(error=error)
+        return Published(digest=digest, tags=(chosen.tag, content.tag))
 
-    return dict(zip([step.target for step in steps], parallel(one, steps, _UPLOADS), strict=True))
+    return dict(
+        zip([step.spec.target for step in steps], parallel(one, steps, _UPLOADS), strict=True)
+    )
 
 
 def push_built(
     engine: Engine, settings: Settings, udfs: Sequence[Udf], say: Say
-) -> dict[str, Shipped]:
+) -> dict[str, Published]:
     """Push the images that the engine has of ``udfs``, as they are; by the name of the UDF.
 
     Raises :class:`NotBuiltError` where one is not there.
@@ -158,18 +136,18 @@ def push_built(
             what = f"the image {image} of UDF {udf} is not built yet"
             raise NotBuiltError(what, next_step=f"`invoke image-fast --udf {udf} --push`")
 
-    def one(image: str) -> Shipped:
+    def one(image: str) -> Published:
         reference = ImageReference.parse(image)
         fingerprint = images[image].labels.get(labels.FINGERPRINT, "")
         try:
             if not fingerprint:  # built by other means: nothing names its content
                 digest = _push(registry, engine, reference, say)
-                return Shipped(digest=digest, tags=(reference.tag,))
-            content = replace(reference, tag=content_tag(fingerprint))
+                return Published(digest=digest, tags=(reference.tag,))
+            content = reference.with_tag(content_tag(fingerprint))
             digest = _push_under(registry, engine, reference, content, say)
         except UdfError as error:
-            return Shipped(error=error)
-        return Shipped(digest=digest, tags=(reference.tag, content.tag))
+            return Published(error=error)
+        return Published(digest=digest, tags=(reference.tag, content.tag))
 
     return dict(zip(names, parallel(one, list(names.values()), _UPLOADS), strict=True))
 
@@ -200,22 +178,22 @@ def _push(registry: Registry, engine: Engine, reference: ImageReference, say: Sa
         raise
 
 
-# --- what was shipped, for machines -----------------------------------------------------------
+# --- what was published, for machines -----------------------------------------------------------
 
 
 def metadata(
-    registry: Registry, images: Mapping[str, str], shipped: Mapping[str, Shipped]
+    registry: Registry, images: Mapping[str, str], published: Mapping[str, Published]
 ) -> list[dict[str, Any]]:
-    """One entry an image in the registry; ``images`` gives the image of each name in ``shipped``.
+    """One entry an image in the registry; ``images`` gives the image of each name in ``published``.
 
     ``size`` is what a pull transfers of all platforms, in bytes.
     """
-    there = {name: each for name, each in shipped.items() if each.digest}
+    there = {name: each for name, each in published.items() if each.digest}
 
     def one(name: str) -> dict[str, Any]:
-        repository = untagged(images[name])
+        repository = ImageReference.parse(images[name]).familiar_name
         content = registry.content(
-            replace(ImageReference.parse(images[name]), tag=there[name].digest), sized=True
+            ImageReference.parse(images[name]).with_digest(there[name].digest), sized=True
         )
         return {
             "udf": name,

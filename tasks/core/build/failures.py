@@ -1,0 +1,65 @@
+"""Failures of a graph told apart: which targets failed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..engine.bake import BakeRun
+from ..model.errors import BuildFailedError, UdfError
+from ..model.reference import ImageReference
+from ..plan.specs import Base
+from ..registry import faults
+
+
+def isolate(
+    targets: Sequence[str], first: BakeRun, run: Callable[[Sequence[str]], BakeRun]
+) -> dict[str, BakeRun]:
+    """The failures among ``targets`` of which one run has failed, by target.
+
+    Bake ends a whole graph at the first failure. So what failed is taken out and the rest is
+    run again, which costs little: what was built is in the cache.
+    """
+    failures: dict[str, BakeRun] = {}
+    pending = list(targets)
+    failed = first
+    while pending:
+        if failed.target not in pending and len(pending) > 1:
+            return failures | _search(pending, run)
+        target = failed.target if failed.target in pending else pending[0]
+        failures[target] = failed
+        pending.remove(target)
+        if pending:
+            failed = run(pending)
+            if failed.ok:
+                break
+    return failures
+
+
+def _search(targets: Sequence[str], run: Callable[[Sequence[str]], BakeRun]) -> dict[str, BakeRun]:
+    """The failures among ``targets`` where the log does not name one: each half by itself."""
+    failures: dict[str, BakeRun] = {}
+    for half in (targets[: len(targets) // 2], targets[len(targets) // 2 :]):
+        done = run(half)
+        if not done.ok:
+            failures |= {half[0]: done} if len(half) == 1 else _search(half, run)
+    return failures
+
+
+def push_error(image: str, run: BakeRun) -> UdfError | None:
+    """The error of a build that ended in its push; ``None`` where it ended earlier."""
+    if not faults.is_push(run.error):
+        return None
+    reference = ImageReference.parse(image)
+    return faults.error_of(reference.host, reference.name, run.error)
+
+
+def base_failed(base: Base, run: BakeRun) -> UdfError:
+    """The error of a base that could not be built, after which nothing can follow."""
+    if not run.step and (error := push_error(base.image, run)):
+        return error
+    what = f"the base image {base.image} could not be built: {run.step or run.error}"
+    step = (
+        "read the lines above; behind a proxy, set SSL_CERT_FILE to your CA bundle and "
+        "PIP_INDEX_URL to your index"
+    )
+    return BuildFailedError(what, next_step=step, detail=run.tail)

@@ -1,0 +1,134 @@
+"""Facts: asks the engine, its builder and the registry once, and has the plan decided.
+
+What no decision needs is not asked: the builder takes 0.1 s to tell its platforms, and a
+registry may be far away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..engine import Engine
+from ..inputs.selection import Selected
+from ..model.reference import ImageReference
+from ..model.settings import Settings, native_platform
+from ..plan.decide import Plan, decide, decide_base, is_linked, reason
+from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
+from ..plan.specs import Base, ImageSpec, Strategy
+from ..registry.client import Registry, parallel
+from .publish import registry_of
+from .specs import base_of, specs_of
+
+
+def plan_images(
+    engine: Engine,
+    settings: Settings,
+    selected: Selected,
+    *,
+    strategy: Strategy = "shared-base",
+    force: bool = False,
+    push: bool = False,
+) -> Plan:
+    """What has to be built for the selected UDFs: reads their files, gathers facts, decides.
+
+    A UDF that cannot be built as it is stands among the invalid ones of the plan; where it was
+    named, its error is raised.
+    """
+    specs, unusable = specs_of(settings, selected.udfs, strategy)
+    named = [each for each in unusable if each.name in selected.named]
+    if named:
+        raise named[0].error
+    facts = gather(engine, settings, specs, force=force, push=push)
+    invalid = (*selected.invalid, *unusable)
+    return decide(settings, specs, facts, force=force, push=push, invalid=invalid)
+
+
+def plan_base(
+    engine: Engine, settings: Settings, *, force: bool = False, push: bool = False
+) -> Plan:
+    """A plan that makes the base of the settings where it does not exist."""
+    base = base_of(settings)
+    facts = _about_builder(engine, settings, push=push)
+    if not force and (push or (is_linked(settings, facts) and settings.registry)):
+        registry = registry_of(engine, settings)
+        facts = replace(facts, published=_published(registry, [base]))
+    elif not force and not is_linked(settings, facts):
+        facts = replace(facts, store=_stored(engine, [base.image]))
+    return decide_base(settings, base, facts, force=force, push=push)
+
+
+def gather(
+    engine: Engine,
+    settings: Settings,
+    specs: Sequence[ImageSpec],
+    *,
+    force: bool = False,
+    push: bool = False,
+) -> Facts:
+    """The facts from which it follows what has to be made for ``specs``."""
+    facts = _about_builder(engine, settings, push=push, specs=specs)
+    bases = {spec.base.image: spec.base for spec in specs}
+    if push:
+        registry = registry_of(engine, settings)
+        published = {} if force else _contents(registry, specs)
+        changed = [spec for spec in specs if spec.content_image not in published]
+        store = _stored(engine, list(bases)) if changed else {}
+    else:
+        registry, published = None, {}
+        store = _stored(engine, [*(spec.image for spec in specs), *bases])
+        changed = [spec for spec in specs if force or _differs(spec, store)]
+    wanted = {spec.base.image: spec.base for spec in changed if spec.strategy == "shared-base"}
+    if wanted and registry is None and is_linked(settings, facts) and settings.registry:
+        registry = registry_of(engine, settings)
+    if wanted and registry is not None:
+        published |= _published(registry, wanted.values())
+    return replace(facts, store=store, published=published)
+
+
+def _differs(spec: ImageSpec, store: Mapping[str, StoredImage]) -> bool:
+    image = store.get(spec.image)
+    return bool(reason(spec.inputs, image.recorded if image else None))
+
+
+def _about_builder(
+    engine: Engine, settings: Settings, *, push: bool, specs: Sequence[ImageSpec] = ()
+) -> Facts:
+    native = native_platform()
+    several = len(settings.platforms) > 1
+    emulates = settings.platforms and any(spec.extra or spec.udf.system_packages for spec in specs)
+    asked = emulates or (push and not settings.platforms)
+    builder = BuilderFacts(
+        platforms=tuple(engine.builder.platforms) if asked else (native,),
+        sees_store=engine.builds,
+        store_holds_platforms=not engine.builds or not (push or several) or engine.holds_platforms,
+    )
+    return Facts(native=native, builder=builder)
+
+
+def _stored(engine: Engine, references: Sequence[str]) -> dict[str, StoredImage]:
+    return {
+        name: StoredImage(
+            labels=image.labels, size=image.size, layers=image.layers, names=image.names
+        )
+        for name, image in engine.images(references).items()
+    }
+
+
+def _contents(registry: Registry, specs: Sequence[ImageSpec]) -> dict[str, PublishedImage]:
+    """Those images that the registry has with the content of ``specs``."""
+    names = {ImageReference.parse(spec.content_image): spec.content_image for spec in specs}
+    return {
+        names[reference]: PublishedImage(digest=digest)
+        for reference, digest in registry.digests(names).items()
+    }
+
+
+def _published(registry: Registry, bases: Iterable[Base]) -> dict[str, PublishedImage]:
+    names = [base.image for base in bases]
+    found = parallel(lambda name: registry.content(ImageReference.parse(name)), names)
+    return {
+        name: PublishedImage(digest=content.digest, platforms=content.platforms)
+        for name, content in zip(names, found, strict=True)
+        if content
+    }

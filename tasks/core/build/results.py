@@ -1,0 +1,162 @@
+"""The result of each image: built, pulled, pushed, unchanged or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..engine import Engine, Image
+from ..model.errors import BuildFailedError, UdfError
+from ..model.reference import ImageReference
+from ..model.settings import Settings
+from ..model.udf import Refused
+from ..plan.decide import Step
+from . import publish
+
+Outcome = Literal["built", "pulled", "pushed", "unchanged", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The result of one image. It is true where the image exists and is up to date.
+
+    ``seconds`` is the wall time of the graph that it was in; ``added`` is what the image holds
+    beyond its base, in bytes. ``step``, ``error`` and ``tail`` tell of a failure, and
+    ``cause`` is that of a push. ``digest`` and ``tags`` are those in the registry.
+    """
+
+    name: str
+    image: str
+    result: Outcome
+    reason: str = ""
+    seconds: float | None = None
+    added: int | None = None
+    notes: tuple[str, ...] = ()
+    step: str = ""
+    error: str = ""
+    tail: str = ""
+    digest: str = ""
+    tags: tuple[str, ...] = ()
+    cause: UdfError | None = None
+
+    def __bool__(self) -> bool:
+        return self.result != "failed"
+
+    @property
+    def reference(self) -> str:
+        """What a command takes: the image, at its digest where it is in a registry."""
+        if not self.digest:
+            return self.image
+        return ImageReference.parse(self.image).with_digest(self.digest).familiar
+
+    def row(self) -> dict[str, Any]:
+        """The result with the stable keys of ``--json``."""
+        return {
+            "udf": self.name,
+            "image": self.image,
+            "result": self.result,
+            "reason": self.reason,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "bytes_added": self.added,
+            "notes": list(self.notes),
+            "digest": self.digest or None,
+            "tags": list(self.tags),
+            **({} if self else {"step": self.step, "error": self.error}),
+        }
+
+
+def unchanged(step: Step) -> Result:
+    """The result of an image that need not be built."""
+    return Result(
+        name=step.spec.udf.name,
+        image=step.spec.image,
+        result="unchanged",
+        added=step.added,
+        notes=step.notes,
+    )
+
+
+def of_invalid(udf: Refused) -> Result:
+    """The result of a UDF that cannot be built as it is."""
+    return Result(
+        name=udf.name, image="", result="failed", error=udf.error.what, tail=udf.error.detail
+    )
+
+
+def of_push(name: str, image: str, published: publish.Published) -> Result:
+    """The result of an image that was pushed as it is."""
+    if error := published.error:
+        return Result(
+            name=name,
+            image=image,
+            result="failed",
+            error=error.what,
+            tail=error.detail,
+            cause=error,
+        )
+    return Result(
+        name=name, image=image, result="pushed", digest=published.digest, tags=published.tags
+    )
+
+
+def added_bytes(image: Image | None, base: Image | None) -> int | None:
+    """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
+    if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
+        return None
+    return max(image.size - base.size, 0)
+
+
+def failed(results: Sequence[Result]) -> UdfError | None:
+    """The error that ends a task of which some builds failed, else ``None``."""
+    bad = [result for result in results if not result]
+    if not bad:
+        return None
+    causes = [each.cause for each in bad if each.cause]
+    if len(causes) == len(bad):
+        first = causes[0]
+        others = len(bad) - 1
+        more = f" (and {others} more image{'s' if others > 1 else ''})" if others else ""
+        return type(first)(f"{first.what}{more}", next_step=first.next_step, detail=first.detail)
+    detail = "\n".join(
+        "\n".join(filter(None, (f"--- {each.name}: {each.step or each.error}", each.tail)))
+        for each in bad
+    )
+    names = ", ".join(result.name for result in bad)
+    what = f"{len(bad)} of {len(results)} images could not be built: {names}"
+    if len(bad) == 1:
+        what = f"the image of {names} could not be built: {bad[0].step or bad[0].error}"
+    step = f"fix what the lines above show, then run `invoke image-fast --udf {bad[0].name}`"
+    return BuildFailedError(what, next_step=step, detail=detail)
+
+
+def metadata(engine: Engine, settings: Settings, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """What is known of the images of a run, for other programs: see :func:`publish.metadata`.
+
+    An image that was not pushed has no digest, and its size is that in the engine's store.
+    """
+    images = {result.name: result.image for result in results if result}
+    published = {
+        result.name: publish.Published(digest=result.digest, tags=result.tags)
+        for result in results
+        if result and result.digest
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    if published:
+        registry = publish.registry_of(engine, settings)
+        rows = {row["udf"]: row for row in publish.metadata(registry, images, published)}
+    local = [image for name, image in images.items() if name not in rows]
+    found: Mapping[str, Image] = engine.images(local) if local else {}
+    for name, image in images.items():
+        if name not in rows and image in found:
+            reference = ImageReference.parse(image)
+            rows[name] = {
+                "udf": name,
+                "image": reference.familiar_name,
+                "tags": [reference.tag],
+                "digest": None,
+                "reference": image,
+                "size": found[image].size,
+                "platforms": list(settings.targets),
+            }
+    return [rows[name] for name in images if name in rows]

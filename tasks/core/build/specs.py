@@ -1,0 +1,98 @@
+"""Specs of images: reads the files, locks and recipes that images are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..inputs.dependencies import extra_of
+from ..inputs.fingerprint import base_inputs, context_files, locked_packages, udf_inputs
+from ..model.errors import UdfError
+from ..model.settings import Settings
+from ..model.udf import Refused, Udf
+from ..plan.specs import (
+    DOCKERFILES,
+    Base,
+    ImageSpec,
+    Strategy,
+    arguments_of,
+    base_targets,
+    python_image,
+    python_version,
+    requirement_files,
+    target_names,
+)
+
+
+def base_of(settings: Settings, python: str = "") -> Base:
+    """The base image for the default Python, or for the version that a UDF asks for."""
+    image = python_image(settings, python)
+    return Base(registry=settings.registry, python_image=image, inputs=base_inputs(settings, image))
+
+
+def base_versions() -> dict[str, str]:
+    """The packages of the base's environment and their versions."""
+    return {name: str(entry["version"]) for name, entry in locked_packages().items()}
+
+
+def specs_of(
+    settings: Settings, udfs: Sequence[Udf], strategy: Strategy
+) -> tuple[list[ImageSpec], list[Refused]]:
+    """The spec of the image of each UDF, and the UDFs whose files cannot be used."""
+    bases = _bases(settings, udfs)
+    names = target_names(udfs)
+    specs, invalid = [], []
+    for udf in udfs:
+        base = bases[python_image(settings, udf.python)]
+        try:
+            specs.append(_spec(settings, udf, names[udf.name], base, strategy))
+        except UdfError as error:
+            invalid.append(Refused(name=udf.name, error=error))
+    return specs, invalid
+
+
+def spec_of(settings: Settings, udf: Udf, strategy: Strategy = "shared-base") -> ImageSpec:
+    """The spec of the image of one UDF; raises the error of one that cannot be used."""
+    specs, invalid = specs_of(settings, [udf], strategy)
+    if invalid:
+        raise invalid[0].error
+    return specs[0]
+
+
+def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
+    """The bases of ``udfs`` with their bake targets, by Python image."""
+    pythons = dict.fromkeys(udf.python for udf in udfs)
+    named = base_targets(base_of(settings, python) for python in pythons)
+    return {base.python_image: replace(base, target=name) for name, base in named.items()}
+
+
+def _spec(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strategy) -> ImageSpec:
+    files = context_files(settings, udf)
+    extra = extra_of(
+        udf,
+        base_versions(),
+        python=python_version(base.python_image),
+        sdk=settings.sdk is not None,
+    )
+    arguments = arguments_of(udf, extra, base, strategy)
+    inputs = udf_inputs(
+        udf,
+        files,
+        strategy=strategy,
+        dockerfile=DOCKERFILES[strategy],
+        base=base.fingerprint,
+        arguments=arguments,
+        requirements=requirement_files(extra),
+        platforms=settings.targets,
+    )
+    return ImageSpec(
+        udf=udf,
+        target=target,
+        image=udf.image(settings),
+        strategy=strategy,
+        base=base,
+        files=files,
+        inputs=inputs,
+        arguments=arguments,
+        extra=extra,
+    )

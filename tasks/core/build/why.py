@@ -1,0 +1,72 @@
+"""`invoke why`: what differs between a UDF as it is and its image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine import Engine
+from ..inputs.fingerprint import difference
+from ..model import labels
+from ..model.labels import RecordedInputs, recorded
+from ..model.settings import Settings
+from ..model.udf import Udf
+from ..plan.specs import ImageSpec, Strategy
+from .specs import spec_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedInputs:
+    """What differs between a UDF as it is and its image.
+
+    ``inputs`` are ``(name, in the image, now)``; inputs of the base have ``base:`` before their
+    name. ``built`` says whether the image exists, and ``known`` whether it says what it was
+    made from.
+    """
+
+    name: str
+    image: str
+    built: bool
+    known: bool = True
+    inputs: tuple[tuple[str, str, str], ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """The difference with the stable keys of ``--json``."""
+        return {
+            "udf": self.name,
+            "image": self.image,
+            "built": self.built,
+            "known": self.known,
+            "differences": [
+                {"input": name, "image": before, "now": now} for name, before, now in self.inputs
+            ],
+        }
+
+
+def differences(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> list[ChangedInputs]:
+    """What differs between each UDF and its image, by the strategy that built the image."""
+    images = engine.images([udf.image(settings) for udf in udfs])
+    result = []
+    for udf in udfs:
+        image = images.get(udf.image(settings))
+        strategy: Strategy = "shared-base"
+        if image and image.labels.get(labels.STRATEGY) == "optimized":
+            strategy = "optimized"
+        spec = spec_of(settings, udf, strategy)
+        result.append(changed_inputs(spec, recorded(image.labels) if image else None))
+    return result
+
+
+def changed_inputs(spec: ImageSpec, image: RecordedInputs | None) -> ChangedInputs:
+    """What differs between a spec and an image that was built."""
+    name, reference = spec.udf.name, spec.image
+    if image is None:
+        return ChangedInputs(name=name, image=reference, built=False)
+    if not image.inputs:
+        return ChangedInputs(name=name, image=reference, built=True, known=False)
+    rows = difference(image.inputs, spec.inputs)
+    if image.base_fingerprint != spec.base.fingerprint:
+        base = difference(image.base_inputs, spec.base.inputs)
+        rows += [(f"base: {name}", before, now) for name, before, now in base]
+    return ChangedInputs(name=name, image=reference, built=True, inputs=tuple(rows))

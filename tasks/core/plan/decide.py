@@ -1,0 +1,314 @@
+"""What has to be made, and why: settings, specs and facts in, a plan out. Pure: no I/O.
+
+Every decision of a build is here. Whatever carries a plan out adds results to it, and every
+reason that the table, ``invoke why`` and ``--dry-run`` show comes from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..inputs.fingerprint import digest
+from ..model.errors import ConfigError, EmulationError
+from ..model.labels import BASE_FINGERPRINT, Inputs, RecordedInputs
+from ..model.settings import Settings
+from ..model.udf import Refused
+from .facts import BuilderFacts, Facts, StoredImage
+from .specs import Base, ImageSpec, check_images, without_wheel
+
+Source = Literal["store", "registry"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseStep:
+    """A base of a plan: made because of ``reason``, or used as it is where that is empty.
+
+    ``source`` says where builds start from: the engine's store, or the registry for a builder
+    that does not see it. ``digest`` is that in the registry, where known. ``named`` says that
+    the store has it under the name that local builds start from. ``reuse`` says that it need
+    not be built where the store has it after all, from another run or from the registry.
+    """
+
+    base: Base
+    reason: str = ""
+    source: Source = "store"
+    digest: str = ""
+    named: bool = False
+    reuse: bool = True
+
+    @property
+    def start(self) -> str:
+        """The name that builds start from."""
+        return self.base.local if self.source == "store" else self.base.image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One image of a plan: built because of ``reason``, or unchanged where it is empty.
+
+    ``added`` is what an unchanged image holds beyond its base, in bytes, where it is known.
+    ``digest`` is that of the image in its registry, where a push has found it there.
+    ``emulated`` says which of its platforms the builder emulates, and for what;
+    ``from_source`` are the packages that make it so.
+    """
+
+    spec: ImageSpec
+    reason: str = ""
+    added: int | None = None
+    digest: str = ""
+    emulated: tuple[str, ...] = ()
+    from_source: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of this image, one line each."""
+        return (*self.spec.notes, *self.emulated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to make: ``bases`` that the images to build stand on, ``steps`` for all images.
+
+    ``invalid`` are UDFs that cannot be built as they are. ``push`` says that a registry gets
+    what it does not have. ``linked`` says that builds cannot start from the engine's store:
+    the builder does not see it, or it may not hold all platforms. A base that is made is then
+    part of the graph of the images. ``attest`` says that what is pushed tells its origin.
+    """
+
+    bases: tuple[BaseStep, ...] = ()
+    steps: tuple[Step, ...] = ()
+    invalid: tuple[Refused, ...] = ()
+    push: bool = False
+    linked: bool = False
+    attest: bool = False
+
+    @property
+    def to_build(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.reason)
+
+    @property
+    def missing_bases(self) -> tuple[BaseStep, ...]:
+        return tuple(each for each in self.bases if each.reason)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.missing_bases and not self.to_build
+
+    def base_of(self, step: Step) -> BaseStep:
+        """The base of a step that is built."""
+        found = {each.base.image: each for each in self.bases}
+        return found.get(step.spec.base.image) or BaseStep(base=step.spec.base)
+
+    def with_bases(self, made: Mapping[str, str]) -> Plan:
+        """The plan once these bases exist: their images, each with its digest or ``""``."""
+        bases = tuple(
+            replace(
+                each,
+                reason="",
+                digest=made[each.base.image],
+                source="registry" if self.linked and made[each.base.image] else each.source,
+            )
+            if each.base.image in made
+            else each
+            for each in self.bases
+        )
+        return replace(self, bases=bases)
+
+
+def decide(
+    settings: Settings,
+    specs: Sequence[ImageSpec],
+    facts: Facts,
+    *,
+    force: bool = False,
+    push: bool = False,
+    invalid: Iterable[Refused] = (),
+) -> Plan:
+    """What has to be made for ``specs``.
+
+    With ``push``, an image is made where the registry does not have its content; else where
+    the engine's store does not have it under its name. ``invalid`` UDFs are passed on to the
+    plan. Raises :class:`ConfigError`, :class:`ImageNameError` or :class:`EmulationError` where
+    nothing of this can be built.
+    """
+    check_images(settings, [spec.udf for spec in specs])
+    check_platforms(settings, facts, push=push)
+    steps = tuple(_step(settings, spec, facts, force=force, push=push) for spec in specs)
+    bases = tuple(
+        _base_step(settings, base, facts, push=push, builds=True)
+        for base in needed_bases(steps).values()
+    )
+    return Plan(
+        bases=bases,
+        steps=steps,
+        invalid=tuple(invalid),
+        push=push,
+        linked=is_linked(settings, facts),
+        attest=push and _can_attest(facts.builder),
+    )
+
+
+def decide_base(
+    settings: Settings, base: Base, facts: Facts, *, force: bool = False, push: bool = False
+) -> Plan:
+    """What has to be made so that ``base`` exists: in the registry, or else in the store."""
+    check_platforms(settings, facts, push=push)
+    step = _base_step(settings, base, facts, push=push, builds=False)
+    if force:
+        step = replace(step, reason="forced", reuse=False)
+    return Plan(
+        bases=(step,),
+        push=push,
+        linked=is_linked(settings, facts),
+        attest=push and _can_attest(facts.builder),
+    )
+
+
+def reason(inputs: Inputs, recorded: RecordedInputs | None, *, force: bool = False) -> str:
+    """Why an image has to be built, in a few words; ``""`` where it need not be."""
+    if force:
+        return "forced"
+    if recorded is None:
+        return "not built yet"
+    if recorded.fingerprint == digest(inputs):
+        return ""
+    changed = [
+        name
+        for name in sorted({*recorded.inputs, *inputs})
+        if recorded.inputs.get(name) != inputs.get(name)
+    ]
+    if not recorded.inputs or not changed:
+        return "built by other means"
+    if "strategy" in changed:
+        return f"built as {recorded.inputs.get('strategy', 'another kind of image')}"
+    rest = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{changed[0]} changed{rest}"
+
+
+def added_bytes(image: StoredImage | None, base: StoredImage | None) -> int | None:
+    """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
+    if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
+        return None
+    return max(image.size - base.size, 0)
+
+
+def is_linked(settings: Settings, facts: Facts) -> bool:
+    """Whether builds cannot start from what the engine's store has.
+
+    The builder does not see it, or it is not known to hold every platform that is wanted.
+    """
+    return not facts.builder.sees_store or settings.platforms not in ((), (facts.native,))
+
+
+def needed_bases(steps: Iterable[Step]) -> dict[str, Base]:
+    """The bases that the builds among ``steps`` start from, by image."""
+    return {
+        step.spec.base.image: step.spec.base
+        for step in steps
+        if step.reason and step.spec.strategy == "shared-base"
+    }
+
+
+def check_platforms(settings: Settings, facts: Facts, *, push: bool) -> None:
+    """:class:`ConfigError` where the platforms cannot be built here, or are not plain."""
+    builder = facts.builder
+    if push and not settings.platforms and builder.platforms[0] not in settings.targets:
+        # What is pushed is named after its platforms, and others rely on that name.
+        own = builder.platforms[0]
+        what = f"the builder is of {own}, and this machine of {facts.native}"
+        raise ConfigError(what, next_step=f"say for which platform to build: --platforms {own}")
+    if len(settings.platforms) < 2 or (push and not builder.sees_store):
+        return
+    if not builder.store_holds_platforms:
+        what = "the engine's image store holds one platform an image"
+        step = (
+            "turn on its containerd image store (containerd-snapshotter among the features of "
+            "daemon.json), or use a builder of its own: --builder NAME --push"
+        )
+        raise ConfigError(what, next_step=step)
+
+
+def _can_attest(builder: BuilderFacts) -> bool:
+    return not builder.sees_store or builder.store_holds_platforms
+
+
+def _step(settings: Settings, spec: ImageSpec, facts: Facts, *, force: bool, push: bool) -> Step:
+    image = facts.store.get(spec.image)
+    if push:
+        found = facts.published.get(spec.content_image)
+        why = "forced" if force else "" if found else "not in the registry yet"
+        step = Step(spec=spec, reason=why, digest=found.digest if found and not force else "")
+    else:
+        why = reason(spec.inputs, image.recorded if image else None, force=force)
+        added = None if why else added_bytes(image, facts.store.get(spec.base.image))
+        step = Step(spec=spec, reason=why, added=added)
+    return _emulating(settings, step, facts.builder)
+
+
+def _base_step(
+    settings: Settings, base: Base, facts: Facts, *, push: bool, builds: bool
+) -> BaseStep:
+    """The step of a base; ``builds`` says that images are built on it."""
+    stored = facts.store.get(base.image)
+    has = stored is not None and stored.labels.get(BASE_FINGERPRINT) == base.fingerprint
+    published = facts.published.get(base.image)
+    if published and not set(settings.targets) <= set(published.platforms):
+        published = None
+    linked = is_linked(settings, facts)
+    found = published.digest if published else ""
+    if push and not found:
+        why = "not in the registry yet"
+    elif push and (linked or not builds):
+        why = ""
+    elif linked:
+        why = "" if found else "not in the registry"
+    else:
+        why = "" if has else "not built yet"
+    return BaseStep(
+        base=base,
+        reason=why,
+        source="registry" if linked and found else "store",
+        digest=found,
+        named=stored is not None and base.local in stored.names,
+        reuse=not linked and not (push and not found),
+    )
+
+
+def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
+    """The step with what its build emulates; :class:`EmulationError` where nothing can.
+
+    A step of a build runs on the platform of the image for two reasons only: to install system
+    packages, and to build from source a package that has no wheel for it.
+    """
+    udf, extra = step.spec.udf, step.spec.extra
+    if not step.reason or not settings.platforms:
+        return step
+    own, *_ = builder.platforms
+    emulated, sources = [], set()
+    for platform in settings.platforms:
+        packages = without_wheel(extra, platform) if platform != own else ()
+        why = _why_emulated(udf.system_packages, packages)
+        if platform == own or not why:
+            continue
+        if platform not in builder.platforms:
+            what = f"UDF {udf.name} needs {platform} {why}, and the builder cannot emulate it"
+            next_step = (
+                "register an emulator on the builder's machine (the package qemu-user-static, or "
+                "`docker run --privileged --rm tonistiigi/binfmt --install all`), or give "
+                "--builder with a node of that platform"
+            )
+            raise EmulationError(what, next_step=next_step)
+        emulated.append(f"emulates {platform} {why}")
+        sources |= set(packages)
+    return replace(step, emulated=tuple(emulated), from_source=tuple(sorted(sources)))
+
+
+def _why_emulated(system_packages: Sequence[str], from_source: Sequence[str]) -> str:
+    reasons = []
+    if system_packages:
+        reasons.append(f"to install {' '.join(system_packages)}")
+    if from_source:
+        reasons.append(f"to build {' '.join(from_source)} from source")
+    return " and ".join(reasons)

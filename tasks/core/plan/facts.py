@@ -1,0 +1,62 @@
+"""What the outside says: gathered once, before anything is decided. Pure values.
+
+``build/gather.py`` asks the engine and the registry; :func:`tasks.core.plan.decide.decide`
+reads the answers. A fact that no decision needs is not asked for, and stays empty here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..model.labels import RecordedInputs, recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """An image in the engine's store. ``size`` is in bytes; ``layers`` are diff IDs."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+    layers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def recorded(self) -> RecordedInputs:
+        """What it was made from, as its labels say."""
+        return recorded(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedImage:
+    """An image in a registry: its digest, and the platforms that it is there for."""
+
+    digest: str
+    platforms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuilderFacts:
+    """What builds: ``platforms`` that it builds for, its own first, others by emulation.
+
+    ``sees_store`` says that it is the engine itself, which builds on what its store has;
+    ``store_holds_platforms`` that this store keeps several platforms of an image.
+    """
+
+    platforms: tuple[str, ...]
+    sees_store: bool = True
+    store_holds_platforms: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything that a plan depends on beside settings and files.
+
+    ``native`` is the platform of this machine. ``store`` are the images that the engine has
+    and ``published`` those that the registry has, both by the reference as it was asked for.
+    """
+
+    native: str
+    builder: BuilderFacts
+    store: Mapping[str, StoredImage] = field(default_factory=dict)
+    published: Mapping[str, PublishedImage] = field(default_factory=dict)

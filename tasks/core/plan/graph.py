@@ -1,0 +1,310 @@
+"""A plan as one definition for ``docker buildx bake``. Pure: no I/O.
+
+Each base and each image that is built is a target. A base that is built in the same graph is
+a target that the images link to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ..inputs.fingerprint import BASE_DOCKERFILE, short
+from ..inputs.origin import Origin
+from ..model.errors import ConfigError
+from .decide import BaseStep, Plan, Step
+from .specs import BASE_REPOSITORY, DOCKERFILES, Base, base_labels, image_labels
+
+STORE: Final = "type=docker"
+"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
+REGISTRY: Final = "type=registry"
+"""To the registry that the tags name."""
+CACHE: Final = "type=cacheonly"
+"""Nowhere: other targets start from it."""
+
+# Bake starts all targets of a run at once. BuildKit gives each a few seconds to be taken up,
+# else "no such job" ends the whole: seen with a hundred of them on a busy machine. In batches,
+# the whole takes no longer.
+BATCH: Final = 25
+
+_BASE_CONTEXT: Final = "numaflow-base"
+_BUILDER_CONTEXT: Final = "numaflow-builder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildEnvironment:
+    """Where a graph is built: what depends on the machine and not on the plan.
+
+    ``contexts`` gives the folder that holds the files of each step, by target, and
+    ``requirements`` the one with its requirement files, where it has any. ``output`` says
+    where an image goes, ``base_output`` where a base goes; ``origin`` is set for images that
+    are pushed. ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
+    ``cache_from`` name a cache to which each target adds its name.
+    """
+
+    repository: str
+    contexts: Mapping[str, str]
+    requirements: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    platforms: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    sdk: str = ""
+    output: str = STORE
+    base_output: str = STORE
+    origin: Origin | None = None
+    epoch: str = ""
+    cache_to: str = ""
+    cache_from: str = ""
+
+
+def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
+    """The definition that ``docker buildx bake`` builds the plan from."""
+    targets = {each.base.target: base_target(each.base, where) for each in plan.missing_bases}
+    for step in plan.to_build:
+        targets[step.spec.target] = _udf_target(step, plan.base_of(step), where)
+    wanted = list(targets)
+    for step in plan.to_build:
+        # The environment stage of the base, to install on: from the cache where the base was
+        # built here, and of no use to a UDF that adds nothing.
+        if step.spec.extra and step.spec.strategy == "shared-base":
+            targets[_builder_name(step)] = _builder_target(step, where)
+    return {"group": {"default": {"targets": wanted}}, "target": targets}
+
+
+def batches(plan: Plan) -> list[Plan]:
+    """``plan`` as plans that are built one after the other, the bases with the first."""
+    steps = plan.to_build
+    starts = range(0, max(len(steps), 1), BATCH)
+    return [
+        replace(plan, bases=() if start else plan.bases, steps=steps[start : start + BATCH])
+        for start in starts
+    ]
+
+
+def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """The definition of some of its targets, and of those that they link to.
+
+    The latter are built and not exported: they already exist, or are not an image to keep.
+    """
+    every: Mapping[str, Any] = definition["target"]
+    names = list(wanted)
+    for name in names:  # grows while it is walked
+        for context in every[name].get("contexts", {}).values():
+            linked = context.removeprefix("target:")
+            if linked != context and linked not in names:
+                names.append(linked)
+    return {
+        "group": {"default": {"targets": list(wanted)}},
+        "target": {
+            name: every[name] if name in wanted else {**every[name], "output": ["type=cacheonly"]}
+            for name in names
+        },
+    }
+
+
+def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
+    """The target of one base image."""
+    tags = base.tags if where.base_output == STORE else (base.image,)
+    target = _common(where, BASE_DOCKERFILE, tags, base_labels(base))
+    target["output"] = [where.base_output]
+    target["args"] = {"PYTHON_IMAGE": base.python_image, **_epoch(where)}
+    target["contexts"] = _sdk_context(where)
+    if where.origin is not None:
+        values = oci_annotations(
+            title=BASE_REPOSITORY,
+            version=short(base.fingerprint),
+            origin=where.origin,
+            base_name=base.python_image,
+        )
+        target |= pushed(values)
+    target |= _cache(where, base.target, base.target, exported=True)
+    return target | _secrets(where) | _network(where)
+
+
+def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str, Any]:
+    spec = step.spec
+    arguments = dict(spec.arguments)
+    contexts = {"udf": where.contexts[spec.target]}
+    if spec.target in where.requirements:
+        contexts["requirements"] = where.requirements[spec.target]
+    linked = spec.strategy == "shared-base" and bool(base.reason)
+    if spec.strategy == "optimized":
+        arguments |= _tools(step)
+        contexts |= _sdk_context(where)
+    else:
+        arguments["BASE_IMAGE"] = base.start
+        if linked:
+            arguments["BASE_IMAGE"] = _BASE_CONTEXT
+            contexts[_BASE_CONTEXT] = f"target:{base.base.target}"
+        if spec.extra:
+            arguments["BUILDER_IMAGE"] = _BUILDER_CONTEXT
+            contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
+    tags = [spec.image, *([spec.content_image] if where.output == REGISTRY else [])]
+    target = _common(where, DOCKERFILES[spec.strategy], tags, image_labels(spec))
+    target["args"] = arguments | _epoch(where)
+    target["contexts"] = contexts
+    if where.origin is not None:
+        values = oci_annotations(
+            title=spec.udf.name,
+            version=short(spec.fingerprint),
+            origin=where.origin,
+            base_name=spec.base_name,
+            base_digest=base.digest if spec.strategy == "shared-base" else "",
+        )
+        target |= pushed(values)
+    # A target that only copies files has nothing that is worth a cache.
+    target |= _cache(where, spec.target, spec.base.target, exported=spec.installs)
+    if spec.installs or linked:
+        # A target that links to another may be the one that builds it: then with its own network
+        # and secrets, not with those of the other (buildx issue 1138).
+        target |= _secrets(where) | _network(where)
+    return target
+
+
+def _builder_name(step: Step) -> str:
+    return f"{step.spec.base.target}-{'emulated' if step.from_source else 'builder'}"
+
+
+def _builder_target(step: Step, where: BuildEnvironment) -> dict[str, Any]:
+    base = step.spec.base
+    return {
+        "context": where.repository,
+        "dockerfile": BASE_DOCKERFILE,
+        "target": "env",
+        "args": {"PYTHON_IMAGE": base.python_image, **_tools(step), **_epoch(where)},
+        "contexts": _sdk_context(where),
+        # Without this, the engine would export it as an image without a name.
+        "output": [CACHE],
+        **_platforms(where),
+        **_cache(where, _builder_name(step), base.target, exported=True),
+        **_secrets(where),
+        **_network(where),
+    }
+
+
+def _tools(step: Step) -> dict[str, str]:
+    return {"TOOLS": "target"} if step.from_source else {}
+
+
+def _common(
+    where: BuildEnvironment, dockerfile: str, tags: Sequence[str], labels: Mapping[str, str]
+) -> dict[str, Any]:
+    target: dict[str, Any] = {
+        "context": where.repository,
+        "dockerfile": dockerfile,
+        "tags": list(tags),
+        "labels": dict(labels),
+        "output": [where.output],
+    }
+    return target | _platforms(where)
+
+
+def _platforms(where: BuildEnvironment) -> dict[str, list[str]]:
+    return {"platforms": list(where.platforms)} if where.platforms else {}
+
+
+def _epoch(where: BuildEnvironment) -> dict[str, str]:
+    # BuildKit's own argument: it sets the time of creation and of the folders that a COPY or
+    # WORKDIR makes, and no RUN sees it.
+    return {"SOURCE_DATE_EPOCH": where.epoch} if where.epoch else {}
+
+
+def _cache(
+    where: BuildEnvironment, target: str, base_target: str, *, exported: bool
+) -> dict[str, list[str]]:
+    """The caches of a target: it reads its own and that of its base, and writes its own."""
+    fields: dict[str, list[str]] = {}
+    if where.cache_from:
+        names = dict.fromkeys((target, base_target))
+        fields["cache-from"] = [cache_entry(where.cache_from, name) for name in names]
+    if where.cache_to and exported:
+        fields["cache-to"] = [cache_entry(where.cache_to, target, write=True)]
+    return fields
+
+
+def cache_entry(cache: str, target: str, *, write: bool = False) -> str:
+    """One target's part of a cache, in buildx's words: no target writes over another's.
+
+    ``cache`` is a repository, in which each target gets a tag, or buildx's own form, such as
+    ``type=gha``, to which the name of the target is added where that type has a place for it.
+    """
+    fields = dict(
+        part.split("=", 1)
+        for part in (cache if cache.startswith("type=") else f"type=registry,ref={cache}").split(
+            ","
+        )
+    )
+    kind = fields["type"]
+    key = {"registry": "ref", "local": "dest" if write else "src", "gha": "scope"}.get(kind, "name")
+    glue = {"registry": ":", "local": "/"}.get(kind, "-")
+    place = fields.get(key) or (fields.get("dest") if kind == "local" else None)
+    if place is None and kind in ("registry", "local"):
+        what = f"the cache '{cache}' names no {key}"
+        raise ConfigError(what, next_step=f"give type={kind},{key}=...")
+    fields = {name: value for name, value in fields.items() if name not in ("src", "dest")}
+    fields[key] = f"{place}{glue}{target}" if place else target
+    if write:
+        fields.setdefault("mode", "max")
+    return ",".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _network(where: BuildEnvironment) -> dict[str, str]:
+    return {"network": where.network} if where.network else {}
+
+
+def _secrets(where: BuildEnvironment) -> dict[str, list[str]]:
+    return {"secret": list(where.secrets)} if where.secrets else {}
+
+
+def _sdk_context(where: BuildEnvironment) -> dict[str, str]:
+    return {"sdk": where.sdk} if where.sdk else {}
+
+
+# --- what a push says of itself ---------------------------------------------------------------
+
+
+def attestations() -> list[str]:
+    """The attestations of a pushed image, as bake's ``attest``.
+
+    ``min`` names the builder and the materials. ``max`` would add the whole definition of the
+    build, many times the size of a UDF's own layer.
+    """
+    return ["type=provenance,mode=min"]
+
+
+def oci_annotations(
+    *, title: str, version: str, origin: Origin, base_name: str = "", base_digest: str = ""
+) -> dict[str, str]:
+    """The OCI annotations of a pushed image, by key; what is not known is left out.
+
+    They are no labels: a label is part of the image's config, and one that changes with each
+    commit would make another image of the same content.
+    """
+    values = {
+        "title": title,
+        "version": version,
+        "source": origin.source,
+        "revision": origin.revision,
+        "created": origin.created,
+        "base.name": base_name,
+        "base.digest": base_digest,
+    }
+    return {f"org.opencontainers.image.{name}": value for name, value in values.items() if value}
+
+
+def pushed(values: Mapping[str, str]) -> dict[str, list[str]]:
+    """The fields that turn a bake target into one that is pushed with annotations ``values``.
+
+    They stand on the manifest, and on the index that the attestation makes necessary: that is
+    what a registry shows. Each by itself: buildx 0.13 does not read the form
+    ``manifest,index:...`` in a bake definition.
+    """
+    return {
+        "attest": attestations(),
+        "annotations": [
+            f"{level}:{name}={value}"
+            for level in ("manifest", "index")
+            for name, value in values.items()
+        ],
+    }

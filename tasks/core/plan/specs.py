@@ -1,0 +1,284 @@
+"""What an image is made from: bases and UDF images by their inputs. Pure: no I/O.
+
+A spec says all that is known of an image before the engine or a registry is asked. Its
+fingerprint is the digest of its inputs, and its names follow from that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ..inputs.dependencies import Extra
+from ..inputs.fingerprint import ContextFile, digest, short, text_file
+from ..model import labels
+from ..model.errors import ConfigError, ImageNameError
+from ..model.labels import Inputs
+from ..model.reference import ImageReference
+from ..model.settings import Settings
+from ..model.udf import Udf
+
+Strategy = Literal["shared-base", "optimized"]
+
+BASE_REPOSITORY: Final = "numaflow-python-base"
+DOCKERFILES: Final[Mapping[Strategy, str]] = {
+    "shared-base": "dockerfiles/Dockerfile.shared-base",
+    "optimized": "dockerfiles/Dockerfile.optimized",
+}
+
+# With the containerd image store, BuildKit asks the registry that a reference names for the
+# manifest, even when the store has the image: for an image that exists only locally, that is a
+# request to a stranger with each build, and a hang where packets are dropped. This second
+# name of the base points to a port that refuses at once, so that no build leaves the machine.
+LOCAL_REGISTRY: Final = "127.0.0.1:1"
+
+# How the platform tags of wheels call the machines.
+_MACHINES: Final[Mapping[str, str]] = {
+    "linux/amd64": "x86_64",
+    "linux/arm64": "aarch64",
+    "linux/arm/v7": "armv7l",
+    "linux/386": "i686",
+}
+_VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The base image for one Python: its names follow from its inputs.
+
+    ``target`` is its name in a bake definition.
+    """
+
+    registry: str
+    python_image: str
+    inputs: Inputs
+    target: str = "base"
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(self.inputs)
+
+    @property
+    def repository(self) -> str:
+        return f"{self.registry}/{BASE_REPOSITORY}" if self.registry else BASE_REPOSITORY
+
+    @property
+    def image(self) -> str:
+        """The tag that never goes stale: another input is another tag."""
+        return f"{self.repository}:{short(self.fingerprint)}"
+
+    @property
+    def latest(self) -> str:
+        return f"{self.repository}:latest"
+
+    @property
+    def local(self) -> str:
+        """The name under which local builds start from it."""
+        return f"{LOCAL_REGISTRY}/{BASE_REPOSITORY}:{short(self.fingerprint)}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return (self.image, self.latest, self.local)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """The image of one UDF by what it is made from.
+
+    ``target`` is its name in a bake definition, ``image`` the reference that it gets,
+    ``arguments`` are the build arguments that say what is in it, and ``extra`` is what it adds
+    to the base's environment.
+    """
+
+    udf: Udf
+    target: str
+    image: str
+    strategy: Strategy
+    base: Base
+    files: Sequence[ContextFile]
+    inputs: Inputs
+    arguments: Inputs = field(default_factory=dict)
+    extra: Extra = field(default_factory=Extra)
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(self.inputs)
+
+    @property
+    def content_tag(self) -> str:
+        """The tag that names one content for ever: another input is another tag."""
+        return content_tag(self.fingerprint)
+
+    @property
+    def content_image(self) -> str:
+        """The image under its content tag."""
+        return str(ImageReference.parse(self.image).with_tag(self.content_tag).familiar)
+
+    @property
+    def base_name(self) -> str:
+        """The image that it starts from."""
+        return self.base.python_image if self.strategy == "optimized" else self.base.image
+
+    @property
+    def requirements(self) -> tuple[ContextFile, ...]:
+        """The files from which the builder installs what the UDF adds."""
+        return requirement_files(self.extra)
+
+    @property
+    def installs(self) -> bool:
+        """Whether a step of its build installs something, which takes network and secrets."""
+        return bool(self.strategy == "optimized" or self.extra or self.udf.system_packages)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of this image, one line each."""
+        lines = [
+            f"overrides {name} {before} -> {after}" for name, before, after in self.extra.overrides
+        ]
+        if self.extra and not self.extra.locked:
+            lines.append(f"adds packages without a lock ({self.extra.source})")
+        if self.udf.system_packages:
+            lines.append(f"installs system packages: {' '.join(self.udf.system_packages)}")
+        return tuple(lines)
+
+
+def base_labels(base: Base) -> dict[str, str]:
+    """What a base image says of itself."""
+    return {
+        labels.BASE_FINGERPRINT: base.fingerprint,
+        labels.BASE_INPUTS: labels.packed(base.inputs),
+        "org.opencontainers.image.title": BASE_REPOSITORY,
+        "org.opencontainers.image.version": short(base.fingerprint),
+        "org.opencontainers.image.base.name": base.python_image,
+    }
+
+
+def image_labels(spec: ImageSpec) -> dict[str, str]:
+    """What the image of a UDF says of itself, beside what it takes over from a shared base."""
+    base = base_labels(spec.base) if spec.strategy == "optimized" else {}
+    return {
+        **base,
+        labels.FINGERPRINT: spec.fingerprint,
+        labels.INPUTS: labels.packed(spec.inputs),
+        labels.NAME: spec.udf.name,
+        labels.KIND: spec.udf.kind,
+        labels.STRATEGY: spec.strategy,
+        "org.opencontainers.image.title": spec.udf.name,
+        "org.opencontainers.image.version": short(spec.fingerprint),
+        "org.opencontainers.image.base.name": spec.base_name,
+    }
+
+
+def content_tag(fingerprint: str) -> str:
+    """The tag of an image that is named after what it was made from."""
+    return f"fp-{short(fingerprint)}"
+
+
+def python_image(settings: Settings, python: str) -> str:
+    """The Python image of a UDF: the setting's, with the version that the UDF asks for."""
+    if not python:
+        return settings.python_image
+    match = _VERSION.match(settings.python_image)
+    if not match:
+        what = f"Python {python} is asked for, but {settings.python_image} names no Python version"
+        step = "set udf.python_image to an image named like python:3.13-slim-trixie"
+        raise ConfigError(what, next_step=step)
+    if "@" in settings.python_image:
+        what = f"Python {python} is asked for, but {settings.python_image} is pinned by its digest"
+        step = "set udf.python_image to a tag without a digest, or remove python from the UDF"
+        raise ConfigError(what, next_step=step)
+    return f"{match['name']}{python}{settings.python_image[match.end() :]}"
+
+
+def python_version(image: str) -> str:
+    """``3.13`` for ``python:3.13-slim-trixie``; ``""`` where the name does not tell."""
+    match = _VERSION.match(image)
+    return match["version"] if match else ""
+
+
+def requirement_files(extra: Extra) -> tuple[ContextFile, ...]:
+    """The requirement files of ``extra`` as the context that the builder gets."""
+    return tuple(text_file(name, text) for name, text in sorted(extra.files.items()))
+
+
+def arguments_of(udf: Udf, extra: Extra, base: Base, strategy: Strategy) -> dict[str, str]:
+    """The build arguments of an image that say what is in it."""
+    arguments = {}
+    if strategy == "optimized":
+        arguments["PYTHON_IMAGE"] = base.python_image
+    if udf.system_packages:
+        arguments |= {"SYSTEM": "some", "SYSTEM_PACKAGES": " ".join(udf.system_packages)}
+    if extra:
+        arguments["DEPENDENCIES"] = "some"
+    return arguments
+
+
+def without_wheel(extra: Extra, platform: str) -> tuple[str, ...]:
+    """The packages of ``extra`` for which the lock names no wheel for a platform.
+
+    Such a package is built from source, which takes a machine of that platform.
+    """
+    machine = _MACHINES.get(platform, platform.partition("/")[2])
+    return tuple(
+        sorted(
+            name
+            for name, wheels in extra.wheels.items()
+            if not any(_is_for(wheel, machine) for wheel in wheels)
+        )
+    )
+
+
+def _is_for(wheel: str, machine: str) -> bool:
+    # name-version-python-abi-platform.whl, where each of the tags may be several with dots.
+    tags = wheel.removesuffix(".whl").rpartition("-")[2].split(".")
+    return any(
+        tag == "any" or (tag.startswith(("manylinux", "linux")) and tag.endswith(f"_{machine}"))
+        for tag in tags
+    )
+
+
+def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
+    """Bake target names of several bases: ``base`` for the first, then by Python version."""
+    named: dict[str, Base] = {}
+    for base in bases:
+        name = "base" if "base" not in named else f"base-{_slug(base.python_image)}"
+        named[name] = base
+    return named
+
+
+def target_names(udfs: Sequence[Udf]) -> dict[str, str]:
+    """A bake target for each UDF: its name with what bake does not allow replaced, unique."""
+    taken: set[str] = set()
+    names = {}
+    for udf in udfs:
+        name = candidate = _slug(udf.name) or "udf"
+        if name == "base" or name.startswith("base-"):  # the bases' own, and their builders'
+            name = candidate = f"udf-{name}"
+        number = 2
+        while candidate in taken:
+            candidate = f"{name}-{number}"
+            number += 1
+        taken.add(candidate)
+        names[udf.name] = candidate
+    return names
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+
+
+def check_images(settings: Settings, udfs: Iterable[Udf]) -> None:
+    """:class:`ImageNameError` where two UDFs would give images of the same name."""
+    owner: dict[str, Udf] = {}
+    for udf in udfs:
+        if udf.repository == BASE_REPOSITORY:
+            what = f"UDF {udf.name} gives the image {BASE_REPOSITORY}, which is the base's name"
+            step = f"set another image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
+            raise ImageNameError(what, next_step=step)
+        other = owner.setdefault(udf.image(settings), udf)
+        if other is not udf:
+            what = f"UDFs {other.name} and {udf.name} both give the image {udf.image(settings)}"
+            step = f"set image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
+            raise ImageNameError(what, next_step=step)
