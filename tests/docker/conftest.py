@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.build.builds import base_of
+from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.private_engine import packages

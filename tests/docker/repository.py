@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.engine import Engine
-from tasks.core.plan.plan import LOCAL_REGISTRY
+from tasks.core.plan.specs import LOCAL_REGISTRY
 
 PROGRAM = 'print("a program")\n'
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.build.builds import base_versions
+from tasks.core.build.specs import base_versions
 from tasks.core.engine import Engine
 from tests.docker import repository
 from tests.docker.repository import add_udf, image_id, run

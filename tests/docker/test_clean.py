@@ -12,7 +12,7 @@ import pytest
 
 from tasks.core.engine import Engine, sandbox, store
 from tasks.core.model import labels
-from tasks.core.plan.plan import LOCAL_REGISTRY
+from tasks.core.plan.specs import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning
 from tests.conftest import Invoke
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from tasks.core.build.builds import base_of, base_versions
+from tasks.core.build.specs import base_of, base_versions
 from tasks.core.engine import Engine
 from tasks.core.inputs import credentials
 from tasks.core.model.settings import REPOSITORY, Settings
-from tasks.core.plan.plan import Plan, Site, bake
+from tasks.core.plan.decide import BaseStep, Plan
+from tasks.core.plan.graph import BuildEnvironment, bake
 from tests.docker.repository import add_udf, own_layers, run
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
@@ -72,13 +73,13 @@ def locks(base: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -
     target = tmp_path_factory.mktemp("locks")
     settings = Settings.from_config({})
     found = credentials.gather(os.environ)
-    site = Site(
+    where = BuildEnvironment(
         repository=str(REPOSITORY),
         contexts={},
         network=os.environ.get("INVOKE_UDF_NETWORK") or engine.network,
         secrets=found.secrets,
     )
-    definition = bake(Plan(bases=(base_of(settings),), steps=()), site)
+    definition = bake(Plan(bases=(BaseStep(base=base_of(settings), reason="forced"),)), where)
     tools = {key: value for key, value in definition["target"]["base"].items() if key != "labels"}
     definition["target"] = {
         "builder": {**tools, "target": "env", "tags": [], "output": ["type=cacheonly"]},
@@ -91,7 +92,7 @@ def locks(base: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -
             },
             "secret": list(found.secrets),
             "output": [f"type=local,dest={target}"],
-            **({"network": site.network} if site.network else {}),
+            **({"network": where.network} if where.network else {}),
         },
     }
     definition["group"]["default"]["targets"] = ["locks"]

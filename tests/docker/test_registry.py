@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.build import shipping
-from tasks.core.build.builds import base_of
+from tasks.core.build import publish
+from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
 from tasks.core.engine.bake import LOG
 from tasks.core.model.errors import NotBuiltError
@@ -259,9 +259,9 @@ def test_a_base_for_another_platform_keeps_its_place(
     settings = Settings.from_config({}, registry=f"{hub.host}/{tag}")
     here = base_of(settings)
     assert here.image == image
-    earlier = shipping.before(client, [here])
+    earlier = publish.before(client, [here])
     engine.tag(f"{hub.host}/numaflow-python-base:{pushed_base}", image)
-    shipping.publish_bases(client, engine, [here], earlier, stored=True, say=print)
+    publish.publish_bases(client, engine, [here], earlier, stored=True, say=print)
     content = client.content(there)
     assert content is not None
     assert set(content.platforms) == {"linux/riscv64", engine.builder.platforms[0]}

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tasks.core.engine import Engine
 from tasks.core.model.settings import REPOSITORY
-from tasks.core.plan.plan import PORTION
+from tasks.core.plan.graph import BATCH
 from tests.docker.repository import add_udf
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
-COUNT = PORTION + 3
+COUNT = BATCH + 3
 MEMORY = 150 * 1024
 """What one run may take at most, in kB."""
 

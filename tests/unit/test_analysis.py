@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.build import builds
+from tasks.core.build.specs import base_of
 from tasks.core.inputs.dependencies import extra_of
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, load, scan
-from tasks.core.plan.plan import Step
+from tasks.core.plan.specs import ImageSpec
 from tasks.core.upkeep import analysis, findings, imports
 from tasks.core.upkeep.analysis import Analysis, Package, Repository, Undeclared
 
@@ -37,19 +37,19 @@ def analysed(
     known: dict[str, Package] | None = None,
     layer: int | None = None,
 ) -> Analysis:
-    step = Step(
+    spec = ImageSpec(
         udf=udf,
         target="x",
         image="x:stable",
         strategy="shared-base",
-        base=builds.base_of(Settings.from_config({})),
+        base=base_of(Settings.from_config({})),
         files=(),
         inputs={},
         extra=extra_of(udf, BASE, python="3.13"),
     )
     texts = {path.name: path.read_text() for path in udf.path.iterdir() if path.suffix == ".py"}
     return analysis.analyse_udf(
-        step,
+        spec,
         BASE,
         source=imports.read(texts),
         installed=installed or {},

@@ -1,4 +1,4 @@
-"""Builds without an engine: the steps of UDFs, failures told apart, what came of it all."""
+"""Builds without an engine: specs of UDFs, failures told apart, results, differences."""
 
 from __future__ import annotations
 
@@ -8,39 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.build.builds import (
-    Built,
-    Difference,
-    _difference,
-    _isolate,
-    added_bytes,
-    base_of,
-    base_versions,
-    failed,
-    plan_steps,
-)
-from tasks.core.engine import Image
+from tasks.core.build.failures import isolate
+from tasks.core.build.results import Result, failed
+from tasks.core.build.specs import base_of, base_versions, spec_of, specs_of
+from tasks.core.build.why import ChangedInputs, changed_inputs
 from tasks.core.engine.bake import BakeRun
 from tasks.core.model import labels
 from tasks.core.model.errors import BuildFailedError, ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
-from tasks.core.plan.plan import Base, Plan, Step
+from tests.unit.plans import base, spec, udf
 
 # --- failures are told apart ------------------------------------------------------------------
-
-
-def a_step(name: str, why: str = "not built yet") -> Step:
-    return Step(
-        udf=Udf(name=name, path=Path("/", name), kind="map", repository=name),
-        target=name,
-        image=f"{name}:stable",
-        strategy="shared-base",
-        base=Base(registry="", python_image="python:3.13", inputs={}),
-        files=(),
-        inputs={},
-        reason=why,
-    )
 
 
 class Graph:
@@ -52,7 +31,7 @@ class Graph:
     def __init__(
         self, names: str, broken: Iterable[str], says: Callable[[str], str] = lambda name: name
     ) -> None:
-        self.plan = Plan(bases=(), steps=tuple(a_step(name) for name in names))
+        self.names = list(names)
         self.broken = set(broken)
         self.says = says
         self.runs: list[str] = []
@@ -66,8 +45,7 @@ class Graph:
         return BakeRun(ok=True, seconds=1)
 
     def failures(self) -> dict[str, str]:
-        first = self.run([step.target for step in self.plan.steps])
-        found = _isolate(self.plan, first, self.run)
+        found = isolate(self.names, self.run(self.names), self.run)
         return {target: run.tail for target, run in found.items()}
 
 
@@ -100,13 +78,6 @@ class TestIsolate:
         assert graph.failures() == {"a": "log of a"}
         assert graph.runs == ["a"]
 
-    def test_unchanged_ones_are_not_run(self) -> None:
-        graph = Graph("ab", "a")
-        plan = Plan(bases=(), steps=(*graph.plan.steps, a_step("c", why="")))
-        found = _isolate(plan, graph.run(["a", "b"]), graph.run)
-        assert list(found) == ["a"]
-        assert graph.runs == ["ab", "b"]
-
 
 # --- steps ------------------------------------------------------------------------------------
 
@@ -129,34 +100,35 @@ def settings(tmp_path: Path) -> Settings:
     return replace(Settings.from_config(object()), root=tmp_path)
 
 
-class TestSteps:
+def find(settings: Settings, name: str) -> Udf:
+    return next(udf for udf in discover(settings) if udf.name == name)
+
+
+class TestSpecs:
     def test_one_broken_udf_does_not_stop_the_others(self, settings: Settings) -> None:
-        steps, refused = plan_steps(settings, discover(settings), "shared-base", isolate=True)
-        assert [step.udf.name for step in steps] == ["map/extra", "map/old", "map/plain"]
-        assert [each.name for each in refused] == ["map/broken"]
+        specs, invalid = specs_of(settings, discover(settings), "shared-base")
+        assert [spec.udf.name for spec in specs] == ["map/extra", "map/old", "map/plain"]
+        assert [each.name for each in invalid] == ["map/broken"]
         with pytest.raises(ProjectFileError):
-            plan_steps(settings, discover(settings), "shared-base")
+            spec_of(settings, find(settings, "map/broken"))
 
     def test_bases(self, settings: Settings) -> None:
-        steps, _ = plan_steps(settings, discover(settings), "shared-base", isolate=True)
-        bases = {step.udf.name: step.base for step in steps}
+        specs, _ = specs_of(settings, discover(settings), "shared-base")
+        bases = {spec.udf.name: spec.base for spec in specs}
         assert bases["map/plain"] == bases["map/extra"] != bases["map/old"]
         assert bases["map/old"].python_image == "python:3.12-slim-trixie"
         assert len({base.target for base in bases.values()}) == 2
 
     def test_requirements_are_an_input(self, settings: Settings) -> None:
-        steps, _ = plan_steps(settings, discover(settings), "shared-base", isolate=True)
-        inputs = {step.udf.name: step.inputs for step in steps}
+        specs, _ = specs_of(settings, discover(settings), "shared-base")
+        inputs = {spec.udf.name: spec.inputs for spec in specs}
         assert "requirements requirements.in" in inputs["map/extra"]
         assert inputs["map/extra"]["argument DEPENDENCIES"] == "some"
         assert not any(name.startswith("requirements ") for name in inputs["map/plain"])
 
     def test_strategies_give_other_images(self, settings: Settings) -> None:
-        udfs = [udf for udf in discover(settings) if udf.name == "map/plain"]
-        ((fast,), _), ((slow,), _) = (
-            plan_steps(settings, udfs, "shared-base"),
-            plan_steps(settings, udfs, "optimized"),
-        )
+        plain = find(settings, "map/plain")
+        fast, slow = spec_of(settings, plain), spec_of(settings, plain, "optimized")
         assert fast.fingerprint != slow.fingerprint
         assert fast.image == slow.image
 
@@ -171,36 +143,19 @@ class TestSteps:
         assert {"grpcio", "protobuf", "dumb-init"} <= set(versions)
 
 
-# --- what came of it --------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("image", "base", "added"),
-    [
-        (Image(id="1", size=320, layers=("a", "b")), Image(id="2", size=300, layers=("a",)), 20),
-        (Image(id="1", size=300, layers=("a",)), Image(id="2", size=300, layers=("a",)), 0),
-        (Image(id="1", size=300, layers=("a", "b")), Image(id="2", size=301, layers=("a",)), 0),
-        (Image(id="1", size=320, layers=("x", "b")), Image(id="2", size=300, layers=("a",)), None),
-        (Image(id="1", size=320, layers=()), Image(id="2", size=300, layers=("a",)), None),
-        (None, Image(id="2"), None),
-        (Image(id="1"), None, None),
-    ],
-    ids=["one layer", "none", "odd sizes", "another base", "no layers", "no image", "no base"],
-)
-def test_added_bytes(image: Image | None, base: Image | None, added: int | None) -> None:
-    assert added_bytes(image, base) == added
-
-
-BUILT = Built(name="map/a", image="map-a:1", result="built")
-FAILED = Built(
+BUILT = Result(name="map/a", image="map-a:1", result="built")
+FAILED = Result(
     name="map/b", image="map-b:1", result="failed", step="[map-b] RUN x", error="no", tail="last"
 )
-REFUSED = Built(name="map/c", image="", result="failed", error="not a requirement")
+INVALID = Result(name="map/c", image="", result="failed", error="not a requirement")
 
 
 class TestFailed:
     @pytest.mark.parametrize("results", [[], [BUILT], [replace(BUILT, result="unchanged")]])
-    def test_none(self, results: list[Built]) -> None:
+    def test_none(self, results: list[Result]) -> None:
         assert failed(results) is None
         assert all(results)
 
@@ -213,7 +168,7 @@ class TestFailed:
         assert not FAILED
 
     def test_several(self) -> None:
-        error = failed([BUILT, FAILED, REFUSED])
+        error = failed([BUILT, FAILED, INVALID])
         assert error is not None
         assert error.what == "2 of 3 images could not be built: map/b, map/c"
         assert error.detail.splitlines() == [
@@ -226,26 +181,27 @@ class TestFailed:
 # --- why --------------------------------------------------------------------------------------
 
 
-STEP = replace(a_step("a"), inputs={"file a": "1", "base": "new"})
+OWN = replace(
+    spec(udf("a")), inputs={"file a": "1", "base": "new"}, base=replace(base(), inputs={})
+)
 LABELS = {
     labels.FINGERPRINT: "x",
     labels.INPUTS: '{"file a": "1", "base": "new"}',
-    labels.BASE_FINGERPRINT: STEP.base.fingerprint,
+    labels.BASE_FINGERPRINT: OWN.base.fingerprint,
     labels.BASE_INPUTS: "{}",
 }
 
 
-class TestDifference:
-    def of(self, **labels: str) -> Difference:
-        image = Image(id="x", labels=LABELS | labels)
-        return _difference(STEP, image)
+class TestDifferences:
+    def of(self, **own: str) -> ChangedInputs:
+        return changed_inputs(OWN, labels.recorded(LABELS | own))
 
     def test_not_built(self) -> None:
-        found = _difference(STEP, None)
+        found = changed_inputs(OWN, None)
         assert not found.built
 
     def test_by_other_means(self) -> None:
-        found = _difference(STEP, Image(id="x"))
+        found = changed_inputs(OWN, labels.recorded({}))
         assert (found.built, found.known) == (True, False)
 
     def test_nothing(self) -> None:

@@ -16,7 +16,7 @@ from tasks.core.migration.journal import Change
 from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.settings import Settings
-from tasks.core.plan.plan import LOCAL_REGISTRY
+from tasks.core.plan.specs import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning
 
 DIGEST = "0123456789ab" + "c" * 52

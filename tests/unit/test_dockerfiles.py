@@ -11,7 +11,7 @@ import pytest
 from tasks.core.inputs.fingerprint import BASE_DOCKERFILE
 from tasks.core.inputs.ignore import Ignore
 from tasks.core.model.settings import DEFAULTS, REPOSITORY
-from tasks.core.plan.plan import DOCKERFILES
+from tasks.core.plan.specs import DOCKERFILES
 
 BASE = REPOSITORY / BASE_DOCKERFILE
 OPTIMIZED = REPOSITORY / DOCKERFILES["optimized"]

@@ -372,7 +372,7 @@ BASE = """
 import json, sys
 from tasks.core.inputs.fingerprint import base_inputs
 from tasks.core.model.settings import Settings
-from tasks.core.plan.plan import python_image
+from tasks.core.plan.specs import python_image
 settings = Settings.from_config(object(), **json.loads(sys.argv[1]))
 print(json.dumps(base_inputs(settings, python_image(settings, sys.argv[2]))))
 """

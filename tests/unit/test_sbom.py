@@ -11,7 +11,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tasks.core.build.builds import Built
+from tasks.core.build.results import Result
 from tasks.core.engine import Endpoint, Engine
 from tasks.core.inputs.fingerprint import locked_packages
 from tasks.core.model.errors import ConfigError, MissingExtraError
@@ -367,9 +367,9 @@ def test_what_is_read_after_a_build(
     settings = Settings.from_config(None, platforms=platforms)
     udfs = select(settings, ["map/even_odd", "map/flatmap", "sink/log"])
     results = [
-        Built(name="map/even_odd", image="r/x:1", result="built", digest="sha256:ab"),
-        Built(name="map/flatmap", image="r/y:1", result="unchanged"),
-        Built(name="sink/log", image="r/z:1", result="failed"),
+        Result(name="map/even_odd", image="r/x:1", result="built", digest="sha256:ab"),
+        Result(name="map/flatmap", image="r/y:1", result="unchanged"),
+        Result(name="sink/log", image="r/z:1", result="failed"),
     ]
     engine = Engine(endpoint=Endpoint(host=""))
     sbom.write_built(engine, settings, udfs, results, "sboms/")
@@ -378,4 +378,5 @@ def test_what_is_read_after_a_build(
         "output": "sboms/",
         "images": {"map/even_odd": "r/x@sha256:ab", "map/flatmap": "r/y:1"},
         "platform": platform,
+        "specs": None,
     }

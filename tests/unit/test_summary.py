@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.core.build.builds import Built
+from tasks.core.build import report as texts
+from tasks.core.build.results import Result
 from tasks.core.output import report
 from tasks.core.verification import report as verdicts
 from tasks.core.verification.judge import Check, Startup
 from tasks.core.verification.run import Part, Verdict
 
-BUILT = Built(
+BUILT = Result(
     name="map/a",
     image="r/map-a:1",
     result="built",
@@ -19,7 +20,7 @@ BUILT = Built(
     added=320,
     notes=("overrides six 1.16 -> 1.17",),
 )
-FAILED = Built(
+FAILED = Result(
     name="map/b",
     image="r/map-b:1",
     result="failed",
@@ -43,7 +44,7 @@ def verdict(name: str, status: str) -> Verdict:
 
 
 def test_images_as_a_table_with_what_failed_below_it() -> None:
-    lines = report.built_markdown([BUILT, FAILED]).splitlines()
+    lines = texts.summary([BUILT, FAILED]).splitlines()
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
         "udf", "image", "result", "reason", "seconds", "added to base",
     ]  # fmt: skip
@@ -69,7 +70,7 @@ def test_verdicts_as_a_table_with_what_failed_below_it() -> None:
 
 
 def test_nothing_is_said_as_well() -> None:
-    assert report.built_markdown([]) == "No image to build."
+    assert texts.summary([]) == "No image to build."
     assert verdicts.markdown([]) == "Nothing to verify."
     assert verdicts.text([]) == "nothing to verify"
 

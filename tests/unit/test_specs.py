@@ -1,0 +1,207 @@
+"""Specs: what an image is made from, and the names that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.core.inputs.dependencies import Extra
+from tasks.core.inputs.fingerprint import digest, short, text_file
+from tasks.core.model.errors import ConfigError, ImageNameError
+from tasks.core.model.udf import Udf
+from tasks.core.plan.specs import (
+    BASE_REPOSITORY,
+    LOCAL_REGISTRY,
+    ImageSpec,
+    Strategy,
+    arguments_of,
+    base_targets,
+    check_images,
+    content_tag,
+    python_image,
+    python_version,
+    requirement_files,
+    target_names,
+)
+from tests.unit.plans import LOCKED, PYTHON, base, settings, spec, udf
+
+# --- names ------------------------------------------------------------------------------------
+
+
+class TestBaseNames:
+    def test_a_tag_never_goes_stale(self) -> None:
+        one, other = base("3.13"), base("3.12")
+        assert one.fingerprint == digest(one.inputs) != other.fingerprint
+        assert one.image == f"numaflow-python-base:{short(one.fingerprint)}"
+        assert one.latest == other.latest == "numaflow-python-base:latest"
+
+    def test_with_a_registry(self) -> None:
+        found = base(registry="ghcr.io/team")
+        tag = short(found.fingerprint)
+        assert found.tags == (
+            f"ghcr.io/team/{BASE_REPOSITORY}:{tag}",
+            f"ghcr.io/team/{BASE_REPOSITORY}:latest",
+            # Never with a registry that could be asked for it.
+            f"{LOCAL_REGISTRY}/{BASE_REPOSITORY}:{tag}",
+        )
+
+    def test_the_registry_does_not_change_the_fingerprint(self) -> None:
+        assert base(registry="ghcr.io/team").fingerprint == base().fingerprint
+
+    def test_targets_of_several(self) -> None:
+        named = base_targets([base("3.13"), base("3.12"), base("3.11")])
+        assert {name: each.python_image for name, each in named.items()} == {
+            "base": "python:3.13-slim-trixie",
+            "base-python-3-12-slim-trixie": "python:3.12-slim-trixie",
+            "base-python-3-11-slim-trixie": "python:3.11-slim-trixie",
+        }
+
+
+class TestPythonImage:
+    @pytest.mark.parametrize(
+        ("image", "python", "found"),
+        [
+            (PYTHON, "", PYTHON),
+            (PYTHON, "3.12", "python:3.12-slim-trixie"),
+            ("python:3.13", "3.9", "python:3.9"),
+            ("python:3.13.2-slim", "3.12", "python:3.12-slim"),
+            ("reg.example:5000/x/python:3.13", "3.12", "reg.example:5000/x/python:3.12"),
+            ("mine/own:1", "", "mine/own:1"),
+            (f"python:3.13@sha256:{'a' * 64}", "", f"python:3.13@sha256:{'a' * 64}"),
+        ],
+    )
+    def test_the_version_that_a_udf_asks_for(self, image: str, python: str, found: str) -> None:
+        assert python_image(settings(python_image=image), python) == found
+
+    @pytest.mark.parametrize(
+        ("image", "said"),
+        [
+            ("mine/own:1", "names no Python version"),
+            ("mypython:3.13", "names no Python version"),
+            ("python:slim", "names no Python version"),
+            (f"python:3.13@sha256:{'a' * 64}", "is pinned by its digest"),
+        ],
+    )
+    def test_no_other_version_can_be_told(self, image: str, said: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            python_image(settings(python_image=image), "3.12")
+        assert said in caught.value.what
+
+    @pytest.mark.parametrize(
+        ("image", "version"),
+        [(PYTHON, "3.13"), ("python:3.9.1", "3.9"), ("x/python:3.14-slim", "3.14"), ("own:1", "")],
+    )
+    def test_version_of_an_image(self, image: str, version: str) -> None:
+        assert python_version(image) == version
+
+
+class TestTargetNames:
+    @pytest.mark.parametrize(
+        ("names", "found"),
+        [
+            (["map/even_odd"], ["map-even_odd"]),
+            (["a.b", "a/b", "a b"], ["a-b", "a-b-2", "a-b-3"]),
+            (["a.b", "a/b", "a/b-2"], ["a-b", "a-b-2", "a-b-2-2"]),
+            (["base", "base/builder", "baseline"], ["udf-base", "udf-base-builder", "baseline"]),
+            (["größe", "ä", "ö"], ["gr-e", "udf", "udf-2"]),
+        ],
+    )
+    def test_what_bake_allows_and_each_once(self, names: list[str], found: list[str]) -> None:
+        assert list(target_names([udf(name) for name in names]).values()) == found
+
+    def test_they_never_meet_those_of_bases(self) -> None:
+        names = target_names([udf(name) for name in ("base", "base/builder", "base-builder")])
+        assert not {"base", "base-builder"} & set(names.values())
+
+
+class TestCheckImages:
+    def test_different_images(self) -> None:
+        check_images(settings(), [udf("map/a"), udf("map/b")])
+
+    def test_two_udfs_of_one_image(self) -> None:
+        with pytest.raises(ImageNameError) as caught:
+            check_images(settings(tag="x"), [udf("map/a_b"), udf("map/a-b")])
+        assert caught.value.what == "UDFs map/a_b and map/a-b both give the image map-a-b:x"
+        assert "map/a-b/pyproject.toml" in caught.value.next_step
+
+    def test_the_name_of_the_base(self) -> None:
+        with pytest.raises(ImageNameError, match="which is the base's name"):
+            check_images(settings(), [udf(repository=BASE_REPOSITORY)])
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("of", "extra", "strategy", "found"),
+        [
+            pytest.param(udf(), Extra(), "shared-base", {}, id="plain"),
+            pytest.param(
+                udf(), Extra(), "optimized", {"PYTHON_IMAGE": PYTHON}, id="plain, optimized"
+            ),
+            pytest.param(udf(), LOCKED, "shared-base", {"DEPENDENCIES": "some"}, id="packages"),
+            pytest.param(
+                udf(system_packages=("ffmpeg", "git")),
+                LOCKED,
+                "optimized",
+                {
+                    "PYTHON_IMAGE": PYTHON,
+                    "SYSTEM": "some",
+                    "SYSTEM_PACKAGES": "ffmpeg git",
+                    "DEPENDENCIES": "some",
+                },
+                id="all",
+            ),
+        ],
+    )
+    def test_what_is_in_the_image(
+        self, of: Udf, extra: Extra, strategy: Strategy, found: dict[str, str]
+    ) -> None:
+        assert arguments_of(of, extra, base(), strategy) == found
+
+
+class TestSpec:
+    @pytest.mark.parametrize(
+        ("made", "installs"),
+        [
+            pytest.param(spec(), False, id="plain"),
+            pytest.param(spec(strategy="optimized"), True, id="optimized"),
+            pytest.param(spec(extra=LOCKED), True, id="packages"),
+            pytest.param(spec(udf(system_packages=("ffmpeg",))), True, id="system packages"),
+        ],
+    )
+    def test_whether_it_installs(self, made: ImageSpec, installs: bool) -> None:
+        assert made.installs is installs
+
+    def test_notes(self) -> None:
+        extra = replace(
+            LOCKED,
+            source="requirements.txt",
+            locked=False,
+            overrides=(("protobuf", "6.33", "6.31"), ("idna", "1", "2")),
+        )
+        assert spec(udf(system_packages=("ffmpeg", "git")), extra=extra).notes == (
+            "overrides protobuf 6.33 -> 6.31",
+            "overrides idna 1 -> 2",
+            "adds packages without a lock (requirements.txt)",
+            "installs system packages: ffmpeg git",
+        )
+
+    def test_no_notes(self) -> None:
+        assert spec(extra=LOCKED).notes == ()
+        # Nothing is added, so it does not matter that nothing is locked.
+        assert spec(extra=Extra(source="pyproject.toml", locked=False)).notes == ()
+
+    def test_requirements(self) -> None:
+        extra = Extra(files={"sources.txt": "c", "requirements.txt": "b"})
+        assert requirement_files(extra) == (
+            text_file("requirements.txt", "b"),
+            text_file("sources.txt", "c"),
+        )
+        assert spec(extra=extra).requirements == requirement_files(extra)
+
+
+def test_tags_of_content() -> None:
+    assert content_tag("0123456789abcdef") == "fp-0123456789ab"
+    own = spec(registry="127.0.0.1:5000")
+    assert own.content_image == f"127.0.0.1:5000/map-a:{own.content_tag}"
+    assert spec().content_image == f"map-a:{spec().content_tag}"
