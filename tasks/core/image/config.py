@@ -1,0 +1,104 @@
+"""The config of an image: that of its base, with layers on top."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from .blob import CONFIG, BadImageError, Blob, canonical
+from .tar import EPOCH
+
+COMMENT: Final = "numaflow-udf"
+"""What the history says of each layer that was not built but written."""
+
+# By the OCI's image specification. What else a base may have (`moby.buildkit.*`,
+# `container_config`) tells how it was made, and would be wrong for what stands on it.
+_KEPT: Final = ("architecture", "author", "os", "os.features", "os.version", "variant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A layer on top: its diff ID, and the line of ``docker history`` that says what it is."""
+
+    diff_id: str
+    note: str
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The config that ``data`` holds; :class:`BadImageError` where it is none."""
+    try:
+        config = json.loads(data)
+    except ValueError as error:
+        what = f"an image's config is not JSON: {error}"
+        raise BadImageError(what) from error
+    if not isinstance(config, dict) or not isinstance(config.get("rootfs"), dict):
+        what = f"not the config of an image: {data[:200]!r}"
+        raise BadImageError(what)
+    return config
+
+
+def diff_ids(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The diff IDs of all layers, the lowest first."""
+    return tuple(config["rootfs"].get("diff_ids") or ())
+
+
+def layer_history(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Each diff ID with its entry of the history; entries without a layer are stepped over.
+
+    A history may be shorter than the list of layers, or absent: then entries are empty.
+    """
+    ids = diff_ids(config)
+    entries = [each for each in config.get("history") or () if not each.get("empty_layer")]
+    if len(entries) > len(ids):
+        what = f"the history of an image tells of {len(entries)} layers, but it has {len(ids)}"
+        raise BadImageError(what)
+    return list(zip(ids, [*entries, *({} for _ in ids[len(entries) :])], strict=True))
+
+
+def on_top(
+    base: Mapping[str, Any],
+    steps: Sequence[Step],
+    *,
+    labels: Mapping[str, str],
+    created: int = EPOCH,
+) -> Blob:
+    """The config of an image that has ``steps`` on top of what has the config ``base``.
+
+    User, environment, command and the rest stay as they are; ``labels`` are laid over those of
+    the base. ``created`` is in seconds of the epoch.
+    """
+    time = datetime.fromtimestamp(created, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Where the base tells of fewer layers than it has, ours would be taken for its last ones.
+    untold = [{"created": time} for _, entry in layer_history(base) if not entry]
+    own = base.get("config") or {}
+    return Blob(
+        media_type=CONFIG,
+        data=canonical(
+            {
+                **{name: base[name] for name in _KEPT if name in base},
+                "created": time,
+                "config": {**own, "Labels": {**(own.get("Labels") or {}), **labels}},
+                "history": [
+                    *(base.get("history") or ()),
+                    *untold,
+                    *(
+                        {"created": time, "created_by": step.note, "comment": COMMENT}
+                        for step in steps
+                    ),
+                ],
+                "rootfs": {
+                    "type": "layers",
+                    "diff_ids": [*diff_ids(base), *(step.diff_id for step in steps)],
+                },
+            }
+        ),
+    )
+
+
+def platform(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The platform of an image, as an index names it."""
+    keys = ("architecture", "os", "os.features", "os.version", "variant")
+    return {name: config[name] for name in keys if config.get(name)}

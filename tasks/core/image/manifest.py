@@ -1,0 +1,80 @@
+"""Manifests and indexes of the OCI, from descriptors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .blob import INDEX, MANIFEST, BadImageError, Blob, Descriptor, canonical
+
+
+def manifest(
+    config: Descriptor,
+    layers: Sequence[Descriptor],
+    *,
+    annotations: Mapping[str, str] | None = None,
+) -> Blob:
+    """The manifest of one image for one platform; ``layers`` are the lowest first.
+
+    Docker's media types become those of the OCI, since one manifest must not hold both.
+    """
+    value: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.as_oci().as_dict(),
+        "layers": [layer.as_oci().as_dict() for layer in layers],
+    }
+    if annotations:
+        value["annotations"] = dict(annotations)
+    return Blob(media_type=MANIFEST, data=canonical(value))
+
+
+def index(
+    manifests: Sequence[tuple[Blob, Mapping[str, Any]]],
+    *,
+    annotations: Mapping[str, str] | None = None,
+) -> Blob:
+    """An index over manifests, each with its platform (see :func:`config.platform`).
+
+    The order is kept: where a client finds several that fit, it takes the first.
+    """
+    value: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [
+            replace(blob.descriptor, platform=platform).as_dict() for blob, platform in manifests
+        ],
+    }
+    if annotations:
+        value["annotations"] = dict(annotations)
+    return Blob(media_type=INDEX, data=canonical(value))
+
+
+def read_manifest(data: bytes) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """The descriptors of config and layers in a manifest of Docker's or the OCI's kind."""
+    value = _parsed(data)
+    layers = value.get("layers")
+    if not isinstance(layers, list):
+        what = f"not the manifest of an image: {data[:200]!r}"
+        raise BadImageError(what)
+    return Descriptor.from_dict(value.get("config")), tuple(map(Descriptor.from_dict, layers))
+
+
+def read_index(data: bytes) -> tuple[Descriptor, ...]:
+    """The descriptors in an index; none where ``data`` is a manifest."""
+    manifests = _parsed(data).get("manifests") or ()
+    return tuple(map(Descriptor.from_dict, manifests))
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        what = f"a manifest is not JSON: {error}"
+        raise BadImageError(what) from error
+    if not isinstance(value, dict):
+        what = f"not a manifest: {data[:200]!r}"
+        raise BadImageError(what)
+    return value
