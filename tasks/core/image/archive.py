@@ -79,7 +79,7 @@ def classic(
     ``paths`` are the names of these by diff ID; they are read after ``lower``, whose source may
     fill them in. Raises :class:`BadImageError` for an image of several platforms.
     """
-    return _joined(_classic(images, lower, paths or {}))
+    return _joined(_classic(images, lower, {} if paths is None else paths))
 
 
 def blob_path(digest: str) -> str:

@@ -98,6 +98,19 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
+def parse_object(data: bytes, what: str) -> dict[str, Any]:
+    """The JSON object that ``data`` holds; :class:`BadImageError` where ``what`` is none."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        message = f"{what} is not JSON: {error}"
+        raise BadImageError(message) from error
+    if not isinstance(value, dict):
+        message = f"{what} is not a JSON object: {data[:200]!r}"
+        raise BadImageError(message)
+    return value
+
+
 def _digest(text: object) -> str:
     algorithm, _, digits = str(text).partition(":")
     if algorithm != "sha256" or len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .blob import CONFIG, BadImageError, Blob, canonical
+from .blob import CONFIG, BadImageError, Blob, canonical, parse_object
 from .tar import EPOCH
 
 COMMENT: Final = "numaflow-udf"
@@ -29,12 +28,8 @@ class Step:
 
 def parse(data: bytes) -> dict[str, Any]:
     """The config that ``data`` holds; :class:`BadImageError` where it is none."""
-    try:
-        config = json.loads(data)
-    except ValueError as error:
-        what = f"an image's config is not JSON: {error}"
-        raise BadImageError(what) from error
-    if not isinstance(config, dict) or not isinstance(config.get("rootfs"), dict):
+    config = parse_object(data, "the config of an image")
+    if not isinstance(config.get("rootfs"), dict):
         what = f"not the config of an image: {data[:200]!r}"
         raise BadImageError(what)
     return config

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from . import tar
+from .blob import Descriptor
 
 MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar"
 
@@ -73,8 +74,9 @@ class Layer:
     content: bytes | Path | None
 
     @property
-    def media_type(self) -> str:
-        return MEDIA_TYPE
+    def descriptor(self) -> Descriptor:
+        """What a manifest names it by."""
+        return Descriptor(media_type=MEDIA_TYPE, digest=self.digest, size=self.size)
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the layer. They are exactly these, or an error is raised.
@@ -272,12 +274,15 @@ def _opened(entry: Entry) -> Iterator[tuple[IO[bytes], int]]:
         if entry.source.is_symlink():
             raise FileChangedError(_changed(entry, "became a link")) from error
         raise
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise FileChangedError(_changed(entry, "is not a regular file"))
-        yield file, before.st_size
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+            yield file, before.st_size
         after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise FileChangedError(_changed(entry, "was written to"))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .blob import INDEX, MANIFEST, BadImageError, Blob, Descriptor, canonical
+from .blob import INDEX, MANIFEST, BadImageError, Blob, Descriptor, canonical, parse_object
 
 
 def manifest(
@@ -54,7 +53,7 @@ def index(
 
 def read_manifest(data: bytes) -> tuple[Descriptor, tuple[Descriptor, ...]]:
     """The descriptors of config and layers in a manifest of Docker's or the OCI's kind."""
-    value = _parsed(data)
+    value = parse_object(data, "a manifest")
     layers = value.get("layers")
     if not isinstance(layers, list):
         what = f"not the manifest of an image: {data[:200]!r}"
@@ -64,17 +63,5 @@ def read_manifest(data: bytes) -> tuple[Descriptor, tuple[Descriptor, ...]]:
 
 def read_index(data: bytes) -> tuple[Descriptor, ...]:
     """The descriptors in an index; none where ``data`` is a manifest."""
-    manifests = _parsed(data).get("manifests") or ()
+    manifests = parse_object(data, "a manifest").get("manifests") or ()
     return tuple(map(Descriptor.from_dict, manifests))
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        what = f"a manifest is not JSON: {error}"
-        raise BadImageError(what) from error
-    if not isinstance(value, dict):
-        what = f"not a manifest: {data[:200]!r}"
-        raise BadImageError(what)
-    return value

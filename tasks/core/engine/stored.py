@@ -1,0 +1,218 @@
+"""What an image in the store consists of: its config, and its layers as a manifest names them.
+
+The engine tells neither of them when it is asked about an image; its archive (`docker save`)
+has both. It is read only as far as needed, and what was found is kept by the image's ID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Final, Literal
+
+from ..image import config as configs
+from ..image.archive import File, blob_path
+from ..image.blob import BadImageError, Descriptor, parse_object
+from ..image.cache import Records
+from ..image.manifest import read_index, read_manifest
+from .channel import Channel, EngineLostError
+
+Store = Literal["containerd", "classic"]
+
+_CHUNK: Final = 1 << 20
+# Configs and manifests are smaller; a layer below this size is read for nothing.
+_SMALL: Final = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """An image that a store has: its ID, config, and layers from the lowest up.
+
+    ``layers`` are as they would be pushed. The classic store does not know them: then it is
+    empty, and a load into that store needs none.
+    """
+
+    id: str
+    config: Mapping[str, Any]
+    layers: tuple[Descriptor, ...]
+
+
+def store_of(info: Mapping[str, Any]) -> Store:
+    """The image store of an engine, from :meth:`Channel.info`."""
+    status = info.get("DriverStatus") or ()
+    kinds = [str(pair[1]) for pair in status if len(pair) > 1 and pair[0] == "driver-type"]
+    return "containerd" if any("containerd" in kind for kind in kinds) else "classic"
+
+
+def stored_image(
+    channel: Channel, image: str, *, platform: str = "", records: Records | None = None
+) -> StoredImage:
+    """What ``image`` consists of, from ``records`` where it was asked before.
+
+    ``platform`` (``linux/arm64``) tells which one is meant of an image of several. Raises
+    :class:`NoSuchImageError` and :class:`BadImageError`.
+    """
+    image_id = str(channel.inspect(image)["Id"])
+    key = f"stored-image {image_id} {platform}"
+    if records and (known := _from_record(image_id, records.get(key))):
+        return known
+    # By its ID: the name may stand for another image by now.
+    with channel.save(image_id) as stream:
+        found = _find(stream, image_id, platform)
+    if records:
+        layers = [layer.as_dict() for layer in found.layers]
+        records.put(key, {"config": dict(found.config), "layers": layers})
+    return found
+
+
+def layer_files(
+    channel: Channel, image: str, store: Store, paths: MutableMapping[str, str]
+) -> Iterator[File]:
+    """The files of all layers of ``image``, as an archive for ``store`` holds them.
+
+    ``paths`` gets their names by diff ID in the end, for the classic store.
+    """
+    found: dict[str, bytes] = {}
+    links: dict[str, str] = {}
+    with channel.save(image) as stream:
+        for member, content in _members(stream):
+            if member.issym():  # engines before 25 hold an equal layer once
+                links[member.name] = _resolved(member)
+            elif content is None:
+                continue
+            elif member.name.startswith("blobs/") or member.name.endswith("/layer.tar"):
+                if member.size <= _SMALL:
+                    # It may be the config as well as a layer.
+                    found[member.name] = data = _read(content)
+                    yield File(name=member.name, size=member.size, chunks=(data,))
+                else:
+                    yield File(name=member.name, size=member.size, chunks=_chunks(content))
+            elif member.size <= _SMALL:
+                found[member.name] = _read(content)
+    if store == "classic":
+        paths.update(_paths(found, links))
+
+
+def _paths(found: Mapping[str, bytes], links: Mapping[str, str]) -> dict[str, str]:
+    try:
+        paths: dict[str, str] = {}
+        for each in json.loads(found["manifest.json"]):
+            ids = configs.diff_ids(configs.parse(found[each["Config"]]))
+            names = [links.get(name, name) for name in each["Layers"]]
+            paths |= dict(zip(ids, names, strict=True))
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"the engine's archive of an image lacks its list of layers: {error}"
+        raise BadImageError(what) from error
+    return paths
+
+
+def _resolved(member: tarfile.TarInfo) -> str:
+    return member.linkname.removeprefix("../")
+
+
+def _find(stream: IO[bytes], image_id: str, platform: str) -> StoredImage:
+    small: dict[str, bytes] = {}
+
+    def blob(digest: str) -> bytes | None:
+        return small.get(blob_path(digest)) or small.get(f"{digest.partition(':')[2]}.json")
+
+    for member, content in _members(stream):
+        if content is None or member.size > _SMALL:
+            continue
+        small[member.name] = _read(content)
+        if found := _resolve(image_id, platform, blob):
+            return found
+    what = f"the engine's archive of {image_id} lacks its config or manifest"
+    raise BadImageError(what)
+
+
+def _resolve(
+    image_id: str, platform: str, blob: Callable[[str], bytes | None]
+) -> StoredImage | None:
+    """The image, once the archive has told enough: an ID is the digest of what it stands for."""
+    top = blob(image_id)
+    if top is None:
+        return None
+    if "rootfs" in parse_object(
+        top, f"what {image_id} stands for"
+    ):  # the classic store: the ID of an image is that of its config
+        return StoredImage(id=image_id, config=configs.parse(top), layers=())
+    if manifests := read_index(top):
+        top = blob(_chosen(manifests, platform, image_id).digest)
+        if top is None:
+            return None
+    config, layers = read_manifest(top)
+    data = blob(config.digest)
+    if data is None:
+        return None
+    return StoredImage(id=image_id, config=configs.parse(data), layers=layers)
+
+
+def _chosen(manifests: Sequence[Descriptor], platform: str, image_id: str) -> Descriptor:
+    # What is for "unknown/unknown" is no image, but tells about one (attestations).
+    images = {
+        "/".join(
+            str(each.platform[name])
+            for name in ("os", "architecture", "variant")
+            if each.platform.get(name)
+        ): each
+        for each in manifests
+        if each.platform.get("os") != "unknown"
+    }
+    fitting = [
+        each
+        for name, each in images.items()
+        if not platform or name == platform or name.startswith(f"{platform}/")
+    ]
+    if len(fitting) != 1:
+        wanted = platform or "a platform that nobody named"
+        what = f"{image_id} has {', '.join(images) or 'no platform'}, not one image for {wanted}"
+        raise BadImageError(what)
+    return fitting[0]
+
+
+def _members(stream: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    with (
+        _whole(),
+        tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive,
+    ):
+        for member in archive:
+            yield member, archive.extractfile(member) if member.isfile() else None
+
+
+def _read(content: IO[bytes]) -> bytes:
+    with _whole():
+        return content.read()
+
+
+def _chunks(content: IO[bytes]) -> Iterator[bytes]:
+    while True:
+        with _whole():
+            chunk = content.read(_CHUNK)
+        if not chunk:
+            return
+        yield chunk
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, OSError, http.client.HTTPException) as error:
+        what = f"the engine's archive of an image broke off: {error}"
+        raise EngineLostError(what) from error
+
+
+def _from_record(image_id: str, value: Any) -> StoredImage | None:  # noqa: ANN401 (from a file)
+    try:
+        return StoredImage(
+            id=image_id,
+            config=dict(value["config"]),
+            layers=tuple(map(Descriptor.from_dict, value["layers"])),
+        )
+    except (KeyError, TypeError, ValueError, BadImageError):
+        return None
