@@ -308,9 +308,10 @@ def test_what_an_image_consists_of_is_kept(
     assert stored.stored_image(place.channel, PYTHON, records=records) == python
     monkeypatch.setattr(place.channel, "save", None)
     assert stored.stored_image(place.channel, PYTHON, records=records) == python
-    assert len(python.layers) == (
-        len(config.diff_ids(python.config)) if place.store == "containerd" else 0
-    )
+    assert len(python.layers) == len(config.diff_ids(python.config))
+    if place.store == "classic":
+        assert [each.digest for each in python.layers] == list(config.diff_ids(python.config))
+        assert all(each.size for each in python.layers)
 
 
 def test_two_platforms_over_one_layer_of_code(place: Place) -> None:

@@ -10,7 +10,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,7 @@ from tasks.core.engine.channel import (
     open_channel,
 )
 from tasks.core.engine.loading import LoadFailedError, LoadRefusedError
+from tasks.core.engine.stored import Store
 from tasks.core.image import config, manifest
 from tasks.core.image.archive import Image, Variant, blob_path
 from tasks.core.image.blob import BadImageError, Blob, Descriptor
@@ -137,6 +138,31 @@ def test_the_form_is_that_of_the_store() -> None:
     assert "manifest.json" in files_of(engine.sent[0])
 
 
+def test_podman_gets_one_name_at_a_time() -> None:
+    engine = Engine(Answer(loaded=("x",)))
+    two = replace(image("b"), names=(f"{HUB}/b:1", f"{HUB}/b:2"))
+    assert loading.load(engine, "podman", [image("a"), two]) == ("x", "x", "x")
+    names = [
+        each["annotations"]["io.containerd.image.name"]
+        for sent in engine.sent
+        for each in json.loads(files_of(sent)["index.json"])["manifests"]
+    ]
+    assert names == [f"{HUB}/a:stable", f"{HUB}/b:1", f"{HUB}/b:2"]
+
+
+def test_podman_keeps_what_it_took_before_it_refused() -> None:
+    class Refusing(Engine):
+        def load(self, archive: Iterable[bytes]) -> Answer:
+            super().load(archive)
+            if len(self.sent) == 2:
+                return Answer(loaded=(), error="no such file")
+            return Answer(loaded=("a:stable",))
+
+    with pytest.raises(LoadRefusedError, match="no such file") as caught:
+        loading.load(Refusing(), "podman", [image("a"), image("b"), image("c")])
+    assert caught.value.loaded == ("a:stable",)
+
+
 def test_a_refused_load_leaves_no_name_of_an_image_that_is_not_whole() -> None:
     one, two, three = images = [image(name) for name in "abc"]
     engine = Engine(
@@ -189,6 +215,17 @@ BEFORE_25 = {
     "manifest.json": json.dumps([{"Config": CONFIG_FILE, "Layers": ["0123/layer.tar"]}]).encode(),
     "repositories": b"{}",
 }
+PODMAN = {
+    f"{BELOW.digest.removeprefix('sha256:')}.tar": b"".join(BELOW.chunks()),
+    CONFIG_FILE: BASE.data,
+    "0123/VERSION": b"1.0",
+    "manifest.json": json.dumps(
+        [{"Config": CONFIG_FILE, "Layers": [f"{BELOW.digest.removeprefix('sha256:')}.tar"]}]
+    ).encode(),
+}
+FORMS = pytest.mark.parametrize(
+    "files", [MODERN, BEFORE_25, PODMAN], ids=["25 and later", "before 25", "podman"]
+)
 
 
 def test_a_complete_load_has_the_layers_of_the_base() -> None:
@@ -200,18 +237,18 @@ def test_a_complete_load_has_the_layers_of_the_base() -> None:
     assert names == [image("a").top.digest, image("b").top.digest]
 
 
-@pytest.mark.parametrize(
-    ("files", "path"),
-    [(MODERN, blob_path(BELOW.digest)), (BEFORE_25, "0123/layer.tar")],
-    ids=["25 and later", "before 25"],
-)
-def test_a_complete_load_into_the_classic_store(files: dict[str, bytes], path: str) -> None:
+@FORMS
+@pytest.mark.parametrize("store", ["classic", "podman"])
+def test_a_complete_load_into_another_store(files: dict[str, bytes], store: Store) -> None:
     engine = Engine(archives={"base": tar_of(files)})
     one = image("a")
-    loading.load_complete(engine, "classic", [one], ["base"])
+    loading.load_complete(engine, store, [one], ["base"])
     sent = files_of(engine.sent[0])
     (entry,) = json.loads(sent["manifest.json"])
-    assert entry["Layers"] == [path, blob_path(one.variants[0].layers[0].digest)]
+    assert entry["Layers"] == [
+        *json.loads(files["manifest.json"])[0]["Layers"],
+        blob_path(one.variants[0].layers[0].digest),
+    ]
     assert [sent[name] for name in entry["Layers"]] == [
         b"".join(each.chunks()) for each in (BELOW, one.variants[0].layers[0])
     ]
@@ -254,10 +291,11 @@ def test_containerd_tells_layers_as_they_are_pushed() -> None:
     assert found.layers == (BELOW.descriptor,)
 
 
-@pytest.mark.parametrize("files", [MODERN, BEFORE_25], ids=["25 and later", "before 25"])
-def test_the_classic_store_tells_the_config(files: dict[str, bytes]) -> None:
+@FORMS
+def test_the_others_tell_layers_by_their_diff_ids(files: dict[str, bytes]) -> None:
     found = stored.stored_image(engine_with(BASE.digest, files), "base")
-    assert (found.config, found.layers) == (config.parse(BASE.data), ())
+    assert found.config == config.parse(BASE.data)
+    assert found.layers == (BELOW.descriptor,)
 
 
 def test_no_more_is_read_than_needed() -> None:
@@ -343,6 +381,10 @@ def test_the_store_of_an_engine(status: object, store: str) -> None:
     assert stored.store_of({"DriverStatus": status}) == store
 
 
+def test_podman_says_with_what_it_builds() -> None:
+    assert stored.store_of({"DriverStatus": None, "BuildahVersion": "1.28.2"}) == "podman"
+
+
 # --- the socket --------------------------------------------------------------------------------
 
 
@@ -412,6 +454,7 @@ def test_a_load_is_sent_in_chunks_and_its_answer_is_read(
         (http_answer(b"gateway", "502 Bad Gateway"), (), "gateway"),
         (http_answer(b"", "500 Internal Server Error"), (), "the engine gives no reason"),
         (http_answer(b"not json\n" + LOADED), ("a:stable",), ""),
+        (http_answer(b'{"stream":"Loaded image: a:1,b:2\\n"}'), ("a:1", "b:2"), ""),
     ],
 )
 def test_an_error_is_an_error_whatever_the_status(

@@ -197,13 +197,21 @@ def _read_answer(text: str, *, failed: bool) -> Answer:
             said = {}
             error = error or (line.strip() if failed else "")
         if isinstance(said, dict):
-            for each in str(said.get("stream", "")).splitlines():
-                if each.startswith(_LOADED):
-                    loaded[each.removeprefix(_LOADED)] = None
+            loaded |= dict.fromkeys(_names(str(said.get("stream", ""))))
             error = str(said.get("error") or (failed and said.get("message")) or error)
     if failed and not error:
         error = "the engine gives no reason"
     return Answer(loaded=tuple(loaded), error=error)
+
+
+def _names(text: str) -> list[str]:
+    # Podman puts them all into one line.
+    return [
+        name
+        for line in text.splitlines()
+        if line.startswith(_LOADED)
+        for name in line.removeprefix(_LOADED).split(",")
+    ]
 
 
 # --- through the docker CLI --------------------------------------------------------------------
@@ -240,11 +248,11 @@ class _Cli:
                     break
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            said = process.stdout.read().decode(errors="replace").splitlines()
+            said = process.stdout.read().decode(errors="replace")
             code = process.wait()
             errors.seek(0)
             error = errors.read().decode(errors="replace").strip()
-        loaded = tuple(line.removeprefix(_LOADED) for line in said if line.startswith(_LOADED))
+        loaded = tuple(_names(said))
         if code and _is_lost(error):
             raise EngineLostError(error)
         return Answer(loaded=loaded, error=error or f"exit code {code}" if code else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..image import archive
@@ -44,8 +44,23 @@ def load(channel: Channel, store: Store, images: Sequence[Image]) -> tuple[str, 
 
     Raises :class:`LoadRefusedError`, :class:`LoadFailedError`, and what reading a layer raises.
     """
+    if store == "podman":
+        return _one_by_one(channel, images)
     chunks = archive.oci(images) if store == "containerd" else archive.classic(images)
     return _load(channel, store, images, chunks)
+
+
+def _one_by_one(channel: Channel, images: Sequence[Image]) -> tuple[str, ...]:
+    """Podman takes an OCI layout without the layers that it has, but of one name only."""
+    loaded: list[str] = []
+    for image in images:
+        for name in image.names:
+            one = replace(image, names=(name,))
+            try:
+                loaded += _load(channel, "podman", [one], archive.oci([one]))
+            except LoadRefusedError as error:
+                raise LoadRefusedError(error.said, (*loaded, *error.loaded)) from error
+    return tuple(loaded)
 
 
 def load_complete(

@@ -18,10 +18,11 @@ from ..image import config as configs
 from ..image.archive import File, blob_path
 from ..image.blob import BadImageError, Descriptor, parse_object
 from ..image.cache import Records
+from ..image.layer import MEDIA_TYPE as LAYER
 from ..image.manifest import read_index, read_manifest
 from .channel import Channel, EngineLostError
 
-Store = Literal["containerd", "classic"]
+Store = Literal["containerd", "classic", "podman"]
 
 _CHUNK: Final = 1 << 20
 # Configs and manifests are smaller; a layer below this size is read for nothing.
@@ -32,8 +33,8 @@ _SMALL: Final = 4 << 20
 class StoredImage:
     """An image that a store has: its ID, config, and layers from the lowest up.
 
-    ``layers`` are as they would be pushed. The classic store does not know them: then it is
-    empty, and a load into that store needs none.
+    containerd's store keeps layers as they were pulled or built, most of them compressed. The
+    others keep their files only; to them a layer is a plain tar, named by its diff ID.
     """
 
     id: str
@@ -43,6 +44,8 @@ class StoredImage:
 
 def store_of(info: Mapping[str, Any]) -> Store:
     """The image store of an engine, from :meth:`Channel.info`."""
+    if "BuildahVersion" in info:
+        return "podman"
     status = info.get("DriverStatus") or ()
     kinds = [str(pair[1]) for pair in status if len(pair) > 1 and pair[0] == "driver-type"]
     return "containerd" if any("containerd" in kind for kind in kinds) else "classic"
@@ -74,7 +77,7 @@ def layer_files(
 ) -> Iterator[File]:
     """The files of all layers of ``image``, as an archive for ``store`` holds them.
 
-    ``paths`` gets their names by diff ID in the end, for the classic store.
+    ``paths`` gets their names by diff ID in the end, where the store names a layer by it.
     """
     found: dict[str, bytes] = {}
     links: dict[str, str] = {}
@@ -84,7 +87,7 @@ def layer_files(
                 links[member.name] = _resolved(member)
             elif content is None:
                 continue
-            elif member.name.startswith("blobs/") or member.name.endswith("/layer.tar"):
+            elif member.name.startswith("blobs/") or member.name.endswith(".tar"):
                 if member.size <= _SMALL:
                     # It may be the config as well as a layer.
                     found[member.name] = data = _read(content)
@@ -93,7 +96,7 @@ def layer_files(
                     yield File(name=member.name, size=member.size, chunks=_chunks(content))
             elif member.size <= _SMALL:
                 found[member.name] = _read(content)
-    if store == "classic":
+    if store != "containerd":
         paths.update(_paths(found, links))
 
 
@@ -115,32 +118,44 @@ def _resolved(member: tarfile.TarInfo) -> str:
 
 
 def _find(stream: IO[bytes], image_id: str, platform: str) -> StoredImage:
+    """The image in an archive, which is read to its end only where layers have no manifest."""
     small: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
+    links: dict[str, str] = {}
 
     def blob(digest: str) -> bytes | None:
         return small.get(blob_path(digest)) or small.get(f"{digest.partition(':')[2]}.json")
 
     for member, content in _members(stream):
-        if content is None or member.size > _SMALL:
-            continue
-        small[member.name] = _read(content)
-        if found := _resolve(image_id, platform, blob):
-            return found
-    what = f"the engine's archive of {image_id} lacks its config or manifest"
-    raise BadImageError(what)
+        if member.issym():
+            links[member.name] = _resolved(member)
+        sizes[member.name] = member.size
+        if content is not None and member.size <= _SMALL:
+            small[member.name] = _read(content)
+            if found := _by_manifest(image_id, platform, blob):
+                return found
+    config = blob(image_id)
+    if config is None:
+        what = f"the engine's archive of {image_id} lacks its config or manifest"
+        raise BadImageError(what)
+    parsed, paths = configs.parse(config), _paths(small, links)
+    layers = tuple(
+        Descriptor(media_type=LAYER, digest=each, size=sizes.get(paths[each], 0))
+        for each in configs.diff_ids(parsed)
+    )
+    return StoredImage(id=image_id, config=parsed, layers=layers)
 
 
-def _resolve(
+def _by_manifest(
     image_id: str, platform: str, blob: Callable[[str], bytes | None]
 ) -> StoredImage | None:
-    """The image, once the archive has told enough: an ID is the digest of what it stands for."""
+    """The image, once the archive has told enough: its ID is the digest of its manifest.
+
+    Where it is that of the config, as in the classic store, nothing is found.
+    """
     top = blob(image_id)
-    if top is None:
+    if top is None or "rootfs" in parse_object(top, f"what {image_id} stands for"):
         return None
-    if "rootfs" in parse_object(
-        top, f"what {image_id} stands for"
-    ):  # the classic store: the ID of an image is that of its config
-        return StoredImage(id=image_id, config=configs.parse(top), layers=())
     if manifests := read_index(top):
         top = blob(_chosen(manifests, platform, image_id).digest)
         if top is None:
