@@ -203,6 +203,22 @@ def test_a_large_layer_is_streamed(place: Place, python: StoredImage, tmp_path: 
     assert int(found) == 20 << 20
 
 
+def test_an_image_outlives_the_name_of_its_base(place: Place) -> None:
+    base = place.own_base()
+    one = place.image("a", base, [code("print(1)")])
+    place.load(one)
+    place.channel.remove(f"base:{place.tag}")
+    # Its layers have not gone with it: the whole image can still be written out.
+    found = stored.stored_image(place.channel, f"a:{place.tag}")
+    assert config.diff_ids(found.config)[:1] == config.diff_ids(base.config)
+    with place.channel.save(f"a:{place.tag}") as stream:
+        data = stream.read()
+    for layer in base.layers:
+        assert layer.digest.removeprefix("sha256:").encode() in data
+    assert b"udf/example.py" in data
+    assert b"opt/base" in data
+
+
 # --- faults ------------------------------------------------------------------------------------
 
 

@@ -110,3 +110,14 @@ def test_what_is_no_manifest(data: bytes) -> None:
 def test_a_digest_is_a_digest(digest: str) -> None:
     with pytest.raises(BadImageError, match="not a descriptor"):
         Descriptor.from_dict({"mediaType": CONFIG, "digest": digest, "size": 1})
+
+
+def test_a_descriptor_is_read_as_it_was_written() -> None:
+    one = Descriptor(
+        media_type="m",
+        digest=f"sha256:{'a' * 64}",
+        size=1,
+        annotations={"a": "b"},
+        platform={"os": "x"},
+    )
+    assert Descriptor.from_dict(one.as_dict()) == one
