@@ -13,17 +13,18 @@ from typing import Any
 
 import pytest
 
-from tasks.core.engine import Engine, loading, packages, private, stored
+from tasks.core.engine import Engine, loading, stored
 from tasks.core.engine.channel import Address, Channel, NoSuchImageError, open_channel
 from tasks.core.engine.loading import LoadRefusedError
-from tasks.core.engine.stored import Store, StoredImage
+from tasks.core.engine.stored import ImageParts, Store
 from tasks.core.image import config, manifest
 from tasks.core.image.archive import Image, Variant
 from tasks.core.image.blob import BadImageError
 from tasks.core.image.cache import Records
 from tasks.core.image.config import Step
 from tasks.core.image.layer import Entry, FileChangedError, Layer, pack
-from tasks.core.settings import DEFAULTS
+from tasks.core.model.settings import DEFAULTS
+from tasks.core.private_engine import packages, private
 from tests.docker import engines, repository
 
 NOTE = "udf code map/even_odd (3 files, 2.1 kB)"
@@ -40,7 +41,7 @@ class Place:
     store: Store
     tag: str
 
-    def image(self, name: str, base: StoredImage, layers: Sequence[Layer], **labels: str) -> Image:
+    def image(self, name: str, base: ImageParts, layers: Sequence[Layer], **labels: str) -> Image:
         made = config.on_top(
             base.config, [Step(diff_id=each.digest, note=NOTE) for each in layers], labels=labels
         )
@@ -63,11 +64,11 @@ class Place:
         (found,) = json.loads(done.stdout)
         return dict(found)
 
-    def own_base(self) -> StoredImage:
+    def own_base(self) -> ImageParts:
         """A base that nothing else stands on, in the store under the name ``base``."""
         lower = pack([Entry(path="base", source=os.urandom(100))], root="opt")
         raw = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
-        self.load(self.image("base", StoredImage(id="", config=raw, layers=()), [lower]))
+        self.load(self.image("base", ImageParts(id="", config=raw, layers=()), [lower]))
         return stored.stored_image(self.channel, f"base:{self.tag}")
 
 
@@ -99,7 +100,7 @@ def place(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 @pytest.fixture
-def python(place: Place) -> StoredImage:
+def python(place: Place) -> ImageParts:
     return stored.stored_image(place.channel, PYTHON)
 
 
@@ -107,7 +108,7 @@ def code(text: str) -> Layer:
     return pack([Entry(path="example.py", source=text.encode())])
 
 
-def test_an_image_runs(place: Place, python: StoredImage) -> None:
+def test_an_image_runs(place: Place, python: ImageParts) -> None:
     odd = os.fsdecode(b"any/\xff\n\xc3\xa9")
     program = """
         import os
@@ -147,7 +148,7 @@ def test_an_image_runs(place: Place, python: StoredImage) -> None:
     )
 
 
-def test_the_engine_tells_what_it_is(place: Place, python: StoredImage) -> None:
+def test_the_engine_tells_what_it_is(place: Place, python: ImageParts) -> None:
     layer = code("print(1)")
     one = place.image("a", python, [layer], own="1")
     place.load(one)
@@ -162,7 +163,7 @@ def test_the_engine_tells_what_it_is(place: Place, python: StoredImage) -> None:
         assert found["Config"].get(name) == before.get(name)
 
 
-def test_the_history_reads_well(place: Place, python: StoredImage) -> None:
+def test_the_history_reads_well(place: Place, python: ImageParts) -> None:
     place.load(place.image("a", python, [code("print(1)")]))
     done = place.engine.docker(
         *("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}|{{.Comment}}"),
@@ -173,7 +174,7 @@ def test_the_history_reads_well(place: Place, python: StoredImage) -> None:
     assert len(lines) == 1 + len(python.config["history"])
 
 
-def test_several_images_in_one_load(place: Place, python: StoredImage) -> None:
+def test_several_images_in_one_load(place: Place, python: ImageParts) -> None:
     shared = pack([Entry(path="data", source=os.urandom(100))])
     images = [place.image(f"n{n}", python, [shared, code(str(n))]) for n in range(10)]
     assert sorted(place.load(*images)) == sorted(f"n{n}:{place.tag}" for n in range(10))
@@ -181,19 +182,19 @@ def test_several_images_in_one_load(place: Place, python: StoredImage) -> None:
         assert place.inspect(f"n{number}")["Id"] == place.id_of(image)
 
 
-def test_a_name_moves_to_its_new_image(place: Place, python: StoredImage) -> None:
+def test_a_name_moves_to_its_new_image(place: Place, python: ImageParts) -> None:
     for text in ("print(1)", "print(2)"):
         place.load(place.image("a", python, [code(text)]))
     assert repository.run(place.engine, f"a:{place.tag}", "python3", "/udf/example.py") == "2\n"
 
 
-def test_a_load_of_what_is_there_changes_nothing(place: Place, python: StoredImage) -> None:
+def test_a_load_of_what_is_there_changes_nothing(place: Place, python: ImageParts) -> None:
     one = place.image("a", python, [code("print(1)")])
     assert place.load(one) == place.load(one) == (f"a:{place.tag}",)
     assert place.inspect("a")["Id"] == place.id_of(one)
 
 
-def test_a_large_layer_is_streamed(place: Place, python: StoredImage, tmp_path: Path) -> None:
+def test_a_large_layer_is_streamed(place: Place, python: ImageParts, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(os.urandom(1 << 20) * 20)
     layer = pack([Entry(path="model.bin", source=tmp_path / "model.bin")])
     assert layer.content is None
@@ -240,7 +241,7 @@ def test_a_base_that_was_removed_between_plan_and_load(place: Place) -> None:
     missing(place, "a")
 
 
-def test_a_layer_that_the_store_does_not_have(place: Place, python: StoredImage) -> None:
+def test_a_layer_that_the_store_does_not_have(place: Place, python: ImageParts) -> None:
     first, last = (place.image(name, python, [code(place.tag + name)]) for name in ("a", "c"))
     whole = place.image("b", python, [code(place.tag)])
     (variant,) = whole.variants
@@ -255,7 +256,7 @@ def test_a_layer_that_the_store_does_not_have(place: Place, python: StoredImage)
 
 
 def test_a_file_that_changes_while_it_is_sent(
-    place: Place, python: StoredImage, tmp_path: Path
+    place: Place, python: ImageParts, tmp_path: Path
 ) -> None:
     (tmp_path / "model.bin").write_bytes(bytes(1 << 20))
     layer = pack([Entry(path="model.bin", source=tmp_path / "model.bin")])
@@ -304,7 +305,7 @@ def test_a_complete_load_needs_no_layer_of_the_store(
 # --- other ways --------------------------------------------------------------------------------
 
 
-def test_through_the_docker_cli(place: Place, python: StoredImage) -> None:
+def test_through_the_docker_cli(place: Place, python: ImageParts) -> None:
     end = place.engine.endpoint
     environ = {**end.environ(), "DOCKER_HOST": end.host}
     channel = open_channel(Address(host="not a socket", docker=end.docker, environ=environ))
@@ -318,7 +319,7 @@ def test_through_the_docker_cli(place: Place, python: StoredImage) -> None:
 
 
 def test_what_an_image_consists_of_is_kept(
-    place: Place, python: StoredImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, python: ImageParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = Records(folder=tmp_path)
     assert stored.stored_image(place.channel, PYTHON, records=records) == python
@@ -334,7 +335,7 @@ def test_two_platforms_over_one_layer_of_code(place: Place) -> None:
     base, layer = place.own_base(), code("print(1)")
     variants: list[Variant] = []
     for architecture in ("amd64", "arm64"):
-        own = StoredImage(
+        own = ImageParts(
             id="", config={**base.config, "architecture": architecture}, layers=base.layers
         )
         variants += place.image("a", own, [layer]).variants

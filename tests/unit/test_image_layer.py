@@ -26,7 +26,8 @@ from tasks.core.image.layer import (
     UnfitNameError,
     pack,
 )
-from tasks.core.settings import REPOSITORY
+from tasks.core.model.labels import EPOCH
+from tasks.core.model.settings import REPOSITORY
 
 MIB = 1 << 20
 
@@ -76,9 +77,7 @@ def test_it_reads_back_as_it_was_given() -> None:
 
 def test_owner_and_time_are_those_of_nobody() -> None:
     found = members(pack(ENTRIES)).values()
-    assert {(each.uid, each.gid, each.uname, each.mtime) for each in found} == {
-        (0, 0, "", tar.EPOCH)
-    }
+    assert {(each.uid, each.gid, each.uname, each.mtime) for each in found} == {(0, 0, "", EPOCH)}
 
 
 def test_every_folder_has_a_header_before_what_is_in_it() -> None:

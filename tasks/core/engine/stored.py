@@ -30,7 +30,7 @@ _SMALL: Final = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredImage:
+class ImageParts:
     """An image that a store has: its ID, config, and layers from the lowest up.
 
     containerd's store keeps layers as they were pulled or built, most of them compressed. The
@@ -53,7 +53,7 @@ def store_of(info: Mapping[str, Any]) -> Store:
 
 def stored_image(
     channel: Channel, image: str, *, platform: str = "", records: Records | None = None
-) -> StoredImage:
+) -> ImageParts:
     """What ``image`` consists of, from ``records`` where it was asked before.
 
     ``platform`` (``linux/arm64``) tells which one is meant of an image of several. Raises
@@ -117,7 +117,7 @@ def _resolved(member: tarfile.TarInfo) -> str:
     return member.linkname.removeprefix("../")
 
 
-def _find(stream: IO[bytes], image_id: str, platform: str) -> StoredImage:
+def _find(stream: IO[bytes], image_id: str, platform: str) -> ImageParts:
     """The image in an archive, which is read to its end only where layers have no manifest."""
     small: dict[str, bytes] = {}
     sizes: dict[str, int] = {}
@@ -143,12 +143,12 @@ def _find(stream: IO[bytes], image_id: str, platform: str) -> StoredImage:
         Descriptor(media_type=LAYER, digest=each, size=sizes.get(paths[each], 0))
         for each in configs.diff_ids(parsed)
     )
-    return StoredImage(id=image_id, config=parsed, layers=layers)
+    return ImageParts(id=image_id, config=parsed, layers=layers)
 
 
 def _by_manifest(
     image_id: str, platform: str, blob: Callable[[str], bytes | None]
-) -> StoredImage | None:
+) -> ImageParts | None:
     """The image, once the archive has told enough: its ID is the digest of its manifest.
 
     Where it is that of the config, as in the classic store, nothing is found.
@@ -164,7 +164,7 @@ def _by_manifest(
     data = blob(config.digest)
     if data is None:
         return None
-    return StoredImage(id=image_id, config=configs.parse(data), layers=layers)
+    return ImageParts(id=image_id, config=configs.parse(data), layers=layers)
 
 
 def _chosen(manifests: Sequence[Descriptor], platform: str, image_id: str) -> Descriptor:
@@ -222,9 +222,9 @@ def _whole() -> Iterator[None]:
         raise EngineLostError(what) from error
 
 
-def _from_record(image_id: str, value: Any) -> StoredImage | None:  # noqa: ANN401 (from a file)
+def _from_record(image_id: str, value: Any) -> ImageParts | None:  # noqa: ANN401 (from a file)
     try:
-        return StoredImage(
+        return ImageParts(
             id=image_id,
             config=dict(value["config"]),
             layers=tuple(map(Descriptor.from_dict, value["layers"])),

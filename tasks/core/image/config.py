@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ..model.labels import EPOCH
 from .blob import CONFIG, BadImageError, Blob, canonical, parse_object
-from .tar import EPOCH
 
 COMMENT: Final = "numaflow-udf"
 """What the history says of each layer that was not built but written."""

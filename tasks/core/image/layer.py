@@ -115,7 +115,7 @@ def pack(
 ) -> Layer:
     """Write a layer that holds ``entries`` below ``root``, with the headers of all folders.
 
-    All is owned by 0:0, from :data:`tar.EPOCH`; files have mode 644 or 755. Up to ``in_memory``
+    All is owned by 0:0, from :data:`labels.EPOCH`; files have mode 644 or 755. Up to ``in_memory``
     bytes are kept in memory. More go into a file in ``folder``, named after the digest; where
     there is no folder, or no space in it, sources are read again by :meth:`Layer.chunks`.
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-EPOCH: Final = 315532800
-"""The time of everything in an archive: 1980-01-01, the earliest that a ZIP file can hold."""
+from ..model.labels import EPOCH
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
