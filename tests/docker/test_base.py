@@ -30,7 +30,7 @@ def test_a_base_that_is_there_is_not_built(base: str, engine: Engine, invoke: In
     after = image_id(engine, latest)
     engine.tag(base, latest)  # whatever came of it
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{base} is there already: nothing to do")
+    assert done.stdout.startswith(f"{base} already exists: nothing to do")
     assert after == image_id(engine, base) == before
 
 
