@@ -54,7 +54,12 @@ class FakeRegistry:
     """``user:password`` that is asked for, with ``bearer`` through a token."""
     bearer: bool = False
     identity_token: str = ""
-    refused_scopes: set[str] = field(default_factory=set)
+    one_scope: str = ""
+    """What the token server does about a second scope: ``refuse`` it, or ``drop`` it."""
+    closed: set[str] = field(default_factory=set)
+    """Repositories for which it gives no token."""
+    resumes: bool = True
+    """Whether it tells how much of a broken upload it has."""
     mounts: bool = True
     says_digest: bool = True
     ranges: bool = True
@@ -142,8 +147,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         right = self._basic() or (
             bool(registry.identity_token) and form.get("refresh_token") == [registry.identity_token]
         )
-        if not right or set(scopes) & registry.refused_scopes:
+        closed = any(scope.split(":")[1] in registry.closed for scope in scopes)
+        if not right or closed or (registry.one_scope == "refuse" and len(scopes) > 1):
             return self._answer(401, b'{"errors": [{"message": "incorrect password"}]}')
+        scopes = scopes[:1] if registry.one_scope == "drop" else scopes
         token = base64.urlsafe_b64encode(" ".join(scopes).encode()).decode()
         return self._answer(200, json.dumps({"token": token}).encode())
 
@@ -199,7 +206,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(204)
         where = {"Location": place + upload, "Range": f"0-{max(len(held) - 1, 0)}"}
         if self.command == "GET":
-            return self._answer(204, headers=where)
+            return self._answer(204 if registry.resumes else 404, headers=where)
         if (start := self.headers.get("Content-Range", "").partition("-")[0]) and int(start) != len(
             held
         ):

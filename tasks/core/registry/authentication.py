@@ -64,8 +64,9 @@ class Authentication:
         if kind == "bearer" and "realm" in wanted:
             self._server = {name: wanted.get(name, "") for name in ("realm", "service")}
             # A registry may name its repositories in another way than its clients do.
-            named = (wanted.get("scope") or scopes[0]).split()
-            return self._fetch(wanted, scopes, tuple(dict.fromkeys((*named, *scopes[1:]))))
+            others = wanted.get("scope", "").split()
+            more = [each for each in others if not any(own.startswith(each) for own in scopes)]
+            return self._fetch(wanted, scopes, (*scopes, *more))
         raise faults.denied(host, "", "it asks for an unknown kind of login")
 
     def _fetch(

@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 from ..model.errors import PushFailedError
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
+from . import faults
 from .authentication import push
 from .connection import Connection
 from .credentials import Logins, stored_login
@@ -112,19 +113,21 @@ class Registry:
 
         A registry with tags that cannot change may refuse one that names this very manifest.
         """
-        repository, path = reference.repository, f"manifests/{reference.target}"
-        headers = {"Content-Type": manifest.media_type}
-        try:
-            answer = self.connection.ask(
-                "PUT", repository, path, push(repository), headers=headers, body=manifest.content
-            )
-        except PushFailedError:
-            if self.digest(reference) == manifest.digest:
-                return
-            raise
-        if answer is None:
-            why = f"the repository {repository}, or a part of the image, does not exist there"
-            raise self._refusal(reference, why)
+        repository, host = reference.repository, self.host
+        answer = self.connection.send(
+            "PUT",
+            f"v2/{repository}/manifests/{reference.target}",
+            push(repository),
+            headers={"Content-Type": manifest.media_type},
+            body=manifest.content,
+        )
+        if answer.ok:
+            return
+        if b"MANIFEST_BLOB_UNKNOWN" in answer.content or b"MANIFEST_UNKNOWN" in answer.content:
+            raise faults.incomplete(host, f"{host}/{repository}", answer.said)
+        if answer.status in (400, 409) and self.digest(reference) == manifest.digest:
+            return
+        self.connection.require(answer, repository)
 
     def copy_tag(self, source: ImageReference, *tags: str) -> str:
         """Make further tags of its repository name what ``source`` names; its digest."""

@@ -69,13 +69,16 @@ class Connection:
         self, place: str, *scopes: str, headers: Mapping[str, str] | None = None
     ) -> BaseHTTPResponse:
         """The answer to a GET, whose body is not read yet: close it after use."""
-        sent = dict(headers or {})
-        first = self.send("HEAD", place, *scopes)  # logs in where that is needed
-        if not first.ok:
-            self.require(first, place)
-        return self.transport.stream(
-            place, {**sent, **self._header(place, self._authentication.header(scopes))}
-        )
+
+        def ask(authorization: str) -> BaseHTTPResponse:
+            sent = {**(headers or {}), **self._header(place, authorization)}
+            return self.transport.stream(place, sent)
+
+        response = ask(self._authentication.header(scopes))
+        if response.status == 401:
+            answer = Answer.of(place, response)
+            response = ask(self._authentication.renew(answer, scopes))
+        return response
 
     def require(self, answer: Answer, repository: str) -> None:
         """Raise the error for an answer that is a refusal."""

@@ -138,3 +138,9 @@ def changed(name: str, digest: str) -> PushFailedError:
     """What was uploaded is not what its digest says."""
     what = f"the content of {digest} changed while it was uploaded to {name}"
     return PushFailedError(what, next_step="push again")
+
+
+def incomplete(host: str, name: str, said: str) -> PushFailedError:
+    """The registry does not accept a manifest, as it lacks something that this names."""
+    what = f"the registry {host} lacks a part of the image for {name}: {said}"
+    return PushFailedError(what, next_step="push again; if it lasts, rebuild it with --force")

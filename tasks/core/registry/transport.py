@@ -58,6 +58,17 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
 
+    @classmethod
+    def of(cls, url: str, response: BaseHTTPResponse) -> Answer:
+        """The answer ``response`` to a request for ``url``, read to its end."""
+        return cls(
+            url=url,
+            status=response.status,
+            reason=response.reason or "",
+            headers=response.headers,
+            content=response.data,
+        )
+
     @property
     def ok(self) -> bool:
         return 200 <= self.status < 300
@@ -116,14 +127,7 @@ class Transport:
         """The answer to a request for a path of the registry, or for a whole URL."""
 
         def ask(url: str) -> Answer:
-            response = self._open(method, url, headers, body)
-            return Answer(
-                url=url,
-                status=response.status,
-                reason=response.reason or "",
-                headers=response.headers,
-                content=response.data,
-            )
+            return Answer.of(url, self._open(method, url, headers, body))
 
         return self._on_a_base(place, lambda url: self._repeat(lambda: ask(url), tries))
 
