@@ -14,12 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from ..model.errors import RegistryUnreachableError
 from ..model.reference import DOCKER_HUB
 from . import faults
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from urllib3 import BaseHTTPResponse, PoolManager, Retry
 
 CONNECTIONS: Final = 16
@@ -76,7 +80,7 @@ class Answer:
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a moment later."""
-        return self.status in _TEMPORARY
+        return self.status in _TEMPORARY and not faults.is_full(self.said)
 
     @property
     def said(self) -> str:
@@ -114,6 +118,8 @@ class Transport:
         self._is_insecure = is_insecure
         self._pools: dict[object, PoolManager] = {}
         self._verify: bool | str = True
+        self._lock = Lock()
+        self._unreachable: RegistryUnreachableError | None = None
 
     def request(
         self,
@@ -184,9 +190,20 @@ class Transport:
 
     def _on_a_base(self, place: str, ask: Callable[[str], _Found]) -> _Found:
         if "://" in place:
-            bases: Iterable[str] = ("",)
-        else:
-            bases = (self.base,) if self.base else self._bases()
+            return self._first(("",), place, ask)
+        with self._lock:  # those that come first all wait for one of them to find the base
+            if self._unreachable:
+                raise self._unreachable
+            if not self.base:
+                try:
+                    return self._first(self._bases(), place, ask)
+                except RegistryUnreachableError as error:
+                    self._unreachable = error
+                    raise
+        return self._first((self.base,), place, ask)
+
+    def _first(self, bases: Iterable[str], place: str, ask: Callable[[str], _Found]) -> _Found:
+        """The answer of the first base that gives one."""
         for base in bases:
             try:
                 answer = ask(f"{base}/{place}" if base else place)
@@ -220,16 +237,30 @@ class Transport:
 
             # Docker does not check the certificate of a registry on this machine either.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            own = self._verify if isinstance(self._verify, str) else None
             options: dict[str, Any] = {
                 "maxsize": CONNECTIONS,
                 "timeout": urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-                "cert_reqs": "CERT_REQUIRED" if self._verify else "CERT_NONE",
-                "ca_certs": own or os.environ.get("REQUESTS_CA_BUNDLE") or None,
+                "ssl_context": _tls(self._verify),
             }
             made = urllib3.ProxyManager(proxy, **options) if proxy else None
             self._pools[key] = made or urllib3.PoolManager(**options)
         return self._pools[key]
+
+
+def _tls(verify: bool | str) -> SSLContext:
+    """One context for all connections: reading the system's certificates takes 20 ms."""
+    from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
+
+    context = create_urllib3_context(
+        cert_reqs=resolve_cert_reqs("CERT_REQUIRED" if verify else "CERT_NONE")
+    )
+    if verify:
+        bundle = verify if isinstance(verify, str) else os.environ.get("REQUESTS_CA_BUNDLE")
+        if bundle:
+            context.load_verify_locations(bundle)
+        else:
+            context.load_default_certs()
+    return context
 
 
 def _redirects() -> Retry:
