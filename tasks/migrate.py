@@ -13,11 +13,16 @@ from .core.model.errors import ConfigError, MigrationError
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
+from .loading import lazily
+
+with lazily():
+    from .core.migration import plan as plans
+    from .core.migration import run, show
 
 if TYPE_CHECKING:
-    from .core.migration.plan import Migration
+    from .core.migration.migration import Migration
 
-_INTERRUPTED = "interrupted: `invoke migrate --undo` takes back what is done, --apply does the rest"
+_INTERRUPTED = "interrupted: `invoke migrate --undo` undoes it, --apply starts again"
 
 
 @task(
@@ -28,7 +33,7 @@ _INTERRUPTED = "interrupted: `invoke migrate --undo` takes back what is done, --
         "json",
         udf="UDF, or folder that holds some; may be given more than once (default: all)",
         apply="carry the plan out; without it nothing is changed",
-        undo="bring back what was there before, byte for byte",
+        undo="restore the files that the migration changed, byte for byte",
     ),
 )
 def migrate(
@@ -40,10 +45,6 @@ def migrate(
     json: bool = False,
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
-    # No other task needs these, and all would wait for them: a fifth of a start.
-    from .core.migration import plan as plans
-    from .core.migration import run
-
     settings = Settings.from_config(c.config, root=root)
     if apply and undo:
         what = "--apply and --undo exclude each other"
@@ -51,7 +52,7 @@ def migrate(
     if undo:
         with interruptible(_INTERRUPTED):
             count = run.undo(settings, udf, say=report.say)
-        text = f"{count} UDFs are as they were" if count != 1 else "1 UDF is as it was"
+        text = f"{_count(count, 'UDF')} restored"
         report.show(report.as_json({"undone": count}) if json else text)
         return
     if apply:
@@ -61,56 +62,37 @@ def migrate(
     migrations = plans.plan(settings, udf)
     if not json:
         for each in migrations:
-            report.show(_plan(settings, each))
+            report.show(show.text(settings, each))
     if apply:
         with interruptible(_INTERRUPTED):
             run.apply(migrations)
     if json:
-        report.show(
-            report.as_json([plans.row(settings, each, applied=apply) for each in migrations])
-        )
+        rows = [show.row(settings, each, applied=apply) for each in migrations]
+        report.show(report.as_json(rows))
     else:
         report.show(_end(migrations, root, udf, applied=apply))
     if failed := [each for each in migrations if each.error is not None]:
         raise _failed(failed)
 
 
-def _plan(settings: Settings, migration: Migration) -> str:
-    from .core.migration import plan as plans
-
-    head = migration.name or plans.place(settings, plans.SETTINGS_FILE)
-    if migration.kind:
-        head += f": {migration.kind}, image {migration.repository}"
-    parts = [f"=== {head}"]
-    if migration.error is not None:
-        return "\n".join([*parts, f"not migrated: {migration.error.what}", ""])
-    if changes := plans.diff(settings, migration).rstrip("\n"):
-        parts.append(changes)
-    for title, remarks in (("by hand:", migration.by_hand), ("note:", migration.notes)):
-        if remarks:
-            parts.append(title)
-            parts += [f"  {plans.told(settings, each)}" for each in remarks]
-    return "\n".join([*parts, ""])
-
-
 def _end(migrations: list[Migration], root: str, udf: list[str], *, applied: bool) -> str:
     good = [each for each in migrations if each.error is None and each.name]
     left = sum(len(each.by_hand) for each in migrations)
-    count = f"{len(good)} UDFs" if len(good) != 1 else "1 UDF"
-    todo = f"{left} things to do by hand" if left != 1 else "1 thing to do by hand"
+    todo = f"{_count(left, 'thing')} to do by hand"
     flags = f" --root {shlex.quote(root)}" if root else ""
     if not applied:
         asked = "".join(f" --udf {shlex.quote(name)}" for name in udf)
         step = f"nothing is changed yet: invoke migrate{asked}{flags} --apply"
-        return f"{count} to migrate, {todo}; {step}"
-    names = "".join(f" --udf {each.name}" for each in good[:1])
-    lines = [f"{count} migrated, {todo if left else 'nothing is left to do by hand'}"]
-    if good:
-        lines += [
-            f"next: invoke image-fast{names}{flags}",
-            f"      invoke verify{names}{flags}",
-        ]
-    return "\n".join(lines)
+        return f"{_count(len(good), 'UDF')} to migrate, {todo}; {step}"
+    done = f"{_count(len(good), 'UDF')} migrated, {todo if left else 'nothing left to do by hand'}"
+    if not good:
+        return done
+    which = f" --udf {shlex.quote(good[0].name)}{flags}"
+    return f"{done}\nnext: invoke image-fast{which}\n      invoke verify{which}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _failed(failed: list[Migration]) -> MigrationError:

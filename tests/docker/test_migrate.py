@@ -134,4 +134,4 @@ def test_apply_and_undo_exclude_each_other(invoke: Invoke) -> None:
 def test_there_is_nothing_to_migrate_here(invoke: Invoke) -> None:
     done = invoke("migrate")
     assert done.returncode == 17
-    assert done.stderr.startswith("error: there is nothing to migrate in examples\n")
+    assert done.stderr.startswith("error: nothing to migrate in examples\n")

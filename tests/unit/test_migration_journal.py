@@ -110,20 +110,20 @@ class TestApply:
     def test_a_backup_is_never_written_over(self, folder: Path, name: str) -> None:
         (folder / name).write_text("an older one")
         before = state(folder)
-        with pytest.raises(MigrationError, match=f"{name} is there already"):
+        with pytest.raises(MigrationError, match=f"{name} already exists"):
             apply(folder, changes(folder), {})
         assert state(folder) == before
 
     def test_a_dangling_link_is_a_backup_too(self, folder: Path) -> None:
         (folder / "Makefile.backup").symlink_to("nowhere")
-        with pytest.raises(MigrationError, match="is there already"):
+        with pytest.raises(MigrationError, match="already exists"):
             apply(folder, changes(folder), {})
 
     def test_a_file_that_changed_since_the_plan(self, folder: Path) -> None:
         planned = changes(folder)
         (folder / "Makefile").write_text("other")
         before = state(folder)
-        with pytest.raises(MigrationError, match="has changed in this moment"):
+        with pytest.raises(MigrationError, match="changed while the plan was made"):
             apply(folder, planned, {})
         assert state(folder) == before
 
@@ -178,7 +178,7 @@ class TestUndo:
         apply(folder, changes(folder), {})
         (folder / "Makefile.backup").unlink()
         before = state(folder)
-        with pytest.raises(MigrationError, match=r"Makefile\.backup is missing"):
+        with pytest.raises(MigrationError, match=r"Makefile\.backup not found"):
             self.done(folder)
         assert state(folder) == before
 

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tasks.core.migration import files, journal, run
-from tasks.core.migration import plan as plans
+from tasks.core.migration import files, journal, run, settings_file
 from tasks.core.migration.journal import JOURNAL, Change
-from tasks.core.migration.plan import Migration, diff, plan, row, told
+from tasks.core.migration.migration import Migration
+from tasks.core.migration.plan import plan
+from tasks.core.migration.show import diff, row, told
 from tasks.core.model.errors import ImageNameError, MigrationError, ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, load, scan
@@ -29,17 +30,16 @@ MAKEFILE = "TAG ?= v1\nimage:\n\tdocker build -t registry.example/team/mine:$(TA
 
 
 @pytest.fixture
-def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def invoke_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In the place of this repository's ``invoke.yaml``."""
     path = tmp_path / "tasks" / "invoke.yaml"
     path.parent.mkdir()
-    for module in (plans, run):
-        monkeypatch.setattr(module, "SETTINGS_FILE", path)
+    monkeypatch.setattr(settings_file, "SETTINGS_FILE", path)
     return path
 
 
 @pytest.fixture
-def tree(tmp_path: Path, settings_file: Path) -> Tree:
+def tree(tmp_path: Path, invoke_yaml: Path) -> Tree:
     """A root with these files; those of ``map/a`` with no folder in their name."""
     root = tmp_path / "udfs"
 
@@ -190,7 +190,7 @@ def test_no_command_and_no_program(tree: Tree) -> None:
     settings = tree({"Dockerfile": DOCKERFILE})
     assert left(settings, the_one(settings)) == [
         (
-            "Dockerfile: it has no CMD and no ENTRYPOINT, and the folder has no example.py: "
+            "Dockerfile: it has no CMD and no ENTRYPOINT, and the folder no example.py: "
             "write an entry.sh"
         )
     ]
@@ -254,7 +254,7 @@ class TestEntryScript:
         found = the_one(settings)
         [change] = [each for each in found.changes if each.path.name == "entry.sh"]
         assert change.action == "remove"
-        assert any("is not what the old image starts" in each.text for each in found.notes)
+        assert any("the old image does not start entry.sh" in each.text for each in found.notes)
 
     def test_carried_scripts_run(self, tree: Tree, tmp_path: Path) -> None:
         """The lines for the environment, by a real shell: the pod's values win."""
@@ -318,7 +318,7 @@ def test_build_arguments_of_the_makefile(tree: Tree) -> None:
     assert options(found) == {"python": "3.12"}
     assert entry(found)[0] == '[ -n "${LEVEL+set}" ] || export LEVEL=9'
     assert left(settings, found) == [
-        "Dockerfile:5: ENV WHEN has a value that only a build would tell"
+        "Dockerfile:5: ENV WHEN has a value that is only known when the image is built"
     ]
 
 
@@ -469,7 +469,7 @@ def test_what_the_base_does_is_not_named(tree: Tree, lines: str) -> None:
 def test_another_base_image(tree: Tree, image: str) -> None:
     settings = tree({"Dockerfile": f"FROM {image}\nCOPY . /app\nCMD python /app/main.py\n"})
     [remark] = left(settings, the_one(settings))
-    assert remark.startswith(f"Dockerfile:1: base image {image}: the shared base takes its place")
+    assert remark.startswith(f"Dockerfile:1: base image {image}: the shared base replaces it")
 
 
 def test_stages_that_have_no_part_in_the_image(tree: Tree) -> None:
@@ -547,8 +547,8 @@ class TestDependencies:
         )
         assert left(settings, found) == [
             (
-                "Dockerfile:4: more.txt is installed as well, and requirements.txt is what is "
-                "read: take it in there"
+                "Dockerfile:4: more.txt is installed as well, but only requirements.txt is read: "
+                "add its lines there"
             )
         ]
 
@@ -563,7 +563,7 @@ class TestDependencies:
         assert left(settings, found) == [
             (
                 "Dockerfile:4: requirements.txt is installed, but poetry.lock is read before it: "
-                "remove the one not meant"
+                "remove the one that is not meant"
             )
         ]
 
@@ -625,7 +625,7 @@ class TestDependencies:
         _, found = self.of(
             tree, "RUN pip install -r requirements.txt", requirements__txt="pynumaflow==0.9.0\n"
         )
-        [note] = [each for each in found.notes if "gets its own" in each.text]
+        [note] = [each for each in found.notes if "gets its own copy" in each.text]
         assert (note.where.path.name, note.where.line) == ("requirements.txt", 1)
 
     def test_files_that_no_task_reads(self, tree: Tree) -> None:
@@ -639,13 +639,13 @@ class TestDependencies:
 
 
 class TestNames:
-    def test_image_registry_and_tag(self, tree: Tree, settings_file: Path) -> None:
+    def test_image_registry_and_tag(self, tree: Tree, invoke_yaml: Path) -> None:
         settings = tree({"Dockerfile": f"{DOCKERFILE}CMD python main.py\n", "Makefile": MAKEFILE})
         first, found = plan(settings, [])
         assert options(found) == {"image": "mine"}
         assert found.repository == "mine"
         [change] = first.changes
-        assert change.path == settings_file
+        assert change.path == invoke_yaml
         assert change.after is not None
         assert change.after.decode() == ('udf:\n  registry: "registry.example/team"\n  tag: "v1"\n')
 
@@ -681,7 +681,7 @@ class TestNames:
                 f"agree: give --tag {tag}"
             )
 
-    def test_those_migrated_before_count(self, tree: Tree, settings_file: Path) -> None:
+    def test_those_migrated_before_count(self, tree: Tree, invoke_yaml: Path) -> None:
         files = {"Dockerfile": f"{DOCKERFILE}CMD python main.py\n", "Makefile": MAKEFILE}
         other = MAKEFILE.replace("team/mine", "else/yours")
         more = {f"map/b/{name}": text for name, text in {**files, "Makefile": other}.items()}
@@ -750,12 +750,12 @@ class TestKind:
     @pytest.mark.parametrize(
         ("program", "text"),
         [
-            ("from pynumaflow.function import Server\n", "1: pynumaflow.function is of an old SDK"),
+            ("from pynumaflow.function import x\n", "1: pynumaflow.function is from an old SDK"),
             (
                 "from pynumaflow.mapper import MapMultiprocServer\n\nMapMultiprocServer(f)\n",
                 "3: MapMultiprocServer opens a socket for each process",
             ),
-            ("import pynumaflow\nprint 'x'\n", "2: it is not Python that can be read"),
+            ("import pynumaflow\nprint 'x'\n", "2: it cannot be parsed as Python"),
         ],
     )
     def test_programs_that_will_not_do(self, tree: Tree, program: str, text: str) -> None:
@@ -785,8 +785,8 @@ class TestFiles:
             "test:\n\t$(MAKE) image\n\tpytest\n"
         )
         assert left(settings, found) == [
-            "Makefile:2: 'all' needs 'image', which is gone: use invoke in its place",
-            "Makefile:16: 'test' needs 'image', which is gone: use invoke in its place",
+            "Makefile:2: 'all' needs 'image', which is removed: use invoke instead",
+            "Makefile:16: 'test' needs 'image', which is removed: use invoke instead",
         ]
 
     def test_other_commands_of_build_targets(self, tree: Tree) -> None:
@@ -801,7 +801,7 @@ class TestFiles:
         settings = tree(files)
         (settings.root / "Makefile").write_text(text)
         assert (
-            "udfs/Makefile:2: it calls make in the folders of UDFs: `invoke image-all` takes over"
+            "udfs/Makefile:2: it calls make in the folders of UDFs: use `invoke image-all`"
             in left(settings, the_one(settings))
         )
 
@@ -877,8 +877,8 @@ class TestWhich:
     @pytest.mark.parametrize(
         ("name", "what"),
         [
-            ("web", "there is nothing to migrate"),
-            ("map/new", "there is nothing to migrate"),
+            ("web", "nothing to migrate"),
+            ("map/new", "nothing to migrate"),
             ("map/c", "no folder 'map/c'"),
             ("..", "is not below"),
         ],
@@ -908,7 +908,7 @@ class TestWhich:
         settings = tree({**self.FILES, "map/a/Dockerfile.backup": ""}, plain=False)
         a, b = plan(settings, [])
         assert a.error is not None
-        assert "Dockerfile.backup is there already" in a.error.what
+        assert "Dockerfile.backup already exists" in a.error.what
         assert b.error is None
 
 
@@ -940,15 +940,15 @@ class TestWhole:
         assert "--- /dev/null\n+++ b/udfs/map/a/pyproject.toml\n" in text
         assert '+system-packages = ["ffmpeg"]\n' in text
 
-    def test_apply_and_undo(self, tree: Tree, tmp_path: Path, settings_file: Path) -> None:
+    def test_apply_and_undo(self, tree: Tree, tmp_path: Path, invoke_yaml: Path) -> None:
         settings = tree(self.FILES)
         before = self.snapshot(tmp_path)
         migrations = plan(settings, [])
         run.apply(migrations)
         [udf] = scan(settings)[0]
         assert (udf.name, udf.repository, udf.system_packages) == ("map/a", "mine", ("ffmpeg",))
-        assert settings_file.is_file()
-        with pytest.raises(MigrationError, match="is migrated already"):
+        assert invoke_yaml.is_file()
+        with pytest.raises(MigrationError, match="is already migrated"):
             plan(settings, ["map/a"])
         said: list[str] = []
         assert run.undo(settings, [], say=said.append) == 1
@@ -958,24 +958,24 @@ class TestWhole:
             run.undo(settings, [], say=said.append)
 
     def test_settings_go_back_with_the_last(
-        self, tree: Tree, tmp_path: Path, settings_file: Path
+        self, tree: Tree, tmp_path: Path, invoke_yaml: Path
     ) -> None:
         other = {f"map/b/{name}": text.replace("/mine", "/b") for name, text in self.FILES.items()}
         settings = tree({**self.FILES, **other, "map/b/main.py": PROGRAM})
         before = self.snapshot(tmp_path)
         run.apply(plan(settings, []))
         run.undo(settings, ["map/a"], say=quietly)
-        assert settings_file.is_file()
+        assert invoke_yaml.is_file()
         run.undo(settings, ["map/b"], say=quietly)
         assert self.snapshot(tmp_path) == before
 
-    def test_settings_with_own_work_stay(self, tree: Tree, settings_file: Path) -> None:
+    def test_settings_with_own_work_stay(self, tree: Tree, invoke_yaml: Path) -> None:
         settings = tree(self.FILES)
         run.apply(plan(settings, []))
-        settings_file.write_text("udf:\n  tag: mine\n")
+        invoke_yaml.write_text("udf:\n  tag: mine\n")
         said: list[str] = []
         run.undo(settings, [], say=said.append)
-        assert settings_file.read_text() == "udf:\n  tag: mine\n"
+        assert invoke_yaml.read_text() == "udf:\n  tag: mine\n"
         assert "by hand" in said[-1]
 
     def test_an_interrupted_run(self, tree: Tree, tmp_path: Path) -> None:
@@ -1028,7 +1028,7 @@ class TestLayout:
         settings = tree(files)
         place = settings.root / ".dockerignore"
         assert left(settings, the_one(settings)) == [
-            ".dockerignore: it keeps data.csv, secrets/key out of the image: say so in "
+            ".dockerignore: it keeps data.csv, secrets/key out of the image: add them to "
             + str(place)
         ]
 
@@ -1036,7 +1036,7 @@ class TestLayout:
         files = {"Dockerfile": f"{DOCKERFILE}CMD python main.py\n", "compose.yaml": "build: .\n"}
         settings = tree(files)
         assert left(settings, the_one(settings)) == [
-            "compose.yaml: it builds an image as well, from files that are gone"
+            "compose.yaml: it also builds an image, from files that are removed"
         ]
 
     def test_packages_of_another_stage(self, tree: Tree) -> None:
@@ -1062,7 +1062,7 @@ class TestLayout:
         found = the_one(settings)
         assert options(found)["include"] == ["common"]
         assert left(settings, found) == [
-            "Dockerfile:5: other/x.py is from outside the UDF's folder, and is not carried over"
+            "Dockerfile:5: other/x.py is outside the UDF's folder, and is not carried over"
         ]
 
     def test_example_path(self, tree: Tree) -> None:
@@ -1077,7 +1077,7 @@ class TestLayout:
         assert entry(found) == ["exec python main.py"]
         assert load(settings, settings.root / "map/a").name == "map/a"
         assert left(settings, found) == []
-        assert any("has no part in this UDF any more" in each.text for each in found.notes)
+        assert any("this UDF no longer uses it" in each.text for each in found.notes)
 
     def test_files_through_a_stage(self, tree: Tree) -> None:
         text = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,7 +97,7 @@ class TestShell:
 
     @pytest.mark.parametrize("text", ["plain/1.0", "two words", "it's", "$x", "", 'a"b'])
     def test_quoted(self, text: str) -> None:
-        [command] = shell.commands(f"x {shell.quoted(text)}")
+        [command] = shell.commands(f"x {shlex.quote(text)}")
         assert command.argv({}) == ["x", text]
 
 
@@ -308,14 +309,14 @@ class TestBuilds:
         assert [each.text for each in build.remarks] == [
             "--label x=1 is not carried over",
             "build secret 'id=a': index credentials come from the host (PIP_INDEX_URL, .netrc)",
-            "--ssh default has no counterpart",
+            "--ssh default is not supported",
         ]
         assert [(each.where.line, each.text) for each in read.other] == [
             (8, "not carried over: protoc x.proto")
         ]
 
     @pytest.mark.parametrize(
-        ("tag", "reference", "remarks"),
+        ("tag", "parts", "remarks"),
         [
             ("registry.example:5000/a/b:c", ("registry.example:5000/a", "b", "c"), []),
             ("a/b", ("a", "b", ""), []),
@@ -324,19 +325,21 @@ class TestBuilds:
             ("r/b:$(git describe --tags)", ("r", "b", ""), ["--tag"]),
             ("$REG/b:c", ("", "b", "c"), ["--registry"]),
             ("r/$(basename a/b):c", ("r", "", "c"), ["set image"]),
+            ("${REG%x}/a/b:1", ("", "b", "1"), ["--registry"]),
+            ("r.example/`whoami`-b:1", ("r.example", "", "1"), ["set image"]),
         ],
     )
     def test_references(
-        self, write: Write, tag: str, reference: tuple[str, str, str], remarks: list[str]
+        self, write: Write, tag: str, parts: tuple[str, str, str], remarks: list[str]
     ) -> None:
         build = self.of(write("build.sh", f'docker build -t "{tag}" .\n'))
-        found, said = legacy.reference_of(build)
-        assert (found.registry, found.name, found.tag) == reference
+        found, said = legacy.name_of(build)
+        assert (found.registry, found.name, found.tag) == parts
         assert len(said) == len(remarks)
         assert all(word in each.text for word, each in zip(remarks, said, strict=True))
 
     def test_a_second_name_is_said(self, write: Write) -> None:
         build = self.of(write("build.sh", "docker build -t r/a:1 -t r/a:latest -t r/b:1 .\n"))
-        found, said = legacy.reference_of(build)
+        found, said = legacy.name_of(build)
         assert found.name == "a"
         assert [each.text for each in said] == ["a second image name is not carried over: r/b:1"]

@@ -47,7 +47,7 @@ MAKEFILES: Final = ("GNUmakefile", "makefile", "Makefile")
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """One ``docker build``: where it stands, what it builds, and with which values.
+    """One ``docker build``: its line, what it builds, and with which values.
 
     ``target`` is the Makefile's. ``remarks`` name what of the command is not known, or has no
     counterpart.
@@ -81,7 +81,7 @@ class Script:
 
 
 def read_makefile(path: Path) -> Script:
-    """What a Makefile builds. Its rules that only build are told apart from all others."""
+    """What a Makefile builds. ``build_rules`` are those that only build."""
     makefile = makefiles.read(path)
     builds: list[Build] = []
     other: list[Remark] = []
@@ -120,7 +120,7 @@ def read_script(path: Path) -> Script:
 
 
 def _first_image(build: Build) -> tuple[bool, bool]:
-    """The target ``image`` speaks first, then one that does not push."""
+    """The target ``image`` comes first, then one that does not push."""
     return build.target not in ("image", "build", "docker-build"), "push" in build.target
 
 
@@ -247,10 +247,10 @@ class _Recipe:
                 remarks += [Remark(where, f"--label {text} is not carried over") for text in texts]
             elif option not in {*_SETTLED, "tag", "file", "platform", "target", "build-arg"}:
                 shown = " ".join(filter(None, [f"--{option}", *texts]))
-                remarks.append(Remark(where, f"{shown} has no counterpart"))
+                remarks.append(Remark(where, f"{shown} is not supported"))
         context = self._folder(places[-1]) if places else None
         if places and context is None:
-            remarks.append(Remark(where, f"the context '{places[-1]}' is not known without a run"))
+            remarks.append(Remark(where, f"the context '{places[-1]}' is only known when it runs"))
         file = options.get("file", [""])[-1]
         dockerfile = self._folder(file) if file else None
         if context is not None and not file:

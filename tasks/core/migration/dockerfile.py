@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,16 @@ class Instruction:
         if found is not None:
             return found
         return [word.text for each in shell.commands(self.text) for word in each.words]
+
+    def line_of(self, word: str, start: int = 0) -> int:
+        """The first line from ``start`` on that has ``word``; the instruction's where none has."""
+        text, first = self.text, self.where.line
+        if self.script_line and text.startswith("<<"):
+            text, first = self.script, self.script_line
+        pattern = re.compile(rf"(?<![\w.+${{-]){re.escape(word)}(?![\w.+-])")
+        lines = enumerate(text.split("\n"), first)
+        found = (number for number, line in lines if number >= start and pattern.search(line))
+        return next(found, start or first)
 
     def flag(self, name: str) -> str:
         """The value of a flag, or ``""``."""
@@ -109,14 +119,7 @@ def read(path: Path, given: Mapping[str, str | None]) -> Dockerfile:
         if each.name == "FROM":
             stages.append(_stage(each, len(stages), arguments))
         elif stages:
-            last = stages[-1]
-            stages[-1] = Stage(
-                index=last.index,
-                name=last.name,
-                base=last.base,
-                where=last.where,
-                instructions=(*last.instructions, each),
-            )
+            stages[-1] = replace(stages[-1], instructions=(*stages[-1].instructions, each))
         elif each.name == "ARG":
             arguments |= argument_values(each, arguments, given)
     return Dockerfile(path=path, stages=tuple(stages), arguments=arguments)

@@ -1,11 +1,11 @@
-"""The new text of files that a migration changes, with as little of them changed as can be."""
+"""The new text of files that a migration changes, with as few changes as possible."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,8 @@ _MESSAGE_KINDS: Final = (
     *("reduce", "reducestream", "accumulator"),
 )
 _CASES_HEAD: Final = """\
-# One case to start from, which only asks for an answer of some sort. Say here what your UDF is
-# sent, and what it answers: docs/cases.md.
+# One case to start from, which accepts any answer. Write here what your UDF is sent, and what
+# it answers: docs/cases.md.
 [[case]]
 """
 
@@ -52,7 +52,7 @@ class Text:
 def project_with(text: str, options: Mapping[str, object]) -> str | None:
     """A ``pyproject.toml`` with these keys under ``[tool.numaflow-udf]``.
 
-    ``None`` where the file is written in a way that this cannot be done without harm.
+    ``None`` where the file is written in a way that cannot be edited safely.
     """
     lines = "".join(f"{key} = {_toml(value)}\n" for key, value in options.items())
     if match := _HEADER.search(text):
@@ -108,11 +108,11 @@ def makefile_without_builds(script: Script, text: str) -> tuple[str | None, list
             called = re.search(r"\$[({]MAKE[)}]\s+(?P<words>.*)", line)
             named += [word for word in called["words"].split() if word in gone] if called else []
         for name in dict.fromkeys(named):
-            text_of = f"'{rule.targets[0]}' needs '{name}', which is gone: use invoke in its place"
+            text_of = f"'{rule.targets[0]}' needs '{name}', which is removed: use invoke instead"
             remarks.append(Remark(Where(script.path, rule.first), text_of))
     lines = text.splitlines(keepends=True)
     drop = {number for rule in script.build_rules for number in range(rule.first, rule.last + 1)}
-    for rule in script.build_rules:  # what is said right above a rule goes with it
+    for rule in script.build_rules:  # comments right above a rule go with it
         above = rule.first - 1
         while above >= 1 and lines[above - 1].startswith("#"):
             drop.add(above)
@@ -128,24 +128,12 @@ def makefile_without_builds(script: Script, text: str) -> tuple[str | None, list
     return re.sub(r"\n{3,}", "\n\n", new), remarks
 
 
-def requirements_without(text: str, places: Sequence[str]) -> str:
-    """A requirements file without the lines that name these paths."""
-    kept = []
-    for line in text.splitlines(keepends=True):
-        plain = re.sub(r"(^|\s)#.*$", "", line).strip()
-        place = re.sub(r"^(?:-e|--editable)[ =]*", "", plain)
-        if place not in places:
-            kept.append(line)
-    return "".join(kept)
-
-
 def settings_with(text: str, values: Mapping[str, str]) -> str | None:
-    """An ``invoke.yaml`` with these settings under ``udf``; ``None`` where that does harm."""
-    from invoke.util import yaml  # type: ignore[attr-defined]
+    """An ``invoke.yaml`` with these settings under ``udf``; ``None`` where that is not safe."""
+    import yaml
 
-    load: Callable[[str], Any] = yaml.safe_load
     try:
-        before = load(text) or {}
+        before = yaml.safe_load(text) or {}
     except yaml.YAMLError:
         return None
     if not isinstance(before, dict) or not isinstance(before.get("udf") or {}, dict):
@@ -164,6 +152,6 @@ def settings_with(text: str, values: Mapping[str, str]) -> str | None:
         new = f"{text}{gap}udf:\n{lines}"
     wanted = {**before, "udf": {**(before.get("udf") or {}), **values}}
     try:
-        return new if load(new) == wanted else None
+        return new if yaml.safe_load(new) == wanted else None
     except yaml.YAMLError:
         return None

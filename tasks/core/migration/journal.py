@@ -1,15 +1,14 @@
-"""Changes of files that can be taken back: byte for byte, and after a kill at any moment.
+"""Changes of files that can be undone: byte for byte, and after a kill at any moment.
 
 Before the first file of a folder is touched, a hidden file in it says what is going to happen.
 Each old file is then renamed to its backup, and what takes its place is written beside it and
 renamed. So at every moment the old content is at its own name or at the backup's, the journal
-says which files those are, and :func:`undo` can bring them back; it can be killed as well, and
+says which files those are, and :func:`undo` can restore them; it can be killed as well, and
 run again. The journal goes last.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -30,7 +29,7 @@ _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv"})
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One file that is to be made, changed or removed. ``None`` stands for no file.
+    """One file that is created, changed or removed. ``None`` is no file.
 
     ``before`` is what it holds now; ``executable`` is for a file that is made.
     """
@@ -105,7 +104,7 @@ def sweep(root: Path) -> None:
 def apply(folder: Path, changes: Sequence[Change], facts: Mapping[str, str]) -> None:
     """Carry out the changes in ``folder``.
 
-    Raises :class:`MigrationError` before anything is touched, where a backup is in the way,
+    Raises :class:`MigrationError` before anything is touched, where a backup already exists,
     or a file is not what it was when the changes were planned.
     """
     check(changes)
@@ -124,15 +123,15 @@ def check(changes: Sequence[Change]) -> None:
     """Raise an error where the changes cannot be carried out."""
     for change in changes:
         if change.before is not None and os.path.lexists(change.backup):
-            what = f"{shown(change.backup)} is there already, and is not written over"
-            raise MigrationError(what, next_step="move it away, then run this again")
+            what = f"{shown(change.backup)} already exists"
+            raise MigrationError(what, next_step="move it away, or remove it, then run this again")
         if _content(change.path) != change.before:
-            what = f"{shown(change.path)} has changed in this moment"
+            what = f"{shown(change.path)} changed while the plan was made"
             raise MigrationError(what, next_step="run this again")
 
 
 def undo(record: Record) -> list[str]:
-    """Bring back all that was there before, and remove what was made.
+    """Restore all files, and remove those that were created.
 
     A file that was changed since is kept under the name of ``.migrated``; the result names
     these. Raises :class:`MigrationError`, and touches nothing, where a backup is missing.
@@ -141,7 +140,7 @@ def undo(record: Record) -> list[str]:
     lost = [each for each in files if each.is_lost]
     if lost:
         names = ", ".join(shown(each.backup) for each in lost)
-        what = f"the migration of {shown(record.folder)} cannot be undone: {names} is missing"
+        what = f"the migration of {shown(record.folder)} cannot be undone: {names} not found"
         raise MigrationError(what, next_step="restore it, from git for example, and run this again")
     kept = []
     for each in reversed(files):
@@ -163,7 +162,7 @@ def is_changed(record: Record) -> bool:
 
 
 def forget(record: Record) -> None:
-    """Leave all as it is now: nothing of it can be taken back any more."""
+    """Leave all as it is now: nothing of it can be undone any more."""
     _remove(record.folder / JOURNAL)
 
 
@@ -258,8 +257,7 @@ def _rename(source: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes, *, executable: bool, mode_of: Path | None = None) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from . import commands, sources
+from ..model.reference import ImageReference
+from . import commands, shell, sources
 from .commands import MAKEFILES, Build, Script
 from .remarks import Remark, Where
 
@@ -32,14 +33,14 @@ class Legacy:
     shared: list[Script] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)
     callers: list[Where] = field(default_factory=list)
-    """Lines of Makefiles above that call make in folders; told of the first UDF only."""
+    """Lines of Makefiles above that call make in other folders; kept with the first UDF only."""
 
 
 def find(root: Path, folders: Sequence[Path] = ()) -> list[Legacy]:
     """The old UDFs below ``root``, by folder; with ``folders``, those in or below these.
 
     Scripts in the folders above, up to the root, are read as well: they may build them. The
-    root itself may be among what is found; it is for the caller to say that it cannot be.
+    root itself may be among them; the caller has to refuse it.
     """
     places = list(folders) or [root]
     found: dict[Path, Legacy] = {}
@@ -109,7 +110,7 @@ def _join(found: dict[Path, Legacy], place: Path, build: Build, script: Script) 
     scripts = legacy.scripts if own else legacy.shared
     if script not in scripts:
         scripts.append(script)
-    # Its own script speaks before one for many, and within a script the first build.
+    # A script of its own comes before one for many, and within a script the first build.
     if legacy.build is None or (own and legacy.build.where.path.parent != place):
         legacy.build = build
         legacy.dockerfile = build.dockerfile
@@ -155,52 +156,51 @@ def _uses_sdk(folder: Path) -> bool:
     return any(path.is_file() and b"pynumaflow" in path.read_bytes() for path in files)
 
 
-# --- references of images ---------------------------------------------------------------------
+# --- names of images --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reference:
-    """An image reference in its three parts; an empty part is not given, or not known."""
+class ImageName:
+    """An old image's name in the parts that are settings; an empty part is not known."""
 
     registry: str = ""
     name: str = ""
     tag: str = ""
 
 
-def reference_of(build: Build) -> tuple[Reference, list[Remark]]:
-    """What the first ``-t`` of a build names, and what of it cannot be known."""
-    remarks: list[Remark] = []
+def name_of(build: Build) -> tuple[ImageName, list[Remark]]:
+    """What the first ``-t`` of a build names, and what of it is not known."""
     if not build.tags:
-        return Reference(), remarks
-    first, *more = build.tags
-    path, name, tag = _split(first)
-    for other in more:
-        if _split(other)[:2] != (path, name):
-            remarks.append(Remark(build.where, f"a second image name is not carried over: {other}"))
-    parts = {"registry": path, "name": name, "tag": tag}
+        return ImageName(), []
+    first, *more = map(_split, build.tags)
+    remarks = [
+        Remark(build.where, f"a second image name is not carried over: {text}")
+        for text, other in zip(build.tags[1:], more, strict=True)
+        if other[:2] != first[:2]
+    ]
+    parts = dict(zip(("registry", "name", "tag"), first, strict=True))
     for part, text in parts.items():
         if "$" in text or "`" in text:
             step = "set image under [tool.numaflow-udf]" if part == "name" else f"give --{part}"
-            remarks.append(
-                Remark(build.where, f"the {part} of the image comes from {text}: {step}")
-            )
+            what = f"the {part} of the image comes from {text}"
+            remarks.append(Remark(build.where, f"{what}: {step}"))
             parts[part] = ""
-    return Reference(**parts), remarks
+    return ImageName(**parts), remarks
 
 
 def _split(text: str) -> tuple[str, str, str]:
-    """Registry with path, name, and tag. A command's output in the text stays in one part."""
-    slash = _last(text, "/")
-    path, rest = text[: max(slash, 0)], text[slash + 1 :]
-    colon = _last(rest, ":")
-    return (path, rest, "") if colon < 0 else (path, rest[:colon], rest[colon + 1 :])
+    """Registry with path, name, and tag; unknown values stay in one part, as written."""
+    unknown = [piece for piece in shell.pieces(text) if piece.startswith(("$", "`"))]
+    for number, piece in enumerate(unknown):
+        text = text.replace(piece, f"\0{number}\0", 1)
+    reference = ImageReference.parse(text)
+    path, _, name = reference.familiar_name.rpartition("/")
+    tag = reference.tag if ":" in text.rpartition("/")[2] else ""
+    registry, name, tag = (_restored(part, unknown) for part in (path, name, tag))
+    return registry, name, tag
 
 
-def _last(text: str, mark: str) -> int:
-    """The last place of ``mark`` outside brackets, or -1."""
-    depth = 0
-    for place in range(len(text) - 1, -1, -1):
-        depth += (text[place] in ")}") - (text[place] in "({")
-        if depth == 0 and text[place] == mark:
-            return place
-    return -1
+def _restored(text: str, unknown: Sequence[str]) -> str:
+    for number, piece in enumerate(unknown):
+        text = text.replace(f"\0{number}\0", piece)
+    return text

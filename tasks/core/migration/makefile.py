@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from . import shell
 from .remarks import Where
 
 _ASSIGNMENT: Final = re.compile(
@@ -67,7 +68,7 @@ class Makefile:
                 parts.append("$")
                 at += 2
             elif text[at + 1] in "({":
-                end = _closing(text, at + 1)
+                end = shell.closing(text, at + 1)
                 parts.append(self._reference(text[at + 2 : end], own, depth))
                 at = end + 1
             else:
@@ -113,17 +114,6 @@ class Makefile:
         return ""
 
 
-def _closing(text: str, start: int) -> int:
-    opening = text[start]
-    closing = ")" if opening == "(" else "}"
-    depth = 0
-    for place in range(start, len(text)):
-        depth += (text[place] == opening) - (text[place] == closing)
-        if depth == 0:
-            return place
-    return len(text)
-
-
 def read(path: Path) -> Makefile:
     """The Makefile at ``path``."""
     makefile = Makefile(path=path)
@@ -140,7 +130,7 @@ def _read_into(makefile: Makefile, path: Path, *, own: bool, depth: int) -> None
             define = "" if text.strip() == "endef" else define
             continue
         if text.startswith("\t") and rule is not None:
-            rule = _longer(rule, last, (first, text[1:]))
+            rule = replace(rule, last=last, recipe=(*rule.recipe, (first, text[1:])))
             if own:
                 makefile.rules[-1] = rule
             continue
@@ -152,7 +142,7 @@ def _read_into(makefile: Makefile, path: Path, *, own: bool, depth: int) -> None
         elif plain.split()[0] == "endif":
             conditional -= 1
         elif plain.split()[0] == "else":
-            pass
+            continue
         elif match := re.match(r"\s*define\s+(?P<name>\S+)", plain):
             define = match["name"]
             makefile.variables[define] = Variable(value=None, where=Where(path, first))
@@ -207,16 +197,6 @@ def _rule(makefile: Makefile, match: re.Match[str], first: int, last: int) -> Ru
     )
 
 
-def _longer(rule: Rule, last: int, line: tuple[int, str]) -> Rule:
-    return Rule(
-        targets=rule.targets,
-        needs=rule.needs,
-        first=rule.first,
-        last=last,
-        recipe=(*rule.recipe, line),
-    )
-
-
 def _logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
     """``(first, last, text)`` of each line with those that continue it.
 
@@ -233,14 +213,8 @@ def _logical_lines(text: str) -> Iterator[tuple[int, int, str]]:
         if parts[0].startswith("\t"):
             yield first + 1, at + 1, "\n".join(parts)
         else:
-            yield (
-                first + 1,
-                at + 1,
-                " ".join(
-                    part.rstrip("\\").strip() if i else part.rstrip("\\")
-                    for i, part in enumerate(parts)
-                ),
-            )
+            head, *more = (part.rstrip("\\") for part in parts)
+            yield first + 1, at + 1, " ".join([head, *(part.strip() for part in more)])
         at += 1
 
 

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from . import files, shell, sources
-from .image import OldImage, Variable
+from . import files, shell
+from .environment import HOME, Environment
+from .image import OldImage
 from .remarks import Remark, UnresolvedError, Where
 
-HOME: Final = "/udf"
-"""Where the image has the UDF's folder."""
-
 _PYTHON: Final = re.compile(r"python(?:3(?:\.\d+)?)?")
-_RUNNERS: Final = re.compile(r"\b(?:poetry|uv|pipenv|pdm|hatch) run(?:\s+--?[a-z][\w-]*)*\s+")
-_ACTIVATE: Final = re.compile(r"^\s*(?:\.|source)\s+\S*bin/activate[\"']?\s*;?\s*$")
-_ABSOLUTE: Final = re.compile(r"(?<![\w.}/$-])/[\w.-][\w./-]*")
-_VENV: Final = re.compile(r"\S*/bin/(?P<name>python(?:3(?:\.\d+)?)?)")
-_USED: Final = re.compile(r"\$\{?(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
-
-# Variables that speak to tools of the build, are set by the base, or are Python's defaults.
-_BUILD_ENV: Final = re.compile(
-    r"(?:PIP|POETRY|UV|PIPENV|PDM|APT|DEBIAN|GRPC_PYTHON_BUILD|BUILDKIT|DOCKER)_.*"
-)
-_BASE_ENV: Final = shell.names(
-    "PATH HOME PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONHASHSEED VIRTUAL_ENV VENV_PATH "
-    "PYSETUP_PATH EXAMPLE_PATH LANG LC_ALL PYTHONIOENCODING PYTHON_VERSION DEBIAN_FRONTEND"
-)
 
 
 @dataclass
@@ -42,7 +27,7 @@ class Entry:
     """How the UDF is started: the text of its ``entry.sh``, or ``""`` where it needs none.
 
     ``scripts`` are other scripts of the UDF with their new text. ``found`` says whether the old
-    command could be taken over at all.
+    command could be carried over at all.
     """
 
     script: str = ""
@@ -63,56 +48,47 @@ class _Making:
         self.folder = folder
         self.project = project
         self.entry = Entry()
-        self.exports: dict[str, str] = {}
+        self.environment = Environment(image, folder, self.entry.remarks)
         self.values = {name: variable.value for name, variable in image.env.items()}
 
     def make(self) -> Entry:
         process = self.image.process
         if process is None:
-            self._without_command()
-            return self.entry
-        if process.script:
+            lines = self._default_lines()
+        elif process.script:
             lines = self._script_lines(process.script, process.where)
         else:
             lines = self._command_lines(list(process.argv), process.where)
-        if not self.entry.found:
-            return self.entry
-        exports = self._exports()
-        if lines == ["exec python example.py"] and not exports:
+        self.entry.found = bool(lines)
+        exports = self.environment.exports() if lines else []
+        if not lines or (lines == ["exec python example.py"] and not exports):
             return self.entry
         own = self.entry.scripts.pop(self.folder / "entry.sh", None)
-        if lines == ["exec sh ./entry.sh"] or lines == ["exec bash ./entry.sh"]:
+        if lines in (["exec sh ./entry.sh"], ["exec bash ./entry.sh"]):
             # It is started as it is: only what the old image gave it is put in front.
             text = own if own is not None else _text(self.folder / "entry.sh")
             self.entry.script = _with_exports(text, exports)
-            return self.entry
-        head = "#!/bin/sh\n# The command of the old Dockerfile.\n"
-        self.entry.script = head + "".join(f"{line}\n" for line in [*exports, *lines])
+        else:
+            text = "".join(f"{line}\n" for line in [*exports, *lines])
+            self.entry.script = f"#!/bin/sh\n# The command of the old Dockerfile.\n{text}"
         return self.entry
 
-    def _without_command(self) -> None:
+    def _default_lines(self) -> list[str]:
+        """What these tasks start where the old image names no command."""
         where = Where(self.image.dockerfile.path)
-        there = [name for name in ("entry.sh", "example.py") if (self.folder / name).is_file()]
-        if not there:
-            text = "it has no CMD and no ENTRYPOINT, and the folder has no example.py"
-            self.entry.remarks.append(Remark(where, f"{text}: write an entry.sh"))
-            return
-        self.entry.found = True
-        self.entry.notes.append(Remark(where, f"no CMD: {there[0]} is started"))
-        exports = self._exports()
-        if there[0] == "entry.sh":
-            self.entry.script = _with_exports(_text(self.folder / "entry.sh"), exports)
-        elif exports:
-            lines = [*exports, "exec python example.py"]
-            self.entry.script = "#!/bin/sh\n" + "".join(f"{line}\n" for line in lines)
+        defaults = {"entry.sh": "exec sh ./entry.sh", "example.py": "exec python example.py"}
+        for name, line in defaults.items():
+            if (self.folder / name).is_file():
+                self.entry.notes.append(Remark(where, f"no CMD: {name} is started"))
+                return [line]
+        return self._lost(where, "it has no CMD and no ENTRYPOINT, and the folder no example.py")
 
     # --- the command ----------------------------------------------------------------------------
 
     def _command_lines(self, argv: list[str], where: Where) -> list[str]:
         argv = _without_runner(argv)
         if not argv:
-            self.entry.remarks.append(Remark(where, "the command is empty"))
-            return []
+            return self._lost(where, "the command is empty")
         program = posixpath.basename(argv[0])
         if _PYTHON.fullmatch(program):
             return self._python_lines(argv[1:], where)
@@ -125,9 +101,9 @@ class _Making:
                 return self._script_file(place, argv[2:], where)
         if target := self._console_script(argv[0]):
             return self._console_lines(argv[0], target, argv[1:], where)
-        text = f"the command '{' '.join(argv)}' is not carried over: write an entry.sh"
-        self.entry.remarks.append(Remark(where, text))
-        return []
+        return self._lost(
+            where, f"the command '{' '.join(argv)}' is not carried over: write an entry.sh"
+        )
 
     def _python_lines(self, words: list[str], where: Where) -> list[str]:
         options: list[str] = []
@@ -135,20 +111,21 @@ class _Making:
             options.append(words[0])
             words = words[1:]
         if not words:
-            self.entry.remarks.append(Remark(where, "the command runs python with no program"))
-            return []
+            return self._lost(where, "the command runs python with no program")
         if words[0] == "-c":
-            self._started()
             return self._lines(["python", *options, *words])
         if words[0] == "-m":
             return self._module_lines(options, words[1:], where)
         place = self.image.locate(words[0])
         if place is None or not place.is_file() or not place.is_relative_to(self.folder):
-            text = f"the program '{words[0]}' is not in the UDF's folder: write an entry.sh"
-            self.entry.remarks.append(Remark(where, text))
-            return []
-        self._started()
-        relative = place.relative_to(self._cwd()).as_posix() if self._holds(place) else None
+            return self._lost(
+                where, f"the program '{words[0]}' is not in the UDF's folder: write an entry.sh"
+            )
+        relative = (
+            place.relative_to(self.environment.cwd()).as_posix()
+            if place.is_relative_to(self.environment.cwd())
+            else None
+        )
         if relative is None:
             relative = f"{HOME}/{place.relative_to(self.folder).as_posix()}"
         return self._lines(["python", *options, relative, *words[1:]])
@@ -164,34 +141,32 @@ class _Making:
             for each in (f"{path}.py", f"{path}/__main__.py")
         ]
         if not any(place is not None and place.is_relative_to(self.folder) for place in places):
-            text = f"the module '{name}' is not in the UDF's folder: write an entry.sh"
-            self.entry.remarks.append(Remark(where, text))
-            return []
-        self._started()
+            return self._lost(
+                where, f"the module '{name}' is not in the UDF's folder: write an entry.sh"
+            )
         return self._lines(["python", *options, "-m", *words])
 
     def _script_file(self, place: Path, arguments: list[str], where: Where) -> list[str]:
         if not place.is_relative_to(self.folder):
-            text = f"the script '{place.name}' is not in the UDF's folder: write an entry.sh"
-            self.entry.remarks.append(Remark(where, text))
-            return []
-        self._started()
+            return self._lost(
+                where, f"the script '{place.name}' is not in the UDF's folder: write an entry.sh"
+            )
         relative = place.relative_to(self.folder).as_posix()
         text = _text(place)
         first = text.partition("\n")[0]
         if place.suffix == ".py" or (first.startswith("#!") and "python" in first):
             return self._lines(["python", f"{HOME}/{relative}", *arguments])
-        changed = self._rewritten(text, place)
+        changed = self.environment.rewritten(text, place)
         if changed != text:
             self.entry.scripts[place] = changed
         runner = "bash" if first.startswith("#!") and "bash" in first else "sh"
-        if relative == "entry.sh" and not arguments and self._cwd() == self.folder:
+        if relative == "entry.sh" and not arguments and self.environment.cwd() == self.folder:
             return [f"exec {runner} ./entry.sh"]
         if relative == "entry.sh":
             name = "the script entry.sh is started with arguments or in another folder"
-            self.entry.remarks.append(Remark(where, f"{name}: see that it still finds its files"))
+            self.entry.remarks.append(Remark(where, f"{name}: check that it still finds its files"))
             return ["exec sh ./entry.sh"]
-        prefix = "./" if self._cwd() == self.folder else f"{HOME}/"
+        prefix = "./" if self.environment.cwd() == self.folder else f"{HOME}/"
         return self._lines([runner, f"{prefix}{relative}", *arguments])
 
     def _script_lines(self, script: str, where: Where) -> list[str]:
@@ -201,7 +176,7 @@ class _Making:
         words = list(commands[0].words) if single else []
         if words and words[0].text == "exec":
             words = words[1:]
-        # What stands in arguments is put in when the UDF starts: the pod may set it.
+        # Variables in arguments are expanded when the UDF starts: the pod may set it.
         plain = words and not any("$" in word.text or "`" in word.text for word in words[2:])
         if plain and not shell.ASSIGNMENT.fullmatch(words[0].text):
             command = shell.Command(words=tuple(words), line=where.line)
@@ -209,10 +184,11 @@ class _Making:
                 return self._command_lines(command.argv(self.values, missing=""), where)
             except UnresolvedError:
                 pass
-        self._started()
-        text = self._rewritten(script.replace("\\\n", " ").strip(), where.path, where.line)
+        text = self.environment.rewritten(
+            script.replace("\\\n", " ").strip(), where.path, where.line
+        )
         start = "exec " if single and not text.startswith("exec ") else ""
-        return [*self._cd(), *f"{start}{text}".splitlines()]
+        return [*self.environment.cd(), *f"{start}{text}".splitlines()]
 
     def _console_script(self, name: str) -> str:
         """``module:function`` of a script that the project file declares, or ``""``."""
@@ -237,144 +213,30 @@ class _Making:
             if (root / f"{path}.py").is_file() or (root / path / "__init__.py").is_file():
                 break
         else:
-            text = f"'{name}' starts {target}, which is not in the UDF's folder: write an entry.sh"
-            self.entry.remarks.append(Remark(where, text))
-            return []
-        self._started()
+            text = f"'{name}' starts {target}, which is not in the UDF's folder"
+            return self._lost(where, text)
         if base:
-            self._python_path([f"{HOME}/{base}"])
+            self.environment.python_path([f"{HOME}/{base}"])
         call = function.partition(".")[0]
         code = f"import sys; from {module} import {call}; sys.exit({function}())"
         # The project itself is not installed in the image, so its command is called by name.
-        return [
-            "exec " + " ".join(shell.quoted(word) for word in ["python", "-c", code, *arguments])
-        ]
+        return [f"exec {shlex.join(['python', '-c', code, *arguments])}"]
 
-    def _started(self) -> None:
-        self.entry.found = True
+    def _lost(self, where: Where, text: str) -> list[str]:
+        """No command: what stands in its way is left to do by hand."""
+        self.entry.remarks.append(Remark(where, f"{text}: write an entry.sh"))
+        return []
+
+    def _program(self, place: Path) -> str:
+        """A file of the UDF, from where it is started."""
+        cwd = self.environment.cwd()
+        if place.is_relative_to(cwd):
+            return place.relative_to(cwd).as_posix()
+        return f"{HOME}/{place.relative_to(self.folder).as_posix()}"
 
     def _lines(self, argv: list[str]) -> list[str]:
-        words = [self._new_path(word) for word in argv]
-        return [*self._cd(), "exec " + " ".join(shell.quoted(word) for word in words)]
-
-    def _cwd(self) -> Path:
-        """The working folder of the old image, as a folder of the UDF."""
-        place = self.image.locate(".")
-        if place is not None and place.is_dir() and place.is_relative_to(self.folder):
-            return place
-        return self.folder
-
-    def _cd(self) -> list[str]:
-        cwd = self._cwd()
-        return [] if cwd == self.folder else [f"cd {shell.quoted(self._below(cwd))}"]
-
-    def _below(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
-    def _holds(self, place: Path) -> bool:
-        return place.is_relative_to(self._cwd())
-
-    # --- paths and variables ----------------------------------------------------------------------
-
-    def _new_path(self, text: str) -> str:
-        """``text`` as it is, or the new place where it is a path of the old image."""
-        if not text.startswith("/"):
-            return text
-        place = self.image.locate(text)
-        if place is not None and place.is_relative_to(self.folder):
-            relative = self._below(place)
-            return HOME if relative == "." else f"{HOME}/{relative}"
-        return text
-
-    def _rewritten(self, text: str, path: Path, first: int = 1) -> str:
-        """A script of the UDF with nothing of the old image's tools and paths in it."""
-        lines = []
-        for number, line in enumerate(text.splitlines(keepends=True), first):
-            if _ACTIVATE.match(line):
-                continue
-            if not line.lstrip().startswith("#"):
-                line = _RUNNERS.sub("", line)
-                line = _VENV.sub(
-                    lambda match: "python" if "venv" in match.group() else match.group(), line
-                )
-                line = _ABSOLUTE.sub(lambda match: self._new_path(match.group()), line)
-                self._variables(line, Where(path, number))
-            lines.append(line)
-        return "".join(lines)
-
-    def _variables(self, line: str, where: Where) -> None:
-        """What a script takes from the old image's environment is there in the new one, too."""
-        for match in _USED.finditer(line):
-            name = match["name"]
-            variable = self.image.env.get(name)
-            if variable is None or name in ("PATH", "HOME") or name in self.exports:
-                continue
-            if variable.value is None:
-                text = f"${name} is set by the Dockerfile to what only a build would tell"
-                self.entry.remarks.append(Remark(where, text))
-                continue
-            new = self._new_path(variable.value)
-            is_lost = new == variable.value and new.startswith("/")
-            if is_lost and (name in _BASE_ENV or _BUILD_ENV.fullmatch(name)):
-                text = f"${name} is {new} in the old image, which the new one does not have"
-                self.entry.remarks.append(Remark(where, text))
-                continue
-            self.exports[name] = new
-
-    def _exports(self) -> list[str]:
-        for name, variable in self.image.env.items():
-            if name == "PYTHONPATH":
-                self._python_path((variable.value or "").split(":"), variable)
-            elif name == "PATH":
-                self._path(variable)
-            elif name not in self.exports and self._matters(name):
-                if variable.value is None:
-                    text = f"ENV {name} has a value that only a build would tell"
-                    self.entry.remarks.append(Remark(variable.where, text))
-                else:
-                    self.exports[name] = self._new_path(variable.value)
-        lines = []
-        for name, value in self.exports.items():
-            if name == "PYTHONPATH":
-                lines.append(f'export PYTHONPATH="{value}${{PYTHONPATH:+:$PYTHONPATH}}"')
-            else:
-                # What the pod sets wins, as it does over an ENV.
-                lines.append(f'[ -n "${{{name}+set}}" ] || export {name}={shell.quoted(value)}')
-        return lines
-
-    def _matters(self, name: str) -> bool:
-        if name in _BASE_ENV or _BUILD_ENV.fullmatch(name):
-            return self._is_used(name)
-        # What only the Dockerfile itself uses is not for the program.
-        return name not in self.image.used_names or self._is_used(name)
-
-    def _is_used(self, name: str) -> bool:
-        word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
-        return any(word.search(_text(path)) for path in sources.files(self.folder))
-
-    def _python_path(self, places: list[str], variable: Variable | None = None) -> None:
-        found = self.exports.get("PYTHONPATH", "").split(":")
-        for place in filter(None, places):
-            new = self._new_path(place) if place.startswith("/") else f"{HOME}/{place}"
-            if place.startswith("/") and new == place and not place.startswith(HOME):
-                if variable is not None and "site-packages" not in place and "venv" not in place:
-                    text = f"PYTHONPATH names {place}, which is not in the UDF's folder"
-                    self.entry.remarks.append(Remark(variable.where, text))
-                continue
-            found.append(new)
-        # The program's own folder is searched first in any case.
-        wanted = [place for place in dict.fromkeys(found) if place]
-        if wanted and not (wanted == [HOME] and self._cwd() == self.folder):
-            self.exports["PYTHONPATH"] = ":".join(wanted)
-
-    def _path(self, variable: Variable) -> None:
-        known = re.compile(
-            r"venv|poetry|\.local/bin|\.cargo/bin|/usr/|^/s?bin|/uv|^$|^/opt/pysetup"
-        )
-        for place in (variable.value or "").split(":"):
-            if not known.search(place):
-                text = f"PATH names {place}, which is not carried over"
-                self.entry.remarks.append(Remark(variable.where, text))
+        words = [self.environment.new_path(word) for word in argv]
+        return [*self.environment.cd(), f"exec {shlex.join(words)}"]
 
 
 def _without_runner(argv: list[str]) -> list[str]:

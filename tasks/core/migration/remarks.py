@@ -1,4 +1,4 @@
-"""Where something stands in the old files, and what is to be said about it."""
+"""What a person should know about a migration, with the file and the line."""
 
 from __future__ import annotations
 
@@ -22,5 +22,10 @@ class Remark:
     text: str
 
 
+def shortened(text: str) -> str:
+    """``text`` as it fits in one line of a message."""
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 class UnresolvedError(ValueError):
-    """A value that only a run of the old files would tell; the message says what stands there."""
+    """A value that is only known when the old files run; the message is its text."""

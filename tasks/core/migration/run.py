@@ -1,4 +1,4 @@
-"""Carrying a plan out, and taking it back."""
+"""Applying a plan, and undoing it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from ..model.errors import MigrationError
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import shown
-from . import journal
-from .plan import SETTINGS_FILE, Migration, folder_of
+from . import journal, settings_file
+from .migration import Migration
+from .plan import folder_of
 
 
 def finish_interrupted(settings: Settings, *, say: Say) -> None:
-    """Take back what an interrupted run has begun, so that it can be planned anew."""
+    """Undo what an interrupted run has begun, so that it can be planned again."""
     _sweep(settings)
     for record in _records(settings, []):
         if not record.complete:
             journal.undo(record)
-            say(f"{shown(record.folder)}: an interrupted migration is taken back first")
+            say(f"{shown(record.folder)}: undoing an interrupted migration first")
 
 
 def check_interrupted(settings: Settings) -> None:
-    """Raise an error where a run was interrupted: what stands there now is no one's plan."""
+    """Raise an error where a run was interrupted: the files are neither old nor new."""
     for record in _records(settings, []):
         if not record.complete:
             what = f"the migration of {shown(record.folder)} was interrupted"
-            step = "run `invoke migrate --undo` to take it back, or --apply to do all of it"
+            step = "run `invoke migrate --undo` to undo it, or --apply to start again"
             raise MigrationError(what, next_step=step)
 
 
 def apply(migrations: Sequence[Migration]) -> None:
-    """Carry out each migration that can be; an error of one is kept with it."""
+    """Apply each migration that can be applied; an error of one is kept with it."""
     for each in migrations:
         if each.error is None and each.changes:
             try:
@@ -42,7 +43,7 @@ def apply(migrations: Sequence[Migration]) -> None:
 
 
 def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
-    """Take back the migrations of the UDFs or folders ``names``, by default all; how many.
+    """Undo the migrations of the UDFs or folders ``names``, by default all; how many.
 
     The settings go back with the last UDF.
     """
@@ -53,14 +54,15 @@ def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
         raise MigrationError(what, next_step="check --udf and --root")
     done = 0
     for record in found:
-        if record.folder != SETTINGS_FILE.parent:
+        if record.folder != settings_file.SETTINGS_FILE.parent:
             _undo(record, say)
             done += 1
-    rest = journal.record_of(SETTINGS_FILE.parent)
+    rest = journal.record_of(settings_file.SETTINGS_FILE.parent)
     if rest is not None and not any(True for _ in journal.records(settings.root)):
         if journal.is_changed(rest):
             journal.forget(rest)
-            say(f"{shown(SETTINGS_FILE)} was changed since: take registry and tag out by hand")
+            place = shown(settings_file.SETTINGS_FILE)
+            say(f"{place} was changed since: remove registry and tag by hand")
         else:
             _undo(rest, say)
     return done
@@ -69,19 +71,19 @@ def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
 def _undo(record: journal.Record, say: Say) -> None:
     for kept in journal.undo(record):
         say(f"{shown(Path(kept))}: changed since the migration, and kept under this name")
-    where = shown(record.folder)
-    say(f"{where if where != '.' else shown(SETTINGS_FILE)}: as it was before the migration")
+    own = record.folder == settings_file.SETTINGS_FILE.parent
+    say(f"{shown(settings_file.SETTINGS_FILE if own else record.folder)}: restored")
 
 
 def _sweep(settings: Settings) -> None:
     journal.sweep(settings.root)
-    if not settings.root.is_relative_to(SETTINGS_FILE.parent):
-        journal.sweep(SETTINGS_FILE.parent)
+    if not settings.root.is_relative_to(settings_file.SETTINGS_FILE.parent):
+        journal.sweep(settings_file.SETTINGS_FILE.parent)
 
 
 def _records(settings: Settings, names: Sequence[str]) -> list[journal.Record]:
     places = [folder_of(settings, name) for name in names] or [settings.root]
     found = {record.folder: record for folder in places for record in journal.records(folder)}
-    if not names and (own := journal.record_of(SETTINGS_FILE.parent)) is not None:
+    if not names and (own := journal.record_of(settings_file.SETTINGS_FILE.parent)) is not None:
         found.setdefault(own.folder, own)
     return list(found.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .remarks import UnresolvedError
@@ -72,13 +72,7 @@ def _without_keywords(command: Command) -> Command | None:
         words.pop(0)
     if not words or words[0].text in _CLOSING_WORDS:
         return None
-    return Command(
-        words=tuple(words),
-        line=command.line,
-        writes=command.writes,
-        piped=command.piped,
-        source=command.source,
-    )
+    return replace(command, words=tuple(words))
 
 
 class _Reader:
@@ -217,7 +211,7 @@ class _Reader:
             return self._take(self._find("`", self.at + 1))
         opening = self.text[self.at + 1 : self.at + 2]
         if opening in ("(", "{"):
-            return self._take(_closing(self.text, self.at + 1))
+            return self._take(closing(self.text, self.at + 1))
         return self._take(self.at)
 
     def _find(self, mark: str, start: int) -> int:
@@ -231,13 +225,12 @@ class _Reader:
         return taken
 
 
-def _closing(text: str, start: int) -> int:
-    """The place of the bracket that closes the one at ``start``."""
-    pairs = {"(": ")", "{": "}"}
-    opening, closing = text[start], pairs[text[start]]
+def closing(text: str, start: int) -> int:
+    """The place of the bracket that closes the one at ``start``; the last place without one."""
+    opening, end = text[start], {"(": ")", "{": "}"}[text[start]]
     depth = 0
     for place in range(start, len(text)):
-        depth += (text[place] == opening) - (text[place] == closing)
+        depth += (text[place] == opening) - (text[place] == end)
         if depth == 0:
             return place
     return len(text) - 1
@@ -249,14 +242,23 @@ def expand(text: str, values: Values, *, missing: str | None = None) -> str:
     ``missing`` is what an unknown variable gives; with ``None`` it raises
     :class:`UnresolvedError`, as the output of a command always does.
     """
-    parts = (_value_of(part, values, missing) for part in _parts(text))
+    parts = (_value_of(part, values, missing) for part in pieces(text))
     return "".join(parts).replace(_LITERAL_DOLLAR, "$")
+
+
+def unquoted(text: str, values: Values) -> str | None:
+    """``text`` without its quotes, expanded; ``None`` where only a run would tell."""
+    word = "".join(word.text for each in commands(text) for word in each.words)
+    try:
+        return expand(word, values, missing="")
+    except UnresolvedError:
+        return None
 
 
 def expand_known(text: str, values: Values) -> str:
     """``text`` with those variables put in that are known; the others stay as they stand."""
     parts = []
-    for part in _parts(text):
+    for part in pieces(text):
         try:
             parts.append(_value_of(part, values, None))
         except UnresolvedError:
@@ -267,16 +269,15 @@ def expand_known(text: str, values: Values) -> str:
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?]")
 
 
-def _parts(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
     """``text`` in pieces: each variable, each command in the text, and what is between them."""
     at = 0
     while at < len(text):
         end = at + 1
         if text[at] == "`":
-            closing = text.find("`", at + 1)
-            end = len(text) if closing < 0 else closing + 1
+            end = text.find("`", at + 1) + 1 or len(text)
         elif text[at] == "$" and text[at + 1 : at + 2] in ("(", "{"):
-            end = _closing(text, at + 1) + 1
+            end = closing(text, at + 1) + 1
         elif text[at] == "$" and (match := _PLAIN_NAME.match(text, at + 1)):
             end = match.end()
         yield text[at:end]
@@ -329,10 +330,3 @@ def _value(name: str, values: Values, missing: str | None) -> str:
 def names(text: str) -> frozenset[str]:
     """The names of a list that is written with blanks."""
     return frozenset(text.split())
-
-
-def quoted(text: str) -> str:
-    """``text`` as one word of a shell script, plain where it can be."""
-    if re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", text):
-        return text
-    return "'" + text.replace("'", "'\"'\"'") + "'"

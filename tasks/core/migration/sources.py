@@ -1,4 +1,4 @@
-"""What the Python files of an old UDF tell, parsed and not imported."""
+"""What the Python files of an old UDF import, parsed and not run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "di
 
 @dataclass
 class Sources:
-    """The kinds that the imports of the SDK speak of, and what the base's SDK does not have."""
+    """The kinds that the imports of the SDK show, and what the base's SDK does not have."""
 
     kinds: dict[str, Where] = field(default_factory=dict)
     uses_sdk: bool = False
@@ -61,7 +61,7 @@ def read(folder: Path) -> Sources:
             tree = ast.parse(path.read_bytes(), filename=str(path))
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", 0) or 0
-            text = f"it is not Python that can be read: {getattr(error, 'msg', error)}"
+            text = f"it cannot be parsed as Python: {getattr(error, 'msg', error)}"
             found.remarks.append(Remark(Where(path, line), text))
             continue
         for node in ast.walk(tree):
@@ -79,7 +79,7 @@ def _node(found: Sources, path: Path, node: ast.AST) -> None:
         names = [alias.name for alias in node.names]
     else:
         if isinstance(node, ast.Name) and node.id in _MANY_SOCKETS:
-            text = f"{node.id} opens a socket for each process, and Numaflow dials one only"
+            text = f"{node.id} opens a socket for each process, but Numaflow connects to one only"
             step = "docs/verify.md shows a pool of processes behind one socket"
             remark = Remark(Where(path, node.lineno), f"{text}: {step}")
             if not any(other.text == remark.text for other in found.remarks):
@@ -95,7 +95,7 @@ def _node(found: Sources, path: Path, node: ast.AST) -> None:
         if module in _MODULES:
             found.kinds.setdefault(_MODULES[module], where)
         elif module in _GONE:
-            text = f"pynumaflow.{module} is of an old SDK, which the base's no longer has"
+            text = f"pynumaflow.{module} is from an old SDK, and no longer exists in the base's"
             found.remarks.append(Remark(where, text))
 
 

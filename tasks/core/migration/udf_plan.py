@@ -1,0 +1,321 @@
+"""The plan for one old UDF: the files that change, and what is left to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ..build.specs import base_versions
+from ..inputs.dependencies import extra_of
+from ..inputs.fingerprint import SDK, context_root
+from ..inputs.ignore import BadPatternError, Ignore
+from ..model.errors import ProjectFileError, UdfError
+from ..model.settings import NAME, REPOSITORY, Settings
+from ..model.udf import KINDS, Udf, image_name, read_toml, shown
+from ..plan.specs import python_version
+from . import files, journal, legacy, process, pythons, sources, stages
+from .dependencies import LOCKS, Dependencies, line_of
+from .image import OldImage
+from .journal import Change
+from .legacy import Legacy
+from .migration import Migration
+from .process import Entry
+from .pythons import Choice
+from .remarks import Remark, Where
+
+_OTHER_BUILDERS: Final = (
+    *("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),
+    *("docker-bake.hcl", "docker-bake.json", "skaffold.yaml", "Tiltfile"),
+)
+
+
+def migration_of(settings: Settings, old: Legacy) -> Migration:
+    name = old.folder.relative_to(settings.root).as_posix()
+    migration = Migration(name=name, folder=old.folder)
+    try:
+        _Udf(settings, old, migration).read()
+        journal.check(migration.changes)
+    except UdfError as error:
+        migration.error = error
+    migration.by_hand = sorted(dict.fromkeys(migration.by_hand))
+    migration.notes = sorted(dict.fromkeys(migration.notes))
+    return migration
+
+
+class _Udf:
+    """Fills one :class:`Migration`."""
+
+    def __init__(self, settings: Settings, old: Legacy, migration: Migration) -> None:
+        self.settings = settings
+        self.old = old
+        self.migration = migration
+        self.folder = old.folder
+        self.options: dict[str, object] = {}
+        self.changes: dict[Path, Change] = {}
+        path = self.folder / "pyproject.toml"
+        self.project = read_toml(path) if path.is_file() else {}
+        given = self.project.get("tool", {}).get("numaflow-udf", {})
+        self.given: Mapping[str, Any] = given if isinstance(given, dict) else {}
+
+    def read(self) -> None:
+        self._name()
+        image = self._image()
+        self._kind()
+        if image is not None:
+            self._python(image)
+            self._packages(image)
+            self._copies(image)
+            self._entry(image)
+            self._ignored(image)
+        else:
+            self._without_image()
+        self._dependencies(image)
+        self._project()
+        self._cases()
+        self._old_files()
+        self.migration.changes = [self.changes[path] for path in sorted(self.changes)]
+
+    def hand(self, where: Where, text: str) -> None:
+        self.migration.by_hand.append(Remark(where, text))
+
+    def note(self, where: Where, text: str) -> None:
+        self.migration.notes.append(Remark(where, text))
+
+    def _say(self, found: OldImage | Choice | Entry | Dependencies) -> None:
+        self.migration.by_hand += found.remarks
+        self.migration.notes += found.notes
+
+    def _write(self, path: Path, text: str | None, *, executable: bool = False) -> None:
+        """The new text of a file, with its own line ends; ``None`` removes it."""
+        new = None if text is None else files.Text.read(path).encoded(text)
+        before = path.read_bytes() if path.is_file() else None
+        if before != new:
+            change = Change(path=path, before=before, after=new, executable=executable)
+            self.changes[path] = change
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def _name(self) -> None:
+        build = self.old.build
+        default = image_name(self.migration.name)
+        self.migration.repository = str(self.given.get("image", default))
+        if build is None:
+            return
+        old, remarks = legacy.name_of(build)
+        self.migration.old_name = old
+        self.migration.where = build.where
+        self.migration.by_hand += remarks
+        for each in self.old.builds:
+            self.migration.by_hand += each.remarks
+            if each.platforms:
+                text = f"--platform {each.platforms}: set INVOKE_UDF_PLATFORMS where you push"
+                self.note(each.where, text)
+        if not old.name or "image" in self.given:
+            return
+        if not NAME.fullmatch(old.name):
+            self.hand(build.where, f"'{old.name}' is not a valid image name: set image")
+        elif old.name != default:
+            self.options["image"] = old.name
+            self.migration.repository = old.name
+
+    def _kind(self) -> None:
+        found = sources.read(self.folder)
+        self.migration.by_hand += found.remarks
+        path_kind = next((part for part in self.migration.name.split("/") if part in KINDS), "")
+        kind = str(self.given.get("kind", ""))
+        if not kind and len(found.kinds) == 1:
+            [kind] = found.kinds
+            if kind != path_kind:
+                self.options["kind"] = kind
+        elif not kind:
+            kind = path_kind
+            if not kind:
+                text = "the kind is not known: set kind under [tool.numaflow-udf]"
+                self.hand(Where(self.folder / "pyproject.toml"), text)
+        self.migration.kind = kind
+
+    # --- the image --------------------------------------------------------------------------------
+
+    def _image(self) -> OldImage | None:
+        path, build = self.old.dockerfile, self.old.build
+        if path is None or not path.is_file():
+            if build is not None:
+                text = "the Dockerfile of this build does not exist"
+                self.hand(build.where, f"{text}: {shown(path)}" if path else text)
+            return None
+        context = build.context if build and build.context else path.parent
+        given = build.arguments if build else {}
+        read = stages.read(path, context, arguments=given, target=build.stage if build else "")
+        self._say(read)
+        return read
+
+    def _python(self, image: OldImage) -> None:
+        default = python_version(self.settings.python_image)
+        if "python" in self.given or not default:
+            return
+        choice = pythons.choose(self._as_udf(), image, default)
+        self._say(choice)
+        if choice.version != default:
+            self.options["python"] = choice.version
+
+    def _as_udf(self) -> Udf:
+        return Udf(
+            name=self.migration.name,
+            path=self.folder,
+            kind=self.migration.kind,
+            repository=self.migration.repository,
+            project=self.project,
+        )
+
+    def _packages(self, read: OldImage) -> None:
+        given = list(self.given.get("system-packages", []))
+        new = [name for name in read.packages if name not in given]
+        if new:
+            self.options["system-packages"] = [*given, *new]
+
+    def _copies(self, read: OldImage) -> None:
+        """What the old image has from outside the UDF's folder."""
+        root = context_root(self.settings)
+        include = list(self.given.get("include", []))
+        home = _home(read, self.folder)
+        for copy in read.copied:
+            for source in copy.sources:
+                path = Path(os.path.normpath(read.context / source.lstrip("/")))
+                if path.is_relative_to(self.folder) or not path.exists():
+                    continue
+                if self.folder.is_relative_to(path):
+                    text = f"the old image has all of {shown(path)}, the new one the UDF's folder"
+                    self.note(copy.where, text)
+                    continue
+                if path.name in ("pyproject.toml", *LOCKS, "requirements.txt"):
+                    continue  # read where they stand
+                target = copy.target.rstrip("/")
+                if path.is_file() and copy.target.endswith("/"):
+                    target = f"{target}/{path.name}"
+                item = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
+                if item and home and target == f"{home.rstrip('/')}/{item}":
+                    include.append(item)
+                else:
+                    text = f"{source} is outside the UDF's folder, and is not carried over"
+                    self.hand(copy.where, text)
+        if include != list(self.given.get("include", [])):
+            self.options["include"] = list(dict.fromkeys(include))
+
+    def _ignored(self, read: OldImage) -> None:
+        """Files that the old ``.dockerignore`` kept out, and nothing keeps out now."""
+        path = read.context / ".dockerignore"
+        if not path.is_file() or read.context == context_root(self.settings):
+            return
+        never = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        try:
+            old = Ignore(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        except BadPatternError:
+            return
+        new = Ignore([line for line in never if line.startswith("**/")])
+        found = [
+            file.relative_to(self.folder).as_posix()
+            for file in sources.files(self.folder, "")
+            if file.is_relative_to(read.context)
+            and old.ignores(file.relative_to(read.context).as_posix())
+            and not new.ignores(file.relative_to(self.folder).as_posix())
+            and file != read.dockerfile.path
+        ]
+        if found:
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            place = shown(context_root(self.settings) / ".dockerignore")
+            text = f"it keeps {', '.join(found[:3])}{more} out of the image: add them to {place}"
+            self.hand(Where(path), text)
+
+    def _entry(self, read: OldImage) -> None:
+        entry = process.entry_of(read, self.folder, self.project)
+        self._say(entry)
+        if not entry.found:
+            return
+        for path, text in entry.scripts.items():
+            self._write(path, text)
+        path = self.folder / "entry.sh"
+        if entry.script:
+            self._write(path, entry.script, executable=True)
+        elif path.is_file():
+            self._write(path, None)
+            where = read.process.where if read.process else Where(path)
+            self.note(where, "the old image does not start entry.sh, the new one would: removed")
+
+    def _without_image(self) -> None:
+        if not any((self.folder / name).is_file() for name in ("entry.sh", "example.py")):
+            text = "what the image starts is not known: write an entry.sh"
+            self.hand(Where(self.folder), text)
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def _dependencies(self, read: OldImage | None) -> None:
+        found = Dependencies(self.folder, self.project, read)
+        self._say(found)
+        if found.requirements is not None:
+            self._write(self.folder / "requirements.txt", found.requirements)
+            return
+        python = str(self.options.get("python", "")) or python_version(self.settings.python_image)
+        try:
+            extra = extra_of(self._as_udf(), base_versions(), python=python)
+            for name, has, wants in extra.overrides:
+                if name == SDK:
+                    text = f"it uses {SDK} {wants}, the base has {has}: the image gets its own copy"
+                    path = self.folder / extra.source
+                    self.note(Where(path, line_of(path, SDK)), text)
+        except ProjectFileError as error:
+            if "requires Python" not in error.what:  # said above
+                path = self.folder / "pyproject.toml"
+                self.hand(Where(path), f"{error.what}: {error.next_step}")
+
+    def _project(self) -> None:
+        if not self.options:
+            return
+        path = self.folder / "pyproject.toml"
+        order = ("image", "kind", "python", "system-packages", "include")
+        options = {key: self.options[key] for key in order if key in self.options}
+        new = files.project_with(files.Text.read(path).text, options)
+        if new is None:
+            lines = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+            self.hand(Where(path), f"write under [tool.numaflow-udf]: {lines}")
+        else:
+            self._write(path, new)
+
+    def _cases(self) -> None:
+        path = self.folder / "cases.toml"
+        if not path.exists() and self.migration.kind:
+            self._write(path, files.first_cases(self.migration.kind))
+            self.note(Where(path), "it has one case to start from, which accepts any answer")
+
+    def _old_files(self) -> None:
+        dockerfile = self.old.dockerfile
+        if dockerfile is not None and dockerfile.is_file():
+            if dockerfile.is_relative_to(self.folder):
+                self._write(dockerfile, None)
+            else:
+                self.note(Where(dockerfile), "this UDF no longer uses it; it is kept")
+        for name in _OTHER_BUILDERS:
+            path = self.folder / name
+            if path.is_file() and b"build" in path.read_bytes():
+                self.hand(Where(path), "it also builds an image, from files that are removed")
+        for script in self.old.scripts:
+            self.migration.by_hand += script.other
+            if script.makefile is None:
+                self._write(script.path, None)
+                continue
+            text = files.Text.read(script.path).text
+            new, remarks = files.makefile_without_builds(script, text)
+            self.migration.by_hand += remarks
+            self._write(script.path, new)
+        for caller in self.old.callers:
+            self.hand(caller, "it calls make in the folders of UDFs: use `invoke image-all`")
+        for script in self.old.shared:
+            line = next(each.where for each in self.old.builds if each.where.path == script.path)
+            self.hand(line, f"it still builds {self.migration.name} the old way: remove it")
+
+
+def _home(read: OldImage, folder: Path) -> str:
+    """The folder of the old image that the UDF's folder is copied to, or ``""``."""
+    places = [read.workdir, *(copy.target.rstrip("/") or "/" for copy in read.copied)]
+    return next((place for place in places if read.locate(place) == folder), "")
