@@ -106,7 +106,7 @@ class TestYours:
         assert f"yours (default socket), unix://{home}/docker.sock" in out
         assert "0.17.1" in out
         assert "linux/amd64, linux/arm64" in out
-        assert "python:3.13-slim-trixie: not there yet" in out
+        assert "python:3.13-slim-trixie: not available yet" in out
         assert "by hand" not in out
         assert not (home / "cache").exists()
 

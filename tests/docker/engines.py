@@ -68,7 +68,7 @@ def _copy(image: str, source: Engine, target: Engine, archive: Path) -> None:
         (target, ("load", "--input", str(archive))),
     ):
         done = engine.docker("image", *words)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
     archive.unlink()
 
 

@@ -50,7 +50,7 @@ def layers(engine: Engine, *images: str) -> dict[str, tuple[Layer, ...]]:
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "images.tar")
         done = engine.docker("image", "save", "--output", str(archive), *images)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         with tarfile.open(archive) as tar:
             sizes = {member.name: member.size for member in tar.getmembers()}
             manifest = tar.extractfile("manifest.json")
@@ -76,7 +76,7 @@ def own_layers(engine: Engine, base: str, *images: str) -> dict[str, tuple[Layer
 def run(engine: Engine, image: str, *argv: str) -> str:
     """What ``argv`` prints in a container of ``image``; it must succeed."""
     done = engine.docker("run", "--rm", "--network", "none", image, *argv)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.code == 0, done.stdout + done.stderr
     return done.stdout
 
 
@@ -164,4 +164,4 @@ def empty_image(engine: Engine, image: str, platform: str = "", size: int = 1024
             tar.add(data, "data")
         options = ("--platform", platform) if platform else ()
         done = engine.docker("image", "import", *options, str(archive), image)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr

@@ -153,7 +153,7 @@ def test_an_engine_of_its_own_is_emptied_and_leaves_nothing(cache: Path) -> None
         assert list(lab.images()) == [IMAGE]
         (lab.folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
         built = lab.engine.docker("build", "--tag", "made", str(lab.folder))
-        assert built.returncode == 0, built.stderr
+        assert built.code == 0, built.stderr
         assert set(lab.images()) == {IMAGE, "made:latest"}
         lab.empty()
         assert list(lab.images()) == [IMAGE]

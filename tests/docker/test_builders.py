@@ -31,7 +31,7 @@ def context(engine: Engine, other: Second) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     host = f"host={other.engine.endpoint.host}"
     done = engine.docker("context", "create", name, "--docker", host)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     yield name
     engine.docker("context", "rm", "--force", name)
 

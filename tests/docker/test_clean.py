@@ -58,7 +58,7 @@ class Images:
     def create(self, image: str, *options: str) -> str:
         """A container that was never started, as good as one that has stopped."""
         done = self.engine.docker("create", "--network=none", *options, image, "/x")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         self.containers.append(done.stdout.strip())
         return done.stdout.strip()
 

@@ -254,11 +254,11 @@ def ends(
         for name in STARTS:
             image = f"map-{name}:{module_tag}"
             started = engine.docker("run", "--detach", "--network", "none", image)
-            assert started.returncode == 0, started.stderr
+            assert started.code == 0, started.stderr
             containers[name] = started.stdout.strip()
         for container in containers.values():
             _wait_for("ready", engine, container)
-        assert engine.docker("stop", "--time", "20", *containers.values()).returncode == 0
+        assert engine.docker("stop", "--time", "20", *containers.values()).code == 0
         return {name: _end(engine, container) for name, container in containers.items()}
     finally:
         engine.docker("rm", "--force", *containers.values())

@@ -174,7 +174,7 @@ def test_system_packages_and_a_python_image_of_ones_own(
     """
     image = Settings.from_config({}).python_image
     if not engine.images([image]):
-        assert engine.docker("pull", "--quiet", image).returncode == 0
+        assert engine.docker("pull", "--quiet", image).code == 0
     default = f"{registry}/python:3.13-slim-trixie"
     engine.tag(image, default, f"{registry}/python:3.11-slim-trixie")
     add_udf(root, "map/packages", project='[tool.numaflow-udf]\nsystem-packages = ["hello"]\n')

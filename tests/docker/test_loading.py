@@ -60,7 +60,7 @@ class Place:
 
     def inspect(self, name: str) -> dict[str, Any]:
         done = self.engine.docker("image", "inspect", f"{name}:{self.tag}")
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.stderr
         (found,) = json.loads(done.stdout)
         return dict(found)
 

@@ -70,7 +70,7 @@ def python(engine: Engine, base: str, hub: Registry, platforms: tuple[str, str])
 
 def _docker(engine: Engine, *words: str) -> None:
     done = engine.docker(*words)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
 
 
 class Both:

@@ -254,7 +254,7 @@ def test_a_base_for_another_platform_keeps_its_place(
     name = f"{hub.host}/{tag}/numaflow-python-base"
     image = f"{name}:{pushed_base}"
     repository.empty_image(engine, image, "linux/riscv64")
-    assert engine.docker("push", image).returncode == 0
+    assert engine.docker("push", image).code == 0
     there = ImageReference.parse(image)
     settings = Settings.from_config({}, registry=f"{hub.host}/{tag}")
     here = base_of(settings)

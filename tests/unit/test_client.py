@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Endpoint, Engine, Image
-from tasks.core.engine.client import familiar
 from tasks.core.model import labels
 from tasks.core.model.errors import BuildxError, EngineUnreachableError
 
@@ -80,23 +79,6 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def calls(tmp_path: Path) -> Callable[[], list[list[str]]]:
     return lambda: [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("reference", "shown"),
-    [
-        ("map-a:stable", "map-a:stable"),
-        ("map-a", "map-a:latest"),
-        ("docker.io/library/python:3.13", "python:3.13"),
-        ("docker.io/team/a", "team/a:latest"),
-        ("localhost:5000/a", "localhost:5000/a:latest"),
-        ("localhost:5000/a:1", "localhost:5000/a:1"),
-        ("a@sha256:00", "a@sha256:00"),
-        ("sha256:00", "sha256:00"),
-    ],
-)
-def test_a_reference_as_docker_shows_it(reference: str, shown: str) -> None:
-    assert familiar(reference) == shown
 
 
 class TestImages:

@@ -322,8 +322,8 @@ class TestBuildx:
         ("says", "error"),
         [
             ("echo buildx v0.12.1 abc", "0.12.1 is too old"),
-            ("echo hello", "does not tell a version"),
-            ("echo buildx v0.20.0; exit 1", "does not tell a version"),
+            ("echo hello", "does not print a version"),
+            ("echo buildx v0.20.0; exit 1", "does not print a version"),
         ],
     )
     def test_check_refuses(self, tmp_path: Path, says: str, error: str) -> None:
@@ -332,7 +332,7 @@ class TestBuildx:
             find.check(Endpoint(host="unix:///x", buildx=(str(plugin),)))
 
     def test_check_refuses_what_is_not_there(self) -> None:
-        with pytest.raises(BuildxError, match="does not tell a version"):
+        with pytest.raises(BuildxError, match="does not print a version"):
             find.check(Endpoint(host="unix:///x", buildx=("/nonexistent/docker-buildx",)))
 
     def test_check_gives_the_version(self, tmp_path: Path) -> None:

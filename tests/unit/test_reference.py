@@ -41,6 +41,11 @@ def test_the_parts(text: str, host: str, repository: str, tag: str, digest: str)
     [
         ("docker.io/library/python:3.13", "python:3.13"),
         ("team/map-a", "team/map-a:latest"),
+        ("map-a:stable", "map-a:stable"),
+        ("docker.io/team/a", "team/a:latest"),
+        ("localhost:5000/a", "localhost:5000/a:latest"),
+        ("a@sha256:00", "a@sha256:00"),
+        ("sha256:00", "sha256:00"),  # the id of an image
         ("r.test/library/a:v1", "r.test/library/a:v1"),
         (f"r.test/a@{DIGEST}", f"r.test/a@{DIGEST}"),
     ],

@@ -108,12 +108,6 @@ def test_image_store() -> None:
     assert setup.image_store({"Driver": "vfs", "DriverStatus": None}).startswith("classic (vfs)")
 
 
-def test_platforms() -> None:
-    text = "Name: default\nPlatforms: linux/amd64*, linux/amd64/v2, linux/arm64, linux/arm/v7\n"
-    assert setup.platforms(text) == ("linux/amd64", "linux/arm64", "linux/arm/v7")
-    assert setup.platforms("Name: default\n") == ()
-
-
 class TestDescribe:
     @pytest.fixture
     def programs(self, tmp_path: Path) -> Path:
@@ -126,7 +120,7 @@ esac""",
             "docker-buildx": """\
 case "$1" in
   version) echo buildx v0.14.2 ;;
-  inspect) echo "Platforms: linux/amd64" ;;
+  inspect) echo "Platforms: linux/amd64*, linux/amd64/v2, linux/arm64" ;;
 esac""",
         }
         for name, text in scripts.items():
@@ -153,7 +147,7 @@ esac""",
             "version": "27.1",
             "buildx": "0.14.2",
             "image_store": "classic (overlay2), one platform an image",
-            "platforms": ["linux/amd64"],
+            "platforms": ["linux/amd64", "linux/arm64"],
             "python_image": {"name": "python:3.13", "state": "present"},
             "environment": {},
         }
@@ -169,6 +163,6 @@ esac""",
 
     def test_an_engine_that_goes_away(self, programs: Path) -> None:
         (programs / "docker").write_text("#!/bin/sh\necho gone >&2; exit 1\n")
-        with pytest.raises(EngineUnreachableError, match="does not tell what it is") as caught:
+        with pytest.raises(EngineUnreachableError, match="does not describe itself") as caught:
             setup.describe(self.endpoint(programs, private=False), "python:3.13")
         assert caught.value.detail == "gone"

@@ -79,7 +79,7 @@ class TestState:
         assert standin.image_state(endpoint(tmp_path, script), "x") == state
 
     def test_an_engine_that_does_not_tell(self, tmp_path: Path) -> None:
-        with pytest.raises(EngineSetupError, match="does not tell") as caught:
+        with pytest.raises(EngineSetupError, match="does not say") as caught:
             standin.image_state(endpoint(tmp_path, "echo broken >&2; exit 1"), "x")
         assert caught.value.detail == "broken"
 

@@ -78,7 +78,7 @@ class Lab:
 
     def _do(self, *arguments: str) -> str:
         done = self.engine.docker(*arguments)
-        if done.returncode:
+        if done.code:
             what = f"the Docker engine refused `docker {' '.join(arguments[:2])}`"
             step = "run `invoke engine --status`"
             raise EngineUnreachableError(what, next_step=step, detail=done.stderr)

@@ -63,7 +63,7 @@ class Waiting:
         done = self.engine.docker(
             "run", *options, "--name", f"{self.name}-udf", "--volume", volume, image
         )
-        if done.returncode:
+        if done.code:
             raise _failed(image, done.stderr)
         line = self.process.stdout.readline() if self.process.stdout else ""
         now = time.perf_counter()

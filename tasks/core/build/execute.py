@@ -208,7 +208,7 @@ def _run(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, 
     if plan.is_empty:
         return {}
     gathered = credentials.gather(os.environ)
-    if engine.endpoint.private and engine.builds:
+    if engine.needs_python_image:
         # A private engine may have no registry to pull from; others pull while they build.
         for image in _python_images(plan):
             _ensure_python(engine, settings, image, say)

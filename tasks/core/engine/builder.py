@@ -7,7 +7,6 @@ but no image store: what it builds is sent to an engine or to a registry.
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass, replace
 
 from ..model.errors import ConfigError
@@ -17,10 +16,10 @@ from .endpoint import Endpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """A builder as ``docker buildx inspect`` tells of it.
+    """A builder as ``docker buildx inspect`` describes it.
 
-    ``platforms`` are those on which it runs programs, its own first and emulated ones among
-    them; it builds for others as long as no step has to run there.
+    ``platforms`` are those on which it runs programs: its own first, then emulated ones. It
+    builds for others as well, as long as no step has to run there.
     """
 
     name: str
@@ -33,22 +32,12 @@ class Builder:
 
 
 def inspect(endpoint: Endpoint, name: str) -> Builder:
-    """The builder of that name, started where it has to be; else :class:`ConfigError`."""
-    argv = [*endpoint.buildx, "inspect", "--bootstrap", name]
-    done = subprocess.run(
-        argv,
-        env=endpoint.environ(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        what = f"the buildx builder '{name}' cannot be used: {lines[-1] if lines else 'no answer'}"
-        step = f"`docker buildx ls` shows those there are{_where(endpoint)}"
-        raise ConfigError(what, next_step=step, detail="\n".join(lines[:-1]))
+    """The builder of that name, started if necessary; else :class:`ConfigError`."""
+    done = endpoint.ask_buildx("inspect", "--bootstrap", name)
+    if not done:
+        what = f"the buildx builder '{name}' cannot be used: {done.problem}"
+        step = f"`docker buildx ls` lists the builders{_where(endpoint)}"
+        raise ConfigError(what, next_step=step, detail=done.stderr.strip())
     found = parse(name, done.stdout)
     if not found.platforms:
         what = f"the buildx builder '{name}' does not run"
@@ -58,7 +47,8 @@ def inspect(endpoint: Endpoint, name: str) -> Builder:
 
 
 def _where(endpoint: Endpoint) -> str:
-    return f" (with DOCKER_CONFIG={endpoint.env['DOCKER_CONFIG']})" if endpoint.private else ""
+    config = endpoint.env.get("DOCKER_CONFIG", "")
+    return f" (with DOCKER_CONFIG={config})" if config else ""
 
 
 def parse(name: str, inspection: str) -> Builder:

@@ -1,4 +1,4 @@
-"""One engine to work with: which images it has, and builds."""
+"""One engine to work with: the images that it has, and builds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import fcntl
 import functools
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..model import labels
+from ..model import labels, programs
 from ..model.errors import BuildxError, EngineUnreachableError
+from ..model.parallel import parallel
 from ..model.progress import Say
+from ..model.reference import ImageReference
 from . import find
 from .bake import BakeRun, run_bake
 from .builder import Builder, engine_of, inspect
@@ -40,7 +41,7 @@ _FORMAT: Final = (
 class Image:
     """An image of the engine's store. ``size`` is in bytes, ``tagged`` in seconds of the epoch.
 
-    ``names`` are all that it has, as Docker shows them.
+    ``names`` are all its tags, as Docker shows them.
     """
 
     id: str
@@ -71,51 +72,52 @@ class Engine:
 
     @property
     def network(self) -> str:
-        """The network that builds need here: the private engine has none but the host's."""
-        return "host" if self.endpoint.private and self.builds else ""
+        """The network that builds need here; ``""`` where they have one of their own."""
+        return self.endpoint.network if self.builds else ""
+
+    @property
+    def needs_python_image(self) -> bool:
+        """Whether the Python image has to be made available before a build."""
+        return self.endpoint.needs_python_image and self.builds
 
     @functools.cached_property
     def holds_platforms(self) -> bool:
         """Whether the engine's store is containerd's: several platforms an image, attestations."""
         done = self.docker("info", "--format", "{{json .DriverStatus}}")
-        if done.returncode:
+        if not done:
             raise _engine_error(done)
         return "containerd" in done.stdout
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
         """Those of ``references`` that the engine has, by the reference as it was asked for."""
         by_tag = {
-            familiar(tag): image
+            _familiar(tag): image
             for tags, image in self._inspect(references)
             for tag in (*tags, image.id)
         }
-        return {name: by_tag[familiar(name)] for name in references if familiar(name) in by_tag}
+        return {name: by_tag[_familiar(name)] for name in references if _familiar(name) in by_tag}
 
     def every_image(self) -> list[tuple[tuple[str, ...], Image]]:
         """All images that the engine has, each with its tags; a replaced one has none."""
         done = self.docker("image", "ls", "--quiet", "--no-trunc")
-        if done.returncode:
+        if not done:
             raise _engine_error(done)
         ids = list(dict.fromkeys(done.stdout.split()))
-        return [(tuple(map(familiar, tags)), image) for tags, image in self._inspect(ids)]
+        return [(tuple(map(_familiar, tags)), image) for tags, image in self._inspect(ids)]
 
     def _inspect(self, references: Sequence[str]) -> list[tuple[list[str], Image]]:
         parts = [
             references[start : start + _REFERENCES_A_CALL]
             for start in range(0, len(references), _REFERENCES_A_CALL)
         ]
-        if len(parts) < 2:
-            return [found for part in parts for found in self._inspect_part(part)]
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(_CALLS_AT_A_TIME) as pool:
-            return [found for part in pool.map(self._inspect_part, parts) for found in part]
+        found = parallel(self._inspect_part, parts, _CALLS_AT_A_TIME)
+        return [each for part in found for each in part]
 
     def _inspect_part(self, references: Sequence[str]) -> list[tuple[list[str], Image]]:
         done = self.docker("image", "inspect", "--format", _FORMAT, *references)
-        # An image that is not there is no error; it is said on stderr, for each.
+        # A missing image is no error; the CLI names each on stderr.
         others = [line for line in done.stderr.splitlines() if "o such image" not in line]
-        if done.returncode not in (0, 1) or (done.returncode == 1 and any(others)):
+        if done.code not in (0, 1) or (done.code == 1 and any(others)):
             raise _engine_error(done)
         found = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
         return [(data["tags"] or [], _image(data)) for data in found]
@@ -124,13 +126,13 @@ class Engine:
         """Give the image ``source`` further names."""
         for name in names:
             done = self.docker("image", "tag", source, name)
-            if done.returncode:
+            if not done:
                 raise _engine_error(done)
 
     def untag(self, name: str) -> None:
-        """Take a name from an image, which stays as long as it has another one."""
+        """Remove a name from an image, which stays as long as it has another one."""
         done = self.docker("image", "rm", "--no-prune", name)
-        if done.returncode and "o such image" not in done.stderr:
+        if not done and "o such image" not in done.stderr:
             raise _engine_error(done)
 
     def bake(
@@ -161,24 +163,13 @@ class Engine:
             return ["--allow", "network.host"]
         return []
 
-    def docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the docker CLI; its output is captured."""
-        argv = [*self.endpoint.docker, *arguments]
-        try:
-            return subprocess.run(
-                argv,
-                env=self.endpoint.environ(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
-        except OSError as error:
-            what = f"the docker command cannot be run: {error}"
-            raise BuildxError(
-                what, next_step="install the docker CLI, or run `invoke engine`"
-            ) from error
+    def docker(self, *arguments: str) -> programs.Done:
+        """Run the docker CLI and capture its output; :class:`BuildxError` where it is missing."""
+        done = self.endpoint.ask_docker(*arguments)
+        if done.code == programs.NOT_FOUND:
+            what = f"the docker command cannot be run: {done.problem}"
+            raise BuildxError(what, next_step="install the docker CLI, or run `invoke engine`")
+        return done
 
     def sdk(self) -> DockerClient:
         """A new client of the docker SDK, which takes 0.1 s to import: close it after use."""
@@ -196,7 +187,7 @@ class Engine:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold ``name`` on this engine: another run of these tasks waits here meanwhile."""
+        """Hold the lock ``name``: another run of these tasks waits here meanwhile."""
         folder = cache_folder(os.environ) / "locks"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (folder / f"{name}.lock").open("w") as file:
@@ -220,12 +211,9 @@ def connect(builder: str = "") -> Engine:
 
 
 @functools.cache
-def familiar(reference: str) -> str:
-    """A reference as Docker shows it: without the default registry, with a tag."""
-    name = reference.removeprefix("docker.io/").removeprefix("library/")
-    if "@" in name or name.startswith("sha256:") or ":" in name.rsplit("/", 1)[-1]:
-        return name
-    return f"{name}:latest"
+def _familiar(reference: str) -> str:
+    """A reference as Docker shows it, by which images are found again; an id stays as it is."""
+    return ImageReference.parse(reference).familiar
 
 
 def _image(data: Mapping[str, Any]) -> Image:
@@ -236,21 +224,19 @@ def _image(data: Mapping[str, Any]) -> Image:
         tagged=_time(data["tagged"]) or _time(data["created"]),
         layers=tuple(data["layers"] or ()),
         architecture=data["architecture"] or "",
-        names=tuple(map(familiar, data["tags"] or ())),
+        names=tuple(map(_familiar, data["tags"] or ())),
     )
 
 
 def _time(text: str | None) -> float:
-    # "0001-01-01T00:00:00Z" stands for "not known", and so does the one time that all images
-    # are made to say, so that the same input gives the same image.
+    # "0001-01-01T00:00:00Z" means "unknown". So does the epoch, which all our images have as
+    # their time, so that the same input gives the same image.
     if not text or text.startswith("0001"):
         return 0.0
     seconds = datetime.fromisoformat(text).timestamp()
     return 0.0 if seconds == labels.EPOCH else seconds
 
 
-def _engine_error(done: subprocess.CompletedProcess[str]) -> EngineUnreachableError:
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else f"it ended with code {done.returncode}"
-    what = f"the Docker engine refused `docker {' '.join(done.args[1:3])}`: {last}"
+def _engine_error(done: programs.Done) -> EngineUnreachableError:
+    what = f"the Docker engine refused `docker {' '.join(done.argv[1:3])}`: {done.problem}"
     return EngineUnreachableError(what, next_step="run `invoke engine --status`")

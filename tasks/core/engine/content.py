@@ -1,4 +1,4 @@
-"""What is in an image, read without running it: so it may be for a foreign platform."""
+"""The files of an image, read without running it, so that it may be for any platform."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import EngineUnreachableError, NotBuiltError
+from ..model.reference import DOCKER_HUB, ImageReference
 
 if TYPE_CHECKING:
     from .client import Engine
@@ -21,10 +22,10 @@ LABEL: Final = "io.numaflow.udf.content"
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Files of one image by their absolute path, and what the image says of itself.
+    """Files of one image by their absolute path, and its labels.
 
-    ``created`` is the time that the image itself names; ``digests`` are the references by
-    digest under which the engine knows it.
+    ``created`` is the time in the image's config; ``digests`` are the references by digest
+    under which the engine has it.
     """
 
     image: str
@@ -45,16 +46,16 @@ def contents(
 ) -> list[Content]:
     """For each image the files below ``folders`` whose path is ``wanted``; no links.
 
-    An image that names a registry and is not there is pulled. What was pulled is removed when
-    all are read, not earlier: the next image may share most of its layers. A folder that an
-    image does not have is empty. Raises :class:`NotBuiltError` where there is no such image.
+    An image that names a registry is pulled if the engine does not have it. Pulled images are
+    removed once all are read: the next image may share most of the layers. A folder that an
+    image does not have is empty. Raises :class:`NotBuiltError` if an image does not exist.
     """
     pulled = []
     try:
         found = []
         for image in images:
             done = engine.docker("image", "inspect", "--format", "{{.Id}}", image)
-            if done.returncode and has_registry(image):
+            if not done and has_registry(image):
                 pulled.append(image)
             found.append(_read(engine, image, folders, wanted, platform))
         return found
@@ -90,27 +91,25 @@ def _read(
 
 
 def has_registry(reference: str) -> bool:
-    """Whether a reference names a registry, so that asking for it asks no stranger."""
-    first, slash, _ = reference.partition("/")
-    return bool(slash) and (first == "localhost" or "." in first or ":" in first)
+    """Whether a reference names its registry: without one, Docker would ask Docker Hub."""
+    named = ImageReference.parse(reference).names_a_registry
+    return named or reference.startswith(f"{DOCKER_HUB}/")
 
 
 @contextlib.contextmanager
 def _container(engine: Engine, image: str, platform: str) -> Iterator[str]:
-    """A container of the image that is never started, and removed in the end."""
+    """A container of the image that is never started and always removed."""
     pull = "missing" if has_registry(image) else "never"
     options = ["--pull", pull, "--network", "none", "--label", f"{LABEL}={image}"]
     if platform:
         options += ["--platform", platform]
     # The command is never run; an image may have none of its own.
     done = engine.docker("container", "create", *options, "--", image, "true")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        cause = lines[-1] if lines else "no such image"
-        what = f"{image}{f' for {platform}' if platform else ''} cannot be read: {cause}"
+    if not done:
+        what = f"{image}{f' for {platform}' if platform else ''} cannot be read: {done.problem}"
         step = "build it with `invoke image-fast`, or name one in a registry with --image"
         if has_registry(image):
-            step = "look at the name, and log in to its registry with `docker login`"
+            step = "check the name, and log in to its registry with `docker login`"
         raise NotBuiltError(what, next_step=step)
     container = done.stdout.split()[-1]
     try:
@@ -121,8 +120,8 @@ def _container(engine: Engine, image: str, platform: str) -> Iterator[str]:
 
 def _inspect(engine: Engine, kind: str, name: str) -> Mapping[str, Any]:
     done = engine.docker(kind, "inspect", "--format", "{{json .}}", name)
-    if done.returncode:
-        what = f"the Docker engine cannot inspect {name}: {done.stderr.strip()}"
+    if not done:
+        what = f"the Docker engine cannot inspect {name}: {done.problem}"
         raise EngineUnreachableError(what, next_step="run `invoke engine --status`")
     data: Mapping[str, Any] = json.loads(done.stdout)
     return data
@@ -143,7 +142,7 @@ def _files(
         stream, errors = process.stdout, process.stderr
         assert stream is not None
         assert errors is not None
-        # An archive of nothing is no archive: the folder is not there, and stderr says so.
+        # If the folder does not exist, the archive is empty, and stderr says so.
         with (
             contextlib.suppress(tarfile.ReadError),
             tarfile.open(fileobj=stream, mode="r|") as archive,

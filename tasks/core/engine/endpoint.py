@@ -1,4 +1,4 @@
-"""What it takes to talk to one Docker engine."""
+"""What it takes to talk to one Docker engine, and what it can do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..model import programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class Endpoint:
     ``tls`` is a folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` where the engine asks
     for them. ``builder`` is the buildx builder that is this engine itself; without a name,
     buildx would take the one that the user has chosen last, with a store of its own.
+    ``run`` runs the client programs.
     """
 
     host: str
@@ -30,7 +33,34 @@ class Endpoint:
     origin: str = ""
     tls: Path | None = None
     builder: str = "default"
+    run: programs.Runner = field(default=programs.run, repr=False, compare=False)
+
+    @property
+    def owner(self) -> str:
+        """Whose engine it is, for people to read."""
+        return "private" if self.private else f"yours ({self.origin})"
+
+    @property
+    def network(self) -> str:
+        """The network that builds need here: the private engine has none but the host's."""
+        return "host" if self.private else ""
+
+    @property
+    def needs_python_image(self) -> bool:
+        """Whether the Python image has to be made available before a build.
+
+        Other engines pull it while they build; the private one may have no registry to ask.
+        """
+        return self.private
 
     def environ(self) -> dict[str, str]:
         """The environment in which the client programs run."""
         return {**os.environ, **self.env}
+
+    def ask_docker(self, *arguments: str, seconds: float | None = None) -> programs.Done:
+        """Run the docker CLI and capture its output."""
+        return self.run([*self.docker, *arguments], environ=self.environ(), seconds=seconds)
+
+    def ask_buildx(self, *arguments: str, seconds: float | None = None) -> programs.Done:
+        """Run buildx and capture its output."""
+        return self.run([*self.buildx, *arguments], environ=self.environ(), seconds=seconds)

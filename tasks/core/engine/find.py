@@ -12,12 +12,12 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..model import programs
 from ..model.errors import BuildxError, EngineUnreachableError
 from .endpoint import Endpoint
 from .layout import Layout, home_of
@@ -45,7 +45,7 @@ _SHARED_KEYS: Final = ("auths", "credHelpers", "credsStore", "HttpHeaders", "pro
 
 
 class NoEngineError(EngineUnreachableError):
-    """The user has named no engine, and there is none: the one case for a private engine."""
+    """No engine is named and none is found: the one case for a private engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,11 @@ class Choice:
 
 
 def find(environ: Mapping[str, str] | None = None) -> Endpoint:
-    """The engine to talk to: the user's Docker where it answers, else the private one.
+    """The engine to talk to: the user's Docker if it answers, else the private one.
 
-    Raises :class:`EngineUnreachableError` where none answers, and also where ``DOCKER_HOST``
-    or a context names one that does not: what a user names is used or nothing is.
-    Raises :class:`BuildxError` where the engine answers and the client programs are missing.
+    Raises :class:`EngineUnreachableError` if none answers, and also if ``DOCKER_HOST`` or a
+    context names one that does not: no other engine is used in its place.
+    Raises :class:`BuildxError` if the engine answers and the client programs are missing.
     """
     environ = os.environ if environ is None else environ
     layout = Layout.of(environ)
@@ -164,26 +164,12 @@ def ping(path: Path, seconds: float = _PING_SECONDS) -> str:
 
 
 def buildx_version(endpoint: Endpoint) -> tuple[int, ...]:
-    """The version of buildx, as ``(0, 13, 1)``; :class:`BuildxError` where it does not run."""
-    argv = [*endpoint.buildx, "version"]
-    try:
-        done = subprocess.run(
-            argv,
-            env=endpoint.environ(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-        output = done.stdout if done.returncode == 0 else ""
-        detail = done.stderr
-    except (OSError, subprocess.TimeoutExpired) as error:
-        output, detail = "", str(error)
-    version = parse_version(output)
+    """The version of buildx, as ``(0, 13, 1)``; :class:`BuildxError` if it does not run."""
+    done = endpoint.ask_buildx("version", seconds=_PROBE_SECONDS)
+    version = parse_version(done.stdout) if done else ()
     if not version:
-        what = f"`{' '.join(argv)}` does not tell a version"
-        raise BuildxError(what, next_step=_BUILDX_STEP, detail=detail)
+        what = f"`{' '.join(done.argv)}` does not print a version"
+        raise BuildxError(what, next_step=_BUILDX_STEP, detail=done.stderr)
     return version
 
 
@@ -194,7 +180,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def check(endpoint: Endpoint) -> tuple[int, ...]:
-    """The version of buildx; :class:`BuildxError` where it is older than what is needed."""
+    """The version of buildx; :class:`BuildxError` if it is too old."""
     version = buildx_version(endpoint)
     if version < MINIMUM_BUILDX:
         have, need = (".".join(map(str, each)) for each in (version, MINIMUM_BUILDX))
@@ -204,7 +190,7 @@ def check(endpoint: Endpoint) -> tuple[int, ...]:
 
 
 def share_credentials(layout: Layout, environ: Mapping[str, str]) -> None:
-    """Bring the private engine's client configuration up to the user's registry logins."""
+    """Copy the user's registry logins to the private engine's client configuration."""
     mine = layout.config / "config.json"
     config = _config(users_config_folder(environ))
     wanted = json.dumps({key: config[key] for key in _SHARED_KEYS if key in config}, indent=2)
@@ -227,26 +213,12 @@ _BUILDX_STEP: Final = (
 
 
 def _unreachable(choice: Choice, environ: Mapping[str, str], layout: Layout) -> str:
-    """Why the chosen engine cannot be reached; ``""`` where it can."""
+    """Why the chosen engine cannot be reached; ``""`` if it can."""
     if choice.host.startswith("unix://"):
         return ping(Path(choice.host.removeprefix("unix://")))
     argv = [*_docker(environ, layout), "version", "--format", "{{.Server.Version}}"]
-    try:
-        done = subprocess.run(
-            argv,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {_PROBE_SECONDS:.0f} s"
-    if done.returncode == 0 and done.stdout.strip():
-        return ""
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"`docker version` ended with code {done.returncode}"
+    done = programs.run(argv, environ=environ, seconds=_PROBE_SECONDS)
+    return "" if done and done.stdout.strip() else done.problem
 
 
 def _users_endpoint(choice: Choice, environ: Mapping[str, str], layout: Layout) -> Endpoint:
@@ -265,7 +237,7 @@ def _docker(environ: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
         return ("docker",)
     if layout.docker.exists():
         return (str(layout.docker),)
-    what = "a Docker engine is there, but no docker command is on PATH"
+    what = "a Docker engine answers, but the docker command was not found on PATH"
     step = (
         "install the docker CLI with buildx (Debian: docker-cli and docker-buildx); "
         "on Debian as root, `invoke engine` fetches them for this project alone"
@@ -305,7 +277,7 @@ def _context(folder: Path, name: str) -> Choice:
     meta = folder / "contexts" / "meta" / key / "meta.json"
     if not meta.is_file():
         what = f"the {origin} does not exist ({meta})"
-        raise EngineUnreachableError(what, next_step="`docker context ls` shows those there are")
+        raise EngineUnreachableError(what, next_step="`docker context ls` lists the contexts")
     endpoints = _read_json(meta).get("Endpoints")
     docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
     host = docker.get("Host") if isinstance(docker, dict) else None
@@ -323,5 +295,5 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         what = f"{path} cannot be read: {error}"
-        raise EngineUnreachableError(what, next_step="mend that file") from error
+        raise EngineUnreachableError(what, next_step="fix that file") from error
     return value if isinstance(value, dict) else {}

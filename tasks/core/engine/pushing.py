@@ -1,4 +1,4 @@
-"""Pushing what the engine's store has, with another try where the fault may pass."""
+"""Pushing images of the engine's store, again after a temporary fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DIGEST: Final = re.compile(r"digest: (sha256:[0-9a-f]{64})")
 
 
 def push(engine: Engine, image: str, say: Say) -> str:
-    """Push one tag; its digest. What was uploaded before a fault is not uploaded again.
+    """Push one tag and give its digest. Layers that arrived before a fault are not sent again.
 
-    Raises the error of :mod:`tasks.core.registry.faults` that the last answer stands for.
+    Raises the error that the last answer means; see :mod:`tasks.core.registry.faults`.
     """
     for pause in (*PAUSES, None):
         done = engine.docker("push", image)
-        if done.returncode == 0:
+        if done:
             found = _DIGEST.findall(done.stdout)
             return str(found[-1]) if found else ""
         said = last_words(done.stderr or done.stdout)
@@ -37,7 +37,7 @@ def push(engine: Engine, image: str, say: Say) -> str:
 
 
 def last_words(output: str) -> str:
-    """The line of what Docker wrote that says why it failed: the last one, but for advice."""
+    """The line of Docker's output that says why it failed: the last one, except for advice."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     cause = [line for line in lines if re.search(faults.PARTIAL, line)]
     return (cause or lines[-1:] or ["no answer"])[0]

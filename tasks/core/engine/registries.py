@@ -16,7 +16,7 @@ def registry_for(engine: Engine, host: str) -> Registry:
 
     def may_be_insecure(name: str) -> bool:
         done = engine.docker("info", "--format", "{{json .RegistryConfig}}")
-        return is_insecure(name, (None if done.returncode else json.loads(done.stdout)) or {})
+        return is_insecure(name, (json.loads(done.stdout) if done else None) or {})
 
     logins = partial(stored_login, environ=engine.endpoint.environ())
     return Registry(host, logins=logins, is_insecure=may_be_insecure)

@@ -19,8 +19,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ..model import labels
 from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
 from ..model.errors import EngineUnreachableError
+from . import store
 
 if TYPE_CHECKING:
     from .client import Engine
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 DockerClient = Any
 """``docker.DockerClient``; the stubs of the SDK are without the half that is used here."""
 
-LABEL: Final = "io.numaflow.udf.verify"
-"""On everything that verify makes; its value is the id of the run."""
+LABEL: Final = labels.VERIFY_RUN
 
 _LAST_WORDS: Final = 3.0
 _STDOUT: Final = 1
@@ -119,25 +120,7 @@ def _told(job: Job) -> Iterator[None]:
 
 def sweep(engine: Engine, run_id: str) -> int:
     """Remove what a run left on the engine, after an interrupt; how many things that were."""
-    with contextlib.closing(engine.sdk()) as client:
-        return _sweep(client, f"{LABEL}={run_id}")
-
-
-def _sweep(client: DockerClient, label: str) -> int:
-    from docker.errors import APIError
-
-    count = 0
-    for container in client.containers.list(
-        all=True, filters={"label": label}, ignore_removed=True
-    ):
-        with contextlib.suppress(APIError):  # its own run may just be removing it
-            container.remove(force=True, v=True)
-        count += 1
-    for volume in client.volumes.list(filters={"label": label}):
-        with contextlib.suppress(APIError):
-            volume.remove(force=True)
-        count += 1
-    return count
+    return store.remove_run(engine, run_id)
 
 
 class _Sandbox:

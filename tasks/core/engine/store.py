@@ -1,7 +1,7 @@
 """What an engine holds beside images: containers, volumes, build cache; and how to remove it.
 
-Nothing here decides what is to be removed, and nothing is removed by force: what a container
-uses, the engine keeps.
+What is to be removed is decided elsewhere. Images are not removed by force: the engine keeps
+what a container uses.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from ..model import labels
 from ..model.errors import EngineUnreachableError
-from . import sandbox
 
 if TYPE_CHECKING:
     from .client import Engine
@@ -60,7 +60,7 @@ class CacheRecord:
 
 
 def containers(engine: Engine) -> list[Container]:
-    """Every container of the engine, also those that have ended."""
+    """Every container of the engine, running or not."""
     with _client(engine) as client:
         return [
             Container(
@@ -119,9 +119,9 @@ def _record(data: dict[str, Any]) -> CacheRecord:
 
 
 def prune_cache(engine: Engine, ids: Sequence[str]) -> tuple[list[str], int]:
-    """Remove records of the build cache: those that are gone, and the bytes that they held.
+    """Remove records of the build cache: the ids of those removed, and their bytes.
 
-    A record that others are built on stays until these are gone, and so does one in use.
+    A record stays as long as others are built on it, or it is in use.
     """
     gone: list[str] = []
     freed = 0
@@ -142,13 +142,11 @@ def prune_cache(engine: Engine, ids: Sequence[str]) -> tuple[list[str], int]:
 
 
 def remove_image(engine: Engine, reference: str) -> str:
-    """Remove one tag, or one image without tags; why the engine refused, or ``""``."""
+    """Remove one tag, or one image without tags; why it was refused, or ``""``."""
     done = engine.docker("image", "rm", reference)
-    if not done.returncode or "o such image" in done.stderr:
+    if done or "o such image" in done.stderr:
         return ""
-    lines = done.stderr.strip().splitlines()
-    last = lines[-1] if lines else f"docker ended with code {done.returncode}"
-    return last.removeprefix("Error response from daemon: ")
+    return done.problem.removeprefix("Error response from daemon: ")
 
 
 def remove_nameless(engine: Engine, image_id: str) -> str:
@@ -157,15 +155,27 @@ def remove_nameless(engine: Engine, image_id: str) -> str:
     By its id alone, the engine would remove an image with one tag as well.
     """
     done = engine.docker("image", "inspect", "--format", "{{json .RepoTags}}", image_id)
-    if done.returncode == 0 and json.loads(done.stdout):
+    if done and json.loads(done.stdout):
         return "it has a name"
     return remove_image(engine, image_id)
 
 
 def remove_run(engine: Engine, run_id: str) -> int:
-    """Remove the containers and volumes that one run of verify made; how many these were."""
-    with _client(engine):
-        return sandbox.sweep(engine, run_id)
+    """Remove the containers and volumes that one run of verify made; how many there were."""
+    from docker.errors import APIError
+
+    count = 0
+    only = {"label": f"{labels.VERIFY_RUN}={run_id}"}
+    with _client(engine) as client:
+        for container in client.containers.list(all=True, filters=only, ignore_removed=True):
+            with contextlib.suppress(APIError):  # its own run may be removing it right now
+                container.remove(force=True, v=True)
+            count += 1
+        for volume in client.volumes.list(filters=only):
+            with contextlib.suppress(APIError):
+                volume.remove(force=True)
+            count += 1
+    return count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +187,7 @@ class Layer:
 
 
 def history(engine: Engine, image: str) -> list[Layer]:
-    """How an image was made, the last step first; nothing where it is not there."""
+    """How an image was made, the last step first; empty if it does not exist."""
     done = engine.docker(
         *("image", "history", "--no-trunc", "--human=false"),
         *("--format", '{"made_by":{{json .CreatedBy}},"size":{{json .Size}}}', image),
@@ -195,10 +205,10 @@ def _client(engine: Engine) -> Iterator[Any]:
         with contextlib.closing(engine.sdk()) as client:
             yield client
     except (DockerException, RequestException) as error:
-        what = f"the Docker engine does not tell what it holds: {error}"
+        what = f"the Docker engine does not list what it holds: {error}"
         raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error
 
 
 def _time(text: str) -> float:
-    # "0001-01-01T00:00:00Z" stands for "not known".
+    # "0001-01-01T00:00:00Z" means "unknown".
     return 0.0 if not text or text.startswith("0001") else datetime.fromisoformat(text).timestamp()

@@ -1,4 +1,4 @@
-"""What `invoke doctor` asks an engine beside its version: its disk, and its networks."""
+"""The disk and the networks of an engine, for `invoke doctor`."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ class Disk:
 
 
 def disk(engine: Engine) -> Disk | None:
-    """The engine's disk, or ``None`` where it is on another machine."""
+    """The engine's disk, or ``None`` if it is on another machine."""
     done = engine.docker("info", "--format", "{{.DockerRootDir}}")
     folder = done.stdout.strip()
-    if done.returncode or not folder or not engine.endpoint.host.startswith("unix:"):
+    if not done or not folder or not engine.endpoint.host.startswith("unix:"):
         return None
-    # The engine of Docker Desktop is in a virtual machine, with a folder of the same name.
+    # Docker Desktop runs its engine in a virtual machine, whose folder does not exist here.
     return Disk(folder=folder, free=free(Path(folder))) if Path(folder).is_dir() else None
 
 
 def free(folder: Path) -> int:
-    """The bytes that are free where ``folder`` is, or will be."""
+    """The free bytes of the disk that ``folder`` is on, or will be."""
     place = next(each for each in (folder, *folder.parents) if each.exists())
     return shutil.disk_usage(place).free
 
 
 def has_network(engine: Engine) -> bool:
-    """Whether build steps have a network of their own, as with every usual engine."""
-    if engine.endpoint.private:
-        return True  # builds there take the host's without being told
+    """Whether build steps have a network: one of their own, or the host's."""
+    if engine.endpoint.network:
+        return True  # builds use it without a setting
     names = engine.docker("network", "ls", "--format", "{{.Name}}").stdout.split()
     return "bridge" in names

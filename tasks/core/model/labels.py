@@ -15,6 +15,8 @@ BASE_INPUTS: Final = f"{PREFIX}.base.inputs"
 NAME: Final = f"{PREFIX}.name"
 KIND: Final = f"{PREFIX}.kind"
 STRATEGY: Final = f"{PREFIX}.strategy"
+VERIFY_RUN: Final = f"{PREFIX}.verify"
+"""On each container and volume that verify makes; its value is the id of the run."""
 
 EPOCH: Final = 315532800
 """The time of every file and image, in seconds: 1980-01-01, the earliest that a ZIP can hold."""

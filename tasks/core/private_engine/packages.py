@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.layout import Layout
+from ..model import programs
 from ..model.errors import EngineSetupError
 from ..model.progress import Say
 from . import processes
@@ -82,26 +82,15 @@ def suits_host() -> bool:
 def run(
     argv: Sequence[str | Path], what: str, env: Mapping[str, str] | None = None, cwd: str = "/"
 ) -> str:
-    """The output of one step; :class:`EngineSetupError` with its last lines where it fails."""
-    try:
-        done = subprocess.run(
-            [str(word) for word in argv],
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        failed = f"{what} failed: {error}"
-        raise EngineSetupError(failed, next_step=_INSTALL_STEP) from error
-    if done.returncode != 0:
-        detail = "\n".join(done.stdout.rstrip().splitlines()[-12:])
-        failed = f"{what} failed: `{Path(argv[0]).name}` ended with code {done.returncode}"
-        raise EngineSetupError(failed, next_step=_INSTALL_STEP, detail=detail)
+    """The output of one step; :class:`EngineSetupError` with its last lines if it fails."""
+    words = [str(word) for word in argv]
+    environ = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    done = programs.run(words, environ=environ, folder=Path(cwd))
+    if not done:
+        lines = [*done.stdout.rstrip().splitlines(), *done.stderr.rstrip().splitlines()]
+        ended = f"`{Path(words[0]).name}` ended with code {done.code}"
+        failed = f"{what} failed: {done.problem if done.code == programs.NOT_FOUND else ended}"
+        raise EngineSetupError(failed, next_step=_INSTALL_STEP, detail="\n".join(lines[-12:]))
     return done.stdout
 
 

@@ -1,16 +1,16 @@
-"""`invoke engine`: make sure that there is an engine, and tell what it is."""
+"""`invoke engine`: find or start an engine, and describe it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..engine import find
+from ..engine import builder, find
 from ..engine.endpoint import Endpoint
 from ..model.errors import BuildxError, EngineUnreachableError
+from ..model.programs import Done
 from ..model.progress import Say
 from . import packages, private, standin
 
@@ -19,7 +19,7 @@ _SECONDS: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What one engine is, for people and machines to read."""
+    """The description of one engine, for people and machines to read."""
 
     endpoint: Endpoint
     version: str
@@ -47,10 +47,9 @@ class Status:
 
     def rows(self) -> list[tuple[str, str]]:
         """``(what, value)`` lines for a table."""
-        whose = "private" if self.endpoint.private else f"yours ({self.endpoint.origin})"
         state = _STATES[self.python_image_state]
         return [
-            ("engine", f"{whose}, {self.endpoint.host}"),
+            ("engine", f"{self.endpoint.owner}, {self.endpoint.host}"),
             ("version", self.version),
             ("buildx", self.buildx),
             ("image store", self.image_store),
@@ -60,17 +59,17 @@ class Status:
 
 
 _STATES: Final[Mapping[standin.State, str]] = {
-    "present": "there",
+    "present": "available",
     "stand-in": "a stand-in made of Debian packages, not for production",
-    "absent": "not there yet, pulled by the first build",
+    "absent": "not available yet, pulled by the first build",
 }
 
 
 def ensure(python_image: str, say: Say) -> Status:
     """An engine to talk to: the user's own as it is, else the private one, brought up.
 
-    Raises :class:`EngineUnreachableError` where the user names an engine that does not answer,
-    and :class:`EngineSetupError` where there is none and no private one can be.
+    Raises :class:`EngineUnreachableError` if the user names an engine that does not answer,
+    and :class:`EngineSetupError` if none is found and no private one can be started.
     """
     try:
         endpoint = find.find()
@@ -82,25 +81,29 @@ def ensure(python_image: str, say: Say) -> Status:
         private.fetch_programs(say)
         endpoint = find.find()
     find.check(endpoint)
-    if endpoint.private:
+    if endpoint.needs_python_image:
         standin.ensure_image(endpoint, python_image, say)
     return describe(endpoint, python_image)
 
 
 def status(python_image: str) -> Status:
-    """What the engine is that the other tasks would use; nothing is started or changed."""
+    """The engine that the other tasks would use; nothing is started or changed."""
     return describe(find.find(), python_image)
 
 
 def describe(endpoint: Endpoint, python_image: str) -> Status:
-    """Ask an engine and its client programs what they are."""
-    info = json.loads(_ask(endpoint, [*endpoint.docker, "info", "--format", "{{json .}}"]))
+    """The description that an engine and its client programs give of themselves."""
+    asked = endpoint.ask_docker("info", "--format", "{{json .}}", seconds=_SECONDS)
+    info = json.loads(_answer(endpoint, asked))
+    inspected = endpoint.ask_buildx("inspect", endpoint.builder, seconds=_SECONDS)
+    found = builder.parse(endpoint.builder, _answer(endpoint, inspected))
     return Status(
         endpoint=endpoint,
         version=str(info.get("ServerVersion", "")),
         buildx=".".join(map(str, find.check(endpoint))),
         image_store=image_store(info),
-        platforms=platforms(_ask(endpoint, [*endpoint.buildx, "inspect", endpoint.builder])),
+        # Without the variants of amd64, which are many.
+        platforms=tuple(p for p in found.platforms if not p.startswith("linux/amd64/")),
         python_image=python_image,
         python_image_state=standin.image_state(endpoint, python_image),
         by_hand=_by_hand(endpoint),
@@ -108,22 +111,12 @@ def describe(endpoint: Endpoint, python_image: str) -> Status:
 
 
 def image_store(info: Mapping[str, Any]) -> str:
-    """The image store that `docker info` tells of: containerd's holds several platforms."""
+    """The image store that `docker info` names: containerd's holds several platforms."""
     driver = info.get("Driver", "")
     kinds = [value for key, value in info.get("DriverStatus") or [] if key == "driver-type"]
     if any("containerd" in kind for kind in kinds):
         return f"containerd ({driver})"
     return f"classic ({driver}), one platform an image"
-
-
-def platforms(inspection: str) -> tuple[str, ...]:
-    """The platforms that `buildx inspect` lists, without the variants of amd64."""
-    for line in inspection.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "Platforms":
-            names = [name.strip().rstrip("*") for name in value.split(",")]
-            return tuple(name for name in names if name and not name.startswith("linux/amd64/"))
-    return ()
 
 
 def _by_hand(endpoint: Endpoint) -> str:
@@ -134,25 +127,9 @@ def _by_hand(endpoint: Endpoint) -> str:
     return f"export {' '.join(pairs)} PATH={endpoint.docker[0].removesuffix('/docker')}:$PATH"
 
 
-def _ask(endpoint: Endpoint, argv: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            argv,
-            env=endpoint.environ(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-        reason = done.stderr if done.returncode else ""
-    except subprocess.TimeoutExpired as error:
-        raise _refused(endpoint, str(error)) from error
-    if reason:
-        raise _refused(endpoint, reason)
+def _answer(endpoint: Endpoint, done: Done) -> str:
+    if not done:
+        what = f"the Docker engine at {endpoint.host} does not describe itself"
+        step = f"see the lines above, and `{' '.join(done.argv)}`"
+        raise EngineUnreachableError(what, next_step=step, detail=done.stderr)
     return done.stdout
-
-
-def _refused(endpoint: Endpoint, reason: str) -> EngineUnreachableError:
-    what = f"the Docker engine at {endpoint.host} does not tell what it is"
-    return EngineUnreachableError(what, next_step="see the lines above", detail=reason)

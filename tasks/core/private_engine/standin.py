@@ -78,7 +78,7 @@ def ensure_image(
     state = image_state(endpoint, image)
     if state != "absent":
         return state
-    if not endpoint.private:
+    if not endpoint.needs_python_image:
         if reason := _pull(endpoint, image, say):
             what = f"the Python image {image} cannot be pulled: {reason}"
             step = "check udf.python_image, and that the engine reaches its registry"
@@ -113,19 +113,11 @@ def _pull(endpoint: Endpoint, image: str, say: Say) -> str:
 def image_state(endpoint: Endpoint, image: str) -> State:
     """Whether the engine has ``image``, and whether that is a stand-in."""
     template = f'{{{{index .Config.Labels "{LABEL}"}}}}'
-    argv = [*endpoint.docker, "image", "inspect", "--format", template, image]
-    done = subprocess.run(
-        argv,
-        env=endpoint.environ(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
+    done = endpoint.ask_docker("image", "inspect", "--format", template, image)
+    if not done:
         if "o such image" in done.stderr:
             return "absent"
-        what = f"the engine does not tell whether it has {image}"
+        what = f"the engine does not say whether it has {image}"
         raise EngineSetupError(what, next_step="see the lines above", detail=done.stderr)
     return "stand-in" if done.stdout.strip() else "present"
 

@@ -153,7 +153,7 @@ def _code_of(line: str) -> str:
 
 def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
     """The lock that Poetry makes of a project file, from the one there is."""
-    if engine.endpoint.private:
+    if engine.needs_python_image:
         ensure_image(engine.endpoint, settings.python_image, say)
     gathered = credentials.gather(os.environ)
     with tempfile.TemporaryDirectory() as name:

@@ -122,9 +122,8 @@ def _bundle_problem(path: Path) -> str:
 def engine(engine: Engine, settings: Settings) -> Iterator[Check]:
     """The engine, buildx, the image store, platforms, the network."""
     status = setup.describe(engine.endpoint, settings.python_image)
-    whose = "private" if engine.endpoint.private else f"yours ({engine.endpoint.origin})"
     version = tuple(int(part) for part in status.version.split(".")[:2] if part.isdigit())
-    detail = f"{status.version}, {whose}, {engine.endpoint.host}"
+    detail = f"{status.version}, {engine.endpoint.owner}, {engine.endpoint.host}"
     if version and version < MINIMUM_ENGINE:
         fix = f"install Docker {MINIMUM_ENGINE[0]} or later"
         yield Check(name="engine", status="fail", detail=detail, fix=fix)
@@ -134,7 +133,7 @@ def engine(engine: Engine, settings: Settings) -> Iterator[Check]:
     yield _store(status, settings)
     yield _platforms(status, settings)
     if settings.network in ("host", "none") or survey.has_network(engine):
-        detail = settings.network or ("host" if engine.endpoint.private else "the engine's own")
+        detail = settings.network or engine.endpoint.network or "the engine's own"
         yield Check(name="network", detail=f"build steps use {detail}")
     else:
         detail = "this engine has no network for build steps: it runs without a bridge"
