@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -70,18 +69,6 @@ def test_the_readme_and_ci_run_the_same_tests() -> None:
     ci = (REPOSITORY / ".ci/run").read_text().splitlines()[-1]
     assert ci.endswith(".venv/bin/pytest")
     assert ci in (REPOSITORY / "README.md").read_text().splitlines()
-
-
-def test_links_between_the_pages_lead_somewhere() -> None:
-    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
-    links = [
-        (page, link)
-        for page in pages
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text())
-    ]
-    assert links
-    missing = [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()]
-    assert missing == []
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
