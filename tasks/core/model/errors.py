@@ -1,8 +1,8 @@
 """Every error a user can meet, each with its own exit code and its next step.
 
 An error is raised where it is noticed and leaves through Invoke, which prints the message
-on stderr and exits with the code. The codes are listed in the README; a test holds both
-lists equal. Codes stay below 64 and never change their meaning.
+on stderr and exits with the code. The codes are documented; a test holds both lists equal.
+Codes stay below 64 and never change their meaning.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from invoke.exceptions import Exit
 class UdfError(Exit):
     """A cause in one line and a next step, with the exit code of its class.
 
-    ``what`` is one line that names the thing at fault; ``next_step`` is one line that says
-    what to do about it; ``detail`` (for example the last lines of a log) is printed above
-    both, so that the cause is the last thing on the screen.
+    ``what`` is one line that names what is wrong; ``next_step`` is one line that says what to
+    do about it; ``detail`` (for example the last lines of a log) is printed above both, so
+    that the cause is the last thing on the screen.
     """
 
     exit_code: ClassVar[int] = 1
@@ -36,37 +36,37 @@ class UdfError(Exit):
 
 class ConfigError(UdfError):
     exit_code = 10
-    cause = "a setting has a value that is not allowed"
+    cause = "a setting has an invalid value"
 
 
 class UnknownUdfError(UdfError):
     exit_code = 11
-    cause = "no UDF of that name"
+    cause = "a UDF was not found"
 
 
 class NoProgramError(UdfError):
     exit_code = 12
-    cause = "the folder holds no program (example.py or entry.sh)"
+    cause = "the folder has no program (example.py or entry.sh)"
 
 
 class OutsideRootError(UdfError):
     exit_code = 13
-    cause = "the path leaves the root of the UDFs"
+    cause = "the path is outside the root of the UDFs"
 
 
 class ImageNameError(UdfError):
     exit_code = 14
-    cause = "an image name that is not valid, or that two UDFs share"
+    cause = "an image name is invalid, or two UDFs share it"
 
 
 class ProjectFileError(UdfError):
     exit_code = 15
-    cause = "a UDF's pyproject.toml or lock cannot be used"
+    cause = "a UDF's pyproject.toml or lock is invalid or out of date"
 
 
 class CasesError(UdfError):
     exit_code = 16
-    cause = "a cases.toml cannot be used"
+    cause = "a cases.toml is invalid"
 
 
 class MigrationError(UdfError):
@@ -76,17 +76,17 @@ class MigrationError(UdfError):
 
 class ExistsError(UdfError):
     exit_code = 18
-    cause = "what was to be made is there already"
+    cause = "the file or folder already exists"
 
 
 class PipelineError(UdfError):
     exit_code = 19
-    cause = "a pipeline.yaml cannot be used"
+    cause = "a pipeline.yaml is invalid"
 
 
 class EngineUnreachableError(UdfError):
     exit_code = 20
-    cause = "no Docker engine answers"
+    cause = "no Docker engine responds"
 
 
 class BuildxError(UdfError):
@@ -96,7 +96,7 @@ class BuildxError(UdfError):
 
 class EngineSetupError(UdfError):
     exit_code = 22
-    cause = "the private engine could not be brought up"
+    cause = "the private engine failed to start"
 
 
 class MissingExtraError(UdfError):
@@ -116,37 +116,42 @@ class NotBuiltError(UdfError):
 
 class EmulationError(UdfError):
     exit_code = 32
-    cause = "a platform needs emulation, and there is none"
+    cause = "a platform needs emulation, which is not available"
+
+
+class FileChangedError(UdfError):
+    exit_code = 33
+    cause = "a file changed while it was read"
 
 
 class VerifyFailedError(UdfError):
     exit_code = 40
-    cause = "a UDF image does not satisfy Numaflow"
+    cause = "a UDF image does not work with Numaflow"
 
 
 class DoctorError(UdfError):
     exit_code = 42
-    cause = "doctor found what keeps images from being built or from working"
+    cause = "doctor found problems that stop images from being built or from working"
 
 
 class BenchWorseError(UdfError):
     exit_code = 41
-    cause = "a measurement is worse than the one it is checked against"
+    cause = "a measurement is worse than its reference"
 
 
 class RegistryUnreachableError(UdfError):
     exit_code = 50
-    cause = "a registry cannot be reached"
+    cause = "a registry is unreachable"
 
 
 class RegistryDeniedError(UdfError):
     exit_code = 51
-    cause = "a registry refuses the login"
+    cause = "a registry rejects the credentials"
 
 
 class PushFailedError(UdfError):
     exit_code = 52
-    cause = "a push failed: no space, no such repository, or a fault of the registry"
+    cause = "a push failed: no space, no such repository, or a registry error"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
