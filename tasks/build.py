@@ -13,12 +13,12 @@ from .core.build import execute, results
 from .core.build import report as texts
 from .core.build.gather import plan_base, plan_images
 from .core.engine import connect
+from .core.inputs.recipe import Strategy
 from .core.inputs.selection import Selected
 from .core.model.progress import Say
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.plan.specs import Strategy
 from .loading import lazily
 
 with lazily():

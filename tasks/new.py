@@ -9,8 +9,9 @@ from invoke.tasks import task
 
 from . import options
 from .core.model.errors import UnknownUdfError
+from .core.model.reading import shown
 from .core.model.settings import Settings
-from .core.model.udf import KINDS, shown
+from .core.model.udf import KINDS
 from .core.output import report
 
 

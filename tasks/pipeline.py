@@ -12,9 +12,10 @@ from .core.engine import connect
 from .core.engine.content import has_registry
 from .core.engine.registries import registry_for
 from .core.model.errors import ConfigError, NotBuiltError, PipelineError
+from .core.model.reading import read_text, shown
 from .core.model.reference import ImageReference
 from .core.model.settings import Settings
-from .core.model.udf import Udf, select, shown
+from .core.model.udf import Udf, select
 from .core.output import report
 from .core.upkeep import pipelines as manifests
 
@@ -35,20 +36,12 @@ def pipeline(c: Context, settings: Settings, udf: str, image: str = "", metadata
     """Print the pipeline of a UDF with its image at the pushed digest, for kubectl apply."""
     [chosen] = select(settings, [udf])
     path = chosen.path / "pipeline.yaml"
-    text = _read(path)
+    text = read_text(path, error=PipelineError)
     prefix = f"{settings.registry}/" if settings.registry else ""
     names = {chosen.repository, f"{prefix}{chosen.repository}"}
     wanted = image or _pushed(settings, chosen, metadata)
     # What is printed ends with one line end of its own.
     report.show(manifests.with_image(text, names, wanted, shown=shown(path)).removesuffix("\n"))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"{shown(path)} cannot be read: {error}"
-        raise PipelineError(what, next_step="write one, as the examples have it") from error
 
 
 def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:

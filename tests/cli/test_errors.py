@@ -42,8 +42,10 @@ def assert_fails(
 
 UNKNOWN = [
     pytest.param("map/even_od", "Did you mean 'map/even_odd'?", id="near miss"),
-    pytest.param("nothing/like/it", "no UDF 'nothing/like/it'", id="nothing near"),
-    pytest.param("examples/map/even_od", "no UDF 'examples/map/even_od'", id="with the root"),
+    pytest.param("nothing/like/it", "UDF 'nothing/like/it' not found", id="nothing near"),
+    pytest.param(
+        "examples/map/even_od", "UDF 'examples/map/even_od' not found", id="with the root"
+    ),
 ]
 
 
@@ -61,7 +63,7 @@ def test_no_udf_named(invoke: Invoke, task: str) -> None:
 @pytest.mark.parametrize("name", ["../..", "../tests", "/etc", "map/../../tests"])
 def test_path_outside_the_root(invoke: Invoke, name: str) -> None:
     done = invoke("image-fast", "--udf", name)
-    assert_fails(done, OutsideRootError, f"'{name}' leaves examples", "invoke list")
+    assert_fails(done, OutsideRootError, f"'{name}' is outside examples", "invoke list")
 
 
 def test_link_that_leaves_the_root(invoke: Invoke, checkout: Path, tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_bad_setting_in_the_repository(invoke: Invoke, checkout: Path) -> None:
 def test_broken_project_file(invoke: Invoke, checkout: Path) -> None:
     (checkout / "examples/map/even_odd/pyproject.toml").write_text("[project\n")
     done = invoke("image-fast", "--udf", "map/even_odd", cwd=checkout)
-    assert_fails(done, ProjectFileError, "examples/map/even_odd/pyproject.toml", "mend that line")
+    assert_fails(done, ProjectFileError, "examples/map/even_odd/pyproject.toml", "fix that line")
 
 
 def test_unknown_key_in_the_project_file(invoke: Invoke, checkout: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_pipeline_of_something_else_and_none_at_all(invoke: Invoke, tmp_path: 
     arguments = ("pipeline", "--root", str(tmp_path), "--udf", "map/x", "--image", "r/x")
     none = invoke(*arguments)
     assert none.returncode == 19
-    assert "cannot be read" in none.stderr
+    assert "not found" in none.stderr
     (folder / "pipeline.yaml").write_text("image: map-y:1\n")
     other = invoke(*arguments)
     assert (other.returncode, other.stdout) == (19, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.inputs.fingerprint import packages_of
+from tasks.core.inputs.environment import packages_of
 from tests.conftest import Invoke
 from tests.docker.repository import add_udf
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core.inputs.dependencies import Extra
+from tasks.core.inputs.added import AddedPackages
+from tasks.core.inputs.recipe import Strategy
 from tasks.core.model import labels
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf
@@ -17,7 +18,6 @@ from tasks.core.plan.graph import BuildEnvironment, bake
 from tasks.core.plan.specs import (
     Base,
     ImageSpec,
-    Strategy,
     arguments_of,
     base_labels,
     image_labels,
@@ -27,7 +27,7 @@ from tasks.core.plan.specs import (
 PYTHON = "python:3.13-slim-trixie"
 NATIVE = "linux/amd64"
 SECRETS = ("id=ca,src=/etc/ca.crt", "id=host-env,env=X")
-LOCKED = Extra(source="uv.lock", files={"requirements.txt": "b==1\n"}, packages={"b": "1"})
+LOCKED = AddedPackages(source="uv.lock", files={"requirements.txt": "b==1\n"}, packages={"b": "1"})
 
 
 def settings(**flags: str) -> Settings:
@@ -50,10 +50,10 @@ def spec(
     of: Udf | None = None,
     strategy: Strategy = "shared-base",
     on: Base | None = None,
-    extra: Extra | None = None,
+    extra: AddedPackages | None = None,
     **flags: str,
 ) -> ImageSpec:
-    of, on, extra = of or udf(), on or base(), extra or Extra()
+    of, on, extra = of or udf(), on or base(), extra or AddedPackages()
     return ImageSpec(
         udf=of,
         target=target_names([of])[of.name],
@@ -72,7 +72,7 @@ def step(
     *,
     strategy: Strategy = "shared-base",
     on: Base | None = None,
-    extra: Extra | None = None,
+    extra: AddedPackages | None = None,
     why: str = "not built yet",
     **flags: str,
 ) -> Step:

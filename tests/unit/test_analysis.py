@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.build.specs import base_of
-from tasks.core.inputs.dependencies import extra_of
+from tasks.core.inputs.added import added_packages
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, load, scan
 from tasks.core.plan.specs import ImageSpec
@@ -45,7 +45,7 @@ def analysed(
         base=base_of(Settings.from_config({})),
         files=(),
         inputs={},
-        extra=extra_of(udf, BASE, python="3.13"),
+        extra=added_packages(udf, BASE, python="3.13"),
     )
     texts = {path.name: path.read_text() for path in udf.path.iterdir() if path.suffix == ".py"}
     return analysis.analyse_udf(

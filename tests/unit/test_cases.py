@@ -529,7 +529,7 @@ def test_a_file_that_is_none(text: str, words: str) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(CasesError, match="cannot be read") as raised:
+    with pytest.raises(CasesError, match="not found") as raised:
         cases.load(tmp_path / "cases.toml", "map")
     assert "docs/cases.md" in raised.value.next_step
 

@@ -139,7 +139,7 @@ def test_how_a_revision_is_named(repository: Settings, revision: str) -> None:
 def test_a_revision_that_git_does_not_know(repository: Settings, revision: str) -> None:
     with pytest.raises(ConfigError) as caught:
         changed(repository, revision)
-    assert f"git knows no revision '{revision}' in " in caught.value.what
+    assert f"git does not know the revision '{revision}' in " in caught.value.what
     assert "fetch enough history" in caught.value.next_step
 
 
@@ -202,7 +202,7 @@ EDITS = [
 # Makes each edit, asks, and takes it back; in one process, since a start costs more than this.
 ASK = """
 import json, pathlib, sys
-from tasks.core.inputs import fingerprint
+from tasks.core.inputs import environment
 from tasks.core.inputs.changes import changed_since
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import discover
@@ -213,7 +213,7 @@ for name, before, after, _ in json.loads(sys.stdin.read()):
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1) if before else text + after)
-    fingerprint.locked_packages.cache_clear()
+    environment.locked_packages.cache_clear()
     counts.append(len(changed_since(settings, udfs, "HEAD")))
     path.write_text(text)
 print(json.dumps(counts))

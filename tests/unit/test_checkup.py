@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -16,9 +15,10 @@ import pytest
 from tasks.core.engine import Engine, store, survey
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.model.errors import ConfigError
+from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import REPOSITORY, Settings
-from tasks.core.model.udf import load, read_toml
-from tasks.core.upkeep.doctor import examine, files, locks, machine
+from tasks.core.model.udf import load
+from tasks.core.upkeep.doctor import examine, files, machine
 from tasks.core.upkeep.doctor.check import Check, failed, guarded
 
 Plant = Callable[[Path], object]
@@ -90,7 +90,7 @@ SH = "#!/bin/sh\n"
 
 # What is planted; then status, and parts of what is found and of how to mend it.
 FAULTS: dict[str, tuple[Plant, str, str, str]] = {
-    "project file": (project("[project\n"), "fail", "is not valid TOML", "mend that line"),
+    "project file": (project("[project\n"), "fail", "is not valid TOML", "fix that line"),
     "unknown key": (
         project("[tool.numaflow-udf]\nimages = 'x'\n"),
         "fail",
@@ -165,8 +165,8 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     ),
     "lock from another project file": (
         lock(RICH.format("14.1")),
-        "warn",
-        "made from another pyproject.toml",
+        "fail",
+        "pyproject.toml has changed since it was locked",
         "`poetry lock`",
     ),
 }
@@ -345,39 +345,6 @@ def test_this_repository_is_without_a_fault() -> None:
     assert all(check.status == "ok" for check in files.repository(None))
     settings = Settings.from_config({}, root=str(REPOSITORY / "examples"))
     assert [check for check in files.udfs(settings) if check.status != "ok"] == []
-
-
-# --- locks ------------------------------------------------------------------------------------
-
-
-def test_the_hash_is_that_of_poetry() -> None:
-    """The lock of this repository was made by Poetry itself."""
-    project_, lock_ = (read_toml(REPOSITORY / name) for name in ("pyproject.toml", "poetry.lock"))
-    assert locks.content_hash(project_) == lock_["metadata"]["content-hash"]
-    assert locks.is_fresh(project_, lock_)
-    changed = {**project_, "project": {**project_["project"], "dependencies": []}}
-    assert not locks.is_fresh(changed, lock_)
-    described = {**project_, "project": {**project_["project"], "description": "another"}}
-    assert locks.is_fresh(described, lock_)
-
-
-def test_the_hash_of_older_forms() -> None:
-    """Without the standard tables, the old keys count also where they are not there."""
-    old = {"tool": {"poetry": {"name": "x", "dependencies": {"python": "^3.11"}}}}
-    content = '{"dependencies": {"python": "^3.11"}, "dev-dependencies": null, "extras": null, '
-    content += '"source": null}'
-    assert locks.content_hash(old) == hashlib.sha256(content.encode()).hexdigest()
-
-
-def test_a_uv_lock(udf: Path) -> None:
-    text = (
-        '[[package]]\nname = "x"\nsource = {virtual = "."}\ndependencies = [{name = "rich"}]\n'
-        '[[package]]\nname = "rich"\nversion = "13.0"\nsource = {registry = "x"}\n'
-        'sdist = {hash = "sha256:00"}\n'
-    )
-    lock(text, "uv.lock")(udf)
-    loaded = load(settings_of(udf), udf)
-    assert locks.mismatches(loaded, udf / "uv.lock") == ["rich 13.0 is not >=14"]
 
 
 # --- the machine ------------------------------------------------------------------------------

@@ -8,17 +8,17 @@ from typing import Final
 
 import pytest
 
-from tasks.core.inputs.dependencies import Extra
-from tasks.core.inputs.fingerprint import Inputs, digest
+from tasks.core.inputs.added import AddedPackages
+from tasks.core.inputs.fingerprint import digest
 from tasks.core.model.errors import (
     ConfigError,
     EmulationError,
     ImageNameError,
     NoProgramError,
 )
-from tasks.core.model.labels import RecordedInputs
+from tasks.core.model.labels import Inputs, RecordedInputs
 from tasks.core.model.settings import Settings, native_platform
-from tasks.core.model.udf import Refused
+from tasks.core.model.udf import InvalidUdf
 from tasks.core.plan.decide import Step, added_bytes, decide, decide_base, reason
 from tasks.core.plan.facts import Facts, PublishedImage, StoredImage
 from tasks.core.plan.graph import bake
@@ -296,7 +296,7 @@ class TestSeveral:
 
     def test_invalid_udfs_among_valid_ones(self) -> None:
         error = NoProgramError("no program", next_step="add one")
-        wrong = Refused(name="map/wrong", error=error)
+        wrong = InvalidUdf(name="map/wrong", error=error)
         plan = decide(settings(), [spec()], facts(), invalid=[wrong])
         assert plan.invalid == (wrong,)
         assert [each.spec.udf.name for each in plan.to_build] == ["map/a"]
@@ -447,7 +447,7 @@ WHEELS: Final = {
     ],
 )
 def test_packages_without_a_wheel(platform: str, names: tuple[str, ...]) -> None:
-    assert without_wheel(Extra(wheels=WHEELS), platform) == names
+    assert without_wheel(AddedPackages(wheels=WHEELS), platform) == names
 
 
 def compiled(**wheels: tuple[str, ...]) -> ImageSpec:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tasks.core.inputs import dependencies
-from tasks.core.inputs.dependencies import Extra, extra_of, poetry_requirements, requires_python
+from tasks.core.inputs.added import AddedPackages, added_packages
+from tasks.core.inputs.declared import poetry_requirements, requires_python
+from tasks.core.inputs.markers import plainly_allows
 from tasks.core.model.errors import ProjectFileError
 from tasks.core.model.udf import Udf
 
@@ -58,8 +59,8 @@ def make(tmp_path: Path) -> Make:
     return udf
 
 
-def extra(udf: Udf, *, python: str = "3.13", sdk: bool = False) -> Extra:
-    return extra_of(udf, BASE, python=python, sdk=sdk)
+def extra(udf: Udf, *, python: str = "3.13", sdk: bool = False) -> AddedPackages:
+    return added_packages(udf, BASE, python=python, sdk=sdk)
 
 
 # --- one project, five files ------------------------------------------------------------------
@@ -242,7 +243,7 @@ class TestPoetry:
     def test_a_path(self, make: Make) -> None:
         more = '[package.source]\ntype = "directory"\nurl = "../../libs/b"\n'
         udf = make(pyproject_toml=project("b"), poetry_lock=poetry_entry("b", more=more))
-        with pytest.raises(ProjectFileError, match=r"depends on b by its path, \.\./\.\./libs/b"):
+        with pytest.raises(ProjectFileError, match=r"depends on b by its path: \.\./\.\./libs/b"):
             extra(udf)
 
     @pytest.mark.parametrize("kind", ["directory", "git"])
@@ -277,8 +278,8 @@ class TestPoetry:
         [
             pytest.param(
                 {"pyproject_toml": project("b"), "poetry_lock": poetry_entry("c")},
-                "poetry.lock of UDF map/a does not hold b: it is out of step",
-                id="out of step",
+                "poetry.lock of UDF map/a is out of date: b not found in it",
+                id="out of date",
             ),
             pytest.param(
                 {"pyproject_toml": project("b"), "poetry_lock": "[[package]"},
@@ -287,7 +288,7 @@ class TestPoetry:
             ),
             pytest.param(
                 {"pyproject_toml": project("b"), "poetry_lock": '[[package]]\nname = "b"\n'},
-                "poetry.lock cannot be used: a package has no version",
+                "poetry.lock is invalid: a package has no version",
                 id="no version",
             ),
             pytest.param(
@@ -295,17 +296,17 @@ class TestPoetry:
                     "pyproject_toml": project("b"),
                     "poetry_lock": '[[package]]\nname = "b"\nversion = "1"\n',
                 },
-                "poetry.lock cannot be used: it holds no hash for b",
+                "poetry.lock is invalid: it has no hash for b",
                 id="no hash",
             ),
             pytest.param(
                 {"pyproject_toml": project("b"), "poetry_lock": '[package]\nname = "b"\n'},
-                "poetry.lock cannot be used: its content has another form",
+                "poetry.lock is invalid: its content has another form",
                 id="one table",
             ),
             pytest.param(
                 {"pyproject_toml": project("b"), "poetry_lock": "package = 3\n"},
-                "poetry.lock cannot be used: its content has another form",
+                "poetry.lock is invalid: its content has another form",
                 id="a number",
             ),
             pytest.param(
@@ -313,12 +314,12 @@ class TestPoetry:
                     "pyproject_toml": project("b"),
                     "poetry_lock": poetry_entry("b", more='markers = "nonsense"'),
                 },
-                "poetry.lock cannot be used: Expected a marker",
+                "poetry.lock is invalid: Expected a marker",
                 id="a marker that is none",
             ),
             pytest.param(
                 {"poetry_lock": poetry_entry("b")},
-                "poetry.lock cannot be used: there is no pyproject.toml beside it",
+                "poetry.lock is invalid: pyproject.toml not found beside it",
                 id="no project",
             ),
         ],
@@ -407,7 +408,7 @@ class TestUv:
     @pytest.mark.parametrize("kind", ["directory", "editable", "path", "virtual"])
     def test_a_path(self, make: Make, kind: str) -> None:
         lock = uv_lock(uv_entry("b", source=f'{kind} = "../libs/b"'))
-        with pytest.raises(ProjectFileError, match=r"depends on b by its path, \.\./libs/b"):
+        with pytest.raises(ProjectFileError, match=r"depends on b by its path: \.\./libs/b"):
             extra(make(uv_lock=lock))
 
     def test_the_sdk_from_elsewhere_is_that_of_the_base(self, make: Make) -> None:
@@ -424,14 +425,14 @@ class TestUv:
         ("lock", "said"),
         [
             ("[[package]", "uv.lock is not valid TOML"),
-            ("version = 1\n", "uv.lock cannot be used: it names no project of this folder"),
+            ("version = 1\n", "uv.lock is invalid: it names no project of this folder"),
             (uv_lock("[[package]]\nversion = '1'\n"), "a package has no name"),
-            (uv_lock(uv_entry("c")), "uv.lock of UDF map/a does not hold b: it is out of step"),
-            (uv_lock(needs="3"), "uv.lock cannot be used: its content has another form"),
-            ("package = [3]\n", "uv.lock cannot be used: its content has another form"),
+            (uv_lock(uv_entry("c")), "uv.lock of UDF map/a is out of date: b not found in it"),
+            (uv_lock(needs="3"), "uv.lock is invalid: its content has another form"),
+            ("package = [3]\n", "uv.lock is invalid: its content has another form"),
             (
                 uv_lock('[[package]]\nname = "b"\nversion = "1"\n'),
-                "uv.lock cannot be used: it holds no hash for b",
+                "uv.lock is invalid: it has no hash for b",
             ),
         ],
         ids=["no TOML", "no project", "no name", "out of step", "number", "list", "no hash"],
@@ -559,10 +560,10 @@ class TestLooseRequirements:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("-r none.txt\n", "none.txt is included by a requirements file and is not there"),
-            ("-r requirements.txt\n", "requirements.txt cannot be used: it includes itself"),
-            ("b\n-c constraints.txt\n", "constraints are not read"),
-            ("--constraint=constraints.txt\n", "constraints are not read"),
+            ("-r none.txt\n", "none.txt not found; "),
+            ("-r requirements.txt\n", "requirements.txt is invalid: it includes itself"),
+            ("b\n-c constraints.txt\n", "constraints are not supported"),
+            ("--constraint=constraints.txt\n", "constraints are not supported"),
             ("-e ../libs/b\n", "requirements.txt of UDF map/a asks for a path: ../libs/b"),
             ("./b.whl\n", "asks for a path: ./b.whl"),
             ("/abs/b\n", "asks for a path: /abs/b"),
@@ -578,7 +579,7 @@ class TestLooseRequirements:
     def test_not_utf8(self, make: Make) -> None:
         udf = make()
         (udf.path / "requirements.txt").write_bytes(b"b # \xff\n")
-        with pytest.raises(ProjectFileError, match=r"requirements\.txt cannot be used: 'utf-8'"):
+        with pytest.raises(ProjectFileError, match=r"requirements\.txt is not valid UTF-8: line 1"):
             extra(udf)
 
 
@@ -606,7 +607,7 @@ class TestProjectFile:
         assert not extra(make(pyproject_toml=text))
 
     def test_without_any_file(self, make: Make) -> None:
-        assert extra(make()) == Extra()
+        assert extra(make()) == AddedPackages()
 
     @pytest.mark.parametrize(
         ("sources", "kept"),
@@ -642,7 +643,7 @@ class TestProjectFile:
         ("text", "said"),
         [
             (project("b=1"), "'b=1' is not a requirement"),
-            ("project = 3\n", "pyproject.toml cannot be used: its content has another form"),
+            ("project = 3\n", "pyproject.toml is invalid: its content has another form"),
             ("[project]\ndependencies = 3\n", "its content has another form"),
             ("[tool.poetry]\ndependencies = 3\n", "its content has another form"),
             ("[project]\nrequires-python = 'nonsense'\n", "is not a version specifier"),
@@ -651,7 +652,10 @@ class TestProjectFile:
                 "UDF map/a: 'b==one' is not a requirement",
             ),
             ("[tool.poetry.dependencies]\nb = '^1 || ^2'\n", "'^1 || ^2' of b"),
-            ("[tool.poetry.dependencies]\npython = '&3'\n", "'&3' is not a constraint"),
+            (
+                "[tool.poetry.dependencies]\npython = '&3'\n",
+                "'&3' is not a supported version constraint",
+            ),
         ],
     )
     def test_what_cannot_be_used(self, make: Make, text: str, said: str) -> None:
@@ -704,7 +708,7 @@ class TestProjectFile:
         ({"git": "https://git.example/b"}, ["b @ git+https://git.example/b"]),
         ({"git": "https://git.example/b", "branch": "x"}, ["b @ git+https://git.example/b@x"]),
         ({"url": "https://files.example/b.whl"}, ["b @ https://files.example/b.whl"]),
-        ({"path": "../b"}, ["path ../b"]),
+        ({"path": "../b"}, ["b @ path ../b"]),
     ],
     ids=str,
 )
@@ -757,7 +761,7 @@ class TestPython:
                 extra(udf)
 
     def test_not_told(self, make: Make) -> None:
-        assert requires_python(make()) == [""]
+        assert requires_python({}) == [""]
 
     @pytest.mark.parametrize("python", ["3.9", "3.12", "3.13", "3.14"])
     @pytest.mark.parametrize(
@@ -765,11 +769,11 @@ class TestPython:
     )
     def test_what_is_plain_is_told_as_in_full(self, text: str, python: str) -> None:
         expected = SpecifierSet(text).contains(f"{python}.1")
-        assert dependencies._plainly_allows(text, python) == expected
+        assert plainly_allows(text, python) == expected
 
     @pytest.mark.parametrize("text", ["", ">=3.13.2", "==3.13.*", "~=3.13", "^3.9", ">=4.0"])
     def test_what_is_not_plain_is_left_to_the_parser(self, text: str) -> None:
-        assert not dependencies._plainly_allows(text, "3.13")
+        assert not plainly_allows(text, "3.13")
 
     @pytest.mark.parametrize(
         ("marker", "holds"),

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tasks.core.inputs.fingerprint import BASE_DOCKERFILE
 from tasks.core.inputs.ignore import Ignore
+from tasks.core.inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
 from tasks.core.model.settings import DEFAULTS, REPOSITORY
-from tasks.core.plan.specs import DOCKERFILES
 
 BASE = REPOSITORY / BASE_DOCKERFILE
 OPTIMIZED = REPOSITORY / DOCKERFILES["optimized"]

@@ -41,8 +41,9 @@ from pynumaflow.proto.sinker import sink_pb2, sink_pb2_grpc  # type: ignore[impo
 from pynumaflow.proto.sourcetransformer import transform_pb2, transform_pb2_grpc  # type: ignore[import-untyped]
 from pynumaflow.shared.asynciter import NonBlockingIterator  # type: ignore[import-untyped]
 
+from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import REPOSITORY, Settings
-from tasks.core.model.udf import Udf, discover, read_toml
+from tasks.core.model.udf import Udf, discover
 from tasks.core.verification import cases
 
 SETTINGS = Settings.from_config(None)

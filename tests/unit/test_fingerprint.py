@@ -14,22 +14,18 @@ from typing import Any
 
 import pytest
 
-from tasks.core.inputs.fingerprint import (
+from tasks.core.inputs.environment import packages_of, udf_group
+from tasks.core.inputs.files import (
     ContextFile,
     context_files,
-    difference,
-    digest,
     is_sdk_file,
-    normalised,
-    packages_of,
     sdk_files,
     sha256,
-    short,
     text_file,
-    udf_group,
-    udf_inputs,
     wanted_in_context,
 )
+from tasks.core.inputs.fingerprint import difference, digest, short, udf_inputs
+from tasks.core.inputs.names import normalised
 from tasks.core.model.errors import ConfigError, ProjectFileError
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, discover
@@ -92,12 +88,12 @@ class TestDigest:
 class TestWhatChangesAnImage:
     @pytest.fixture
     def settings(self, repository: Repository) -> Settings:
-        return repository({f"{UDF}/lib/x.py": "x = 1\n", f"{UDF}/link": ""})
+        return repository({f"{UDF}/lib/x.py": "x = 1\n", f"{UDF}/y.py": "", f"{UDF}/link": ""})
 
     @pytest.fixture
     def folder(self, settings: Settings) -> Path:
         (settings.root / "map/a/link").unlink()
-        (settings.root / "map/a/link").symlink_to("lib/x.py")
+        (settings.root / "map/a/link").symlink_to("example.py")
         return settings.root / "map/a"
 
     @pytest.mark.parametrize(
@@ -114,7 +110,7 @@ class TestWhatChangesAnImage:
             pytest.param(lambda f: (f / "lib/x.py").unlink(), True, id="a file less"),
             pytest.param(lambda f: (f / "lib/x.py").rename(f / "lib/y.py"), True, id="a new name"),
             pytest.param(
-                lambda f: ((f / "link").unlink(), (f / "link").symlink_to("example.py")),
+                lambda f: ((f / "link").unlink(), (f / "link").symlink_to("y.py")),
                 True,
                 id="target of a link",
             ),
@@ -202,12 +198,12 @@ class TestContext:
         settings = repository({}, ignore="*\n!examples/map/b\n")
         with pytest.raises(ConfigError) as caught:
             paths(settings)
-        assert "keeps the program of UDF map/a out of the image" in caught.value.what
+        assert "excludes the program of UDF map/a" in caught.value.what
         assert caught.value.next_step == "add a line '!examples/map/a' at its end"
 
     def test_a_line_that_is_no_pattern(self, repository: Repository) -> None:
         settings = repository({}, ignore="examples/[\n")
-        with pytest.raises(ConfigError, match=r"\.dockerignore cannot be used: 'examples/\['"):
+        with pytest.raises(ConfigError, match=r"\.dockerignore is invalid: 'examples/\['"):
             paths(settings)
 
     def test_nested_udfs_are_left_out(self, repository: Repository) -> None:
@@ -251,20 +247,25 @@ class TestContext:
         settings = repository({f"{UDF}/run.sh": "#!/bin/sh\n"})
         folder = settings.root / "map/a"
         (folder / "run.sh").chmod(0o755)
-        (folder / "link").symlink_to("/nowhere")
-        (folder / "folder").symlink_to("..", target_is_directory=True)
+        (folder / "lib").mkdir()
+        (folder / "lib/x.py").touch()
+        (folder / "link").symlink_to("folder/x.py")
+        (folder / "folder").symlink_to("lib", target_is_directory=True)
+        (folder / "lib/up").symlink_to("../lib/../example.py")
         states = {file.path: file.state for file in context_files(settings, udf_of(settings))}
         assert states == {
             "example.py": f"644 {sha256(b'')[:12]}",
-            "folder": "link ..",
-            "link": "link /nowhere",
+            "folder": "link lib",
+            "lib/up": "link ../lib/../example.py",
+            "lib/x.py": f"644 {sha256(b'')[:12]}",
+            "link": "link folder/x.py",
             "run.sh": f"755 {sha256(b'#!/bin/sh' + bytes([10]))[:12]}",
         }
 
     def test_what_is_no_file(self, repository: Repository) -> None:
         settings = repository({})
         os.mkfifo(settings.root / "map/a/pipe")
-        with pytest.raises(ProjectFileError, match="pipe is neither a file, a folder nor a link"):
+        with pytest.raises(ProjectFileError, match="pipe is not a file, a folder or a link"):
             paths(settings)
 
 
@@ -313,7 +314,7 @@ class TestInclude:
     ) -> None:
         settings = self.included(repository, item)
         (settings.root.parent / "link").symlink_to(tmp_path, target_is_directory=True)
-        with pytest.raises(ProjectFileError, match=f"include '{item}' of UDF map/a is no file"):
+        with pytest.raises(ProjectFileError, match=f"include '{item}' of UDF map/a is not a file"):
             paths(settings)
 
 
@@ -470,7 +471,7 @@ class TestBase:
         (checkout / "poetry.lock").unlink()
         with pytest.raises(subprocess.CalledProcessError) as caught:
             base_of(checkout)
-        assert "poetry.lock is missing" in caught.value.stderr
+        assert "poetry.lock not found" in caught.value.stderr
 
 
 class TestParts:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.inputs.dependencies import Extra
+from tasks.core.inputs.added import AddedPackages
 from tasks.core.inputs.fingerprint import short
 from tasks.core.inputs.origin import Origin
 from tasks.core.model import labels
@@ -270,7 +270,7 @@ class TestPart:
 # --- a push -----------------------------------------------------------------------------------
 
 
-def shared(name: str = "map/a", extra: Extra | None = None) -> Step:
+def shared(name: str = "map/a", extra: AddedPackages | None = None) -> Step:
     return step(udf(name), on=base(registry="r.test"), extra=extra, registry="r.test", tag="v1")
 
 

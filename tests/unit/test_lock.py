@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from tasks.core.inputs import fingerprint
-from tasks.core.inputs.fingerprint import locked_packages, normalised, packages_of
+from tasks.core.inputs.environment import locked_packages, packages_of, part_of_lock
+from tasks.core.inputs.locks.poetry import content_hash, is_fresh
+from tasks.core.inputs.names import normalised
 from tasks.core.model.settings import REPOSITORY
 
 TEXT = (REPOSITORY / "poetry.lock").read_text(encoding="utf-8")
@@ -25,18 +24,6 @@ def test_it_names_no_index() -> None:
     lines = [line for line in TEXT.splitlines() if not line.startswith("description = ")]
     assert [line for line in lines if re.search(r"https?://|\burl\s*=", line)] == []
     assert not [entry["name"] for entry in LOCK["package"] if "source" in entry]
-
-
-def test_it_is_in_step_with_the_project_file() -> None:
-    # Poetry takes a digest of the parts of the project file that the lock is made from.
-    keys = ("requires-python", "dependencies", "optional-dependencies")
-    parts = {
-        "project": {key: PROJECT["project"][key] for key in keys},
-        "dependency-groups": PROJECT["dependency-groups"],
-        "tool": {"poetry": {}},
-    }
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    assert digest == LOCK["metadata"]["content-hash"], "run `poetry lock`"
 
 
 @pytest.mark.parametrize("line", PROJECT["dependency-groups"]["udf"])
@@ -79,9 +66,27 @@ def test_the_part_that_is_read_is_what_the_whole_says() -> None:
     assert packages_of(LOCK) == PACKAGES
 
 
-def test_a_lock_that_cannot_be_told_apart_is_read_as_a_whole(tmp_path: Path) -> None:
-    lock = tmp_path / "poetry.lock"
-    lock.write_text('[[package]]\nname = "a"\ngroups = [\n  "udf",\n]\n')
-    assert fingerprint._part_of_lock(lock) == {}
-    lock.write_text('[[package]]\nname = "a\ngroups = ["udf"]\n')
-    assert fingerprint._part_of_lock(lock) == {}
+def test_a_lock_that_cannot_be_told_apart_is_read_as_a_whole() -> None:
+    assert part_of_lock('[[package]]\nname = "a"\ngroups = [\n  "udf",\n]\n') == {}
+    assert part_of_lock('[[package]]\nname = "a\ngroups = ["udf"]\n') == {}
+
+
+# --- whether a lock was made from a project file ----------------------------------------------
+
+
+def test_the_hash_is_that_of_poetry() -> None:
+    """The lock of this repository was made by Poetry itself."""
+    assert content_hash(PROJECT) == LOCK["metadata"]["content-hash"]
+    assert is_fresh(PROJECT, LOCK)
+    changed = {**PROJECT, "project": {**PROJECT["project"], "dependencies": []}}
+    assert not is_fresh(changed, LOCK)
+    described = {**PROJECT, "project": {**PROJECT["project"], "description": "another"}}
+    assert is_fresh(described, LOCK)
+
+
+def test_the_hash_of_older_forms() -> None:
+    """Without the standard tables, the old keys count even where they do not exist."""
+    old = {"tool": {"poetry": {"name": "x", "dependencies": {"python": "^3.11"}}}}
+    content = '{"dependencies": {"python": "^3.11"}, "dev-dependencies": null, "extras": null, '
+    content += '"source": null}'
+    assert content_hash(old) == hashlib.sha256(content.encode()).hexdigest()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.core.inputs.dependencies import extra_of
-from tasks.core.inputs.fingerprint import context_files
+from tasks.core.inputs.added import added_packages
+from tasks.core.inputs.files import context_files
 from tasks.core.model.errors import (
     ConfigError,
     ExistsError,
@@ -64,7 +64,7 @@ class TestEveryKind:
         )
         assert {file.path for file in context_files(settings, udf)} >= {"example.py"}
         base = {"pynumaflow": "0.14.0"}
-        assert not extra_of(udf, base, python="3.13"), "it adds something to the base"
+        assert not added_packages(udf, base, python="3.13"), "it adds something to the base"
         assert cases.load(udf.path / "cases.toml", udf.kind).cases
 
     @every_kind

@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tasks.core.build.results import Result
 from tasks.core.engine import Endpoint, Engine
-from tasks.core.inputs.fingerprint import locked_packages
+from tasks.core.inputs.environment import locked_packages
 from tasks.core.model.errors import ConfigError, MissingExtraError
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import Udf, select

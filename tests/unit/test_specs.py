@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.core.inputs.dependencies import Extra
-from tasks.core.inputs.fingerprint import digest, short, text_file
+from tasks.core.inputs.added import AddedPackages
+from tasks.core.inputs.files import text_file
+from tasks.core.inputs.fingerprint import digest, short
+from tasks.core.inputs.recipe import Strategy
 from tasks.core.model.errors import ConfigError, ImageNameError
 from tasks.core.model.udf import Udf
 from tasks.core.plan.specs import (
     BASE_REPOSITORY,
     LOCAL_REGISTRY,
     ImageSpec,
-    Strategy,
     arguments_of,
     base_targets,
     check_images,
@@ -134,9 +135,9 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("of", "extra", "strategy", "found"),
         [
-            pytest.param(udf(), Extra(), "shared-base", {}, id="plain"),
+            pytest.param(udf(), AddedPackages(), "shared-base", {}, id="plain"),
             pytest.param(
-                udf(), Extra(), "optimized", {"PYTHON_IMAGE": PYTHON}, id="plain, optimized"
+                udf(), AddedPackages(), "optimized", {"PYTHON_IMAGE": PYTHON}, id="plain, optimized"
             ),
             pytest.param(udf(), LOCKED, "shared-base", {"DEPENDENCIES": "some"}, id="packages"),
             pytest.param(
@@ -154,7 +155,7 @@ class TestArguments:
         ],
     )
     def test_what_is_in_the_image(
-        self, of: Udf, extra: Extra, strategy: Strategy, found: dict[str, str]
+        self, of: Udf, extra: AddedPackages, strategy: Strategy, found: dict[str, str]
     ) -> None:
         assert arguments_of(of, extra, base(), strategy) == found
 
@@ -189,10 +190,10 @@ class TestSpec:
     def test_no_notes(self) -> None:
         assert spec(extra=LOCKED).notes == ()
         # Nothing is added, so it does not matter that nothing is locked.
-        assert spec(extra=Extra(source="pyproject.toml", locked=False)).notes == ()
+        assert spec(extra=AddedPackages(source="pyproject.toml", locked=False)).notes == ()
 
     def test_requirements(self) -> None:
-        extra = Extra(files={"sources.txt": "c", "requirements.txt": "b"})
+        extra = AddedPackages(files={"sources.txt": "c", "requirements.txt": "b"})
         assert requirement_files(extra) == (
             text_file("requirements.txt", "b"),
             text_file("sources.txt", "c"),

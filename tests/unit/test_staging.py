@@ -6,19 +6,18 @@ import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.core.build.staging import in_own_folder, stage
-from tasks.core.inputs.fingerprint import ContextFile, sha256, text_file
+from tasks.core.inputs.files import ContextFile, read, sha256, text_file
 from tasks.core.model.labels import EPOCH
 
 
 def on_disk(path: str, source: Path, *, executable: bool = False) -> ContextFile:
-    return ContextFile(
-        path=path, source=source, digest=sha256(source.read_bytes()), executable=executable
-    )
+    return replace(read(source, path), executable=executable)
 
 
 def link(path: str, target: str) -> ContextFile:
@@ -106,7 +105,7 @@ def test_the_same_files_are_staged_once(source: Path, environ: dict[str, str]) -
         (text_file("b", "1"),),
         (link("a", "1"),),
         (text_file("a", "1"), text_file("b", "1")),
-        (ContextFile(path="a", source=None, digest=sha256(b"1"), text="1", executable=True),),
+        (replace(text_file("a", "1"), executable=True),),
     ],
     ids=["content", "name", "link", "one more", "mode"],
 )
@@ -134,14 +133,6 @@ def test_runs_at_the_same_moment(environ: dict[str, str]) -> None:
     (folder,) = folders
     assert len(list((folder / "folder").iterdir())) == 50
     assert contexts(environ) == [folder.parent]
-
-
-def test_a_file_that_is_gone_leaves_nothing_behind(source: Path, environ: dict[str, str]) -> None:
-    files = (on_disk("example.py", source),)
-    source.unlink()
-    with pytest.raises(FileNotFoundError):
-        stage(files, environ)
-    assert contexts(environ) == []
 
 
 def test_what_was_not_used_for_weeks_is_forgotten(environ: dict[str, str]) -> None:

@@ -107,10 +107,10 @@ class TestDiscovery:
 
     def test_one_broken_udf_does_not_hide_the_others(self, tree: Tree) -> None:
         settings = tree({"a/example.py": "", "b/example.py": "", "b/pyproject.toml": "not toml"})
-        udfs, refused = scan(settings)
+        udfs, invalid = scan(settings)
         assert [udf.name for udf in udfs] == ["a"]
-        assert [each.name for each in refused] == ["b"]
-        assert "b/pyproject.toml is not valid TOML" in refused[0].error.what
+        assert [each.name for each in invalid] == ["b"]
+        assert "b/pyproject.toml is not valid TOML" in invalid[0].error.what
         with pytest.raises(ProjectFileError):
             discover(settings)
 
@@ -281,20 +281,20 @@ class TestSelect:
         ("name", "error", "said"),
         [
             ("map/evn_odd", UnknownUdfError, "Did you mean 'map/even_odd'?"),
-            ("examples/map/evn_odd", UnknownUdfError, "no UDF 'examples/map/evn_odd'"),
-            ("nothing like it", UnknownUdfError, "no UDF 'nothing like it'"),
-            ("", UnknownUdfError, "an empty UDF name"),
-            ("//", UnknownUdfError, "an empty UDF name"),
-            ("x" * 300, UnknownUdfError, "no UDF"),
+            ("examples/map/evn_odd", UnknownUdfError, "UDF 'examples/map/evn_odd' not found"),
+            ("nothing like it", UnknownUdfError, "UDF 'nothing like it' not found"),
+            ("", UnknownUdfError, "a UDF name is empty"),
+            ("//", UnknownUdfError, "a UDF name is empty"),
+            ("x" * 300, UnknownUdfError, "not found in examples"),
             ("map/even_odd/example.py", UnknownUdfError, "Did you mean 'map/even_odd'?"),
             ("map", NoProgramError, "'map' is a folder without a program"),
-            ("..", OutsideRootError, "'..' leaves examples"),
-            ("../..", OutsideRootError, "leaves examples"),
-            ("map/../../tasks", OutsideRootError, "leaves examples"),
-            ("examples/../tasks", OutsideRootError, "leaves examples"),
-            ("/etc", OutsideRootError, "'/etc' leaves examples"),
-            (".", OutsideRootError, "'.' leaves examples"),
-            (str(REPOSITORY), OutsideRootError, "leaves examples"),
+            ("..", OutsideRootError, "'..' is outside examples"),
+            ("../..", OutsideRootError, "is outside examples"),
+            ("map/../../tasks", OutsideRootError, "is outside examples"),
+            ("examples/../tasks", OutsideRootError, "is outside examples"),
+            ("/etc", OutsideRootError, "'/etc' is outside examples"),
+            (".", OutsideRootError, "'.' is the root itself"),
+            (str(REPOSITORY), OutsideRootError, "is outside examples"),
         ],
     )
     def test_names_that_are_no_udf(self, name: str, error: type[UdfError], said: str) -> None:

@@ -17,7 +17,8 @@ from ..engine import Engine
 from ..engine.bake import BakeRun
 from ..engine.pushing import PAUSES
 from ..inputs import credentials
-from ..inputs.fingerprint import sdk_files, short
+from ..inputs.files import sdk_files
+from ..inputs.fingerprint import short
 from ..inputs.origin import origin_of
 from ..model import labels
 from ..model.errors import ConfigError

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..engine import Engine
+from ..inputs.recipe import Strategy
 from ..inputs.selection import Selected
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
 from ..plan.decide import Plan, decide, decide_base, is_linked, reason
 from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
-from ..plan.specs import Base, ImageSpec, Strategy
+from ..plan.specs import Base, ImageSpec
 from ..registry.client import Registry
 from .publish import registry_of
 from .specs import base_of, specs_of

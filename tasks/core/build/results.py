@@ -10,7 +10,7 @@ from ..engine import Engine, Image
 from ..model.errors import BuildFailedError, UdfError
 from ..model.reference import ImageReference
 from ..model.settings import Settings
-from ..model.udf import Refused
+from ..model.udf import InvalidUdf
 from ..plan.decide import Step
 from . import publish
 
@@ -77,7 +77,7 @@ def unchanged(step: Step) -> Result:
     )
 
 
-def of_invalid(udf: Refused) -> Result:
+def of_invalid(udf: InvalidUdf) -> Result:
     """The result of a UDF that cannot be built as it is."""
     return Result(
         name=udf.name, image="", result="failed", error=udf.error.what, tail=udf.error.detail

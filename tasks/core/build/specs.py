@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..inputs.dependencies import extra_of
-from ..inputs.fingerprint import base_inputs, context_files, locked_packages, udf_inputs
+from ..inputs.added import added_packages
+from ..inputs.environment import locked_packages
+from ..inputs.files import context_files
+from ..inputs.fingerprint import base_inputs, udf_inputs
+from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model.errors import UdfError
 from ..model.settings import Settings
-from ..model.udf import Refused, Udf
+from ..model.udf import InvalidUdf, Udf
 from ..plan.specs import (
-    DOCKERFILES,
     Base,
     ImageSpec,
-    Strategy,
     arguments_of,
     base_targets,
     python_image,
@@ -37,7 +38,7 @@ def base_versions() -> dict[str, str]:
 
 def specs_of(
     settings: Settings, udfs: Sequence[Udf], strategy: Strategy
-) -> tuple[list[ImageSpec], list[Refused]]:
+) -> tuple[list[ImageSpec], list[InvalidUdf]]:
     """The spec of the image of each UDF, and the UDFs whose files cannot be used."""
     bases = _bases(settings, udfs)
     names = target_names(udfs)
@@ -47,7 +48,7 @@ def specs_of(
         try:
             specs.append(_spec(settings, udf, names[udf.name], base, strategy))
         except UdfError as error:
-            invalid.append(Refused(name=udf.name, error=error))
+            invalid.append(InvalidUdf(name=udf.name, error=error))
     return specs, invalid
 
 
@@ -68,7 +69,7 @@ def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
 
 def _spec(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strategy) -> ImageSpec:
     files = context_files(settings, udf)
-    extra = extra_of(
+    extra = added_packages(
         udf,
         base_versions(),
         python=python_version(base.python_image),

@@ -2,8 +2,8 @@
 
 BuildKit gets exactly the files that the fingerprint was taken of, with normalised modes and
 times, so that two checkouts of one commit give the same layer. The folder's name is the
-digest of its content, so that it never changes once it is there: what was staged for the last
-build is used again, and builds that run at the same moment do not disturb each other.
+digest of its content, and it gets that name when it is complete: what was staged for the last
+build is used again, and builds that run at the same time do not disturb each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from ..engine.layout import cache_folder
-from ..inputs.fingerprint import ContextFile, digest
+from ..inputs.files import ContextFile, chunks
+from ..inputs.fingerprint import digest
 from ..model.labels import EPOCH
 
 _FILES: Final = "files"
@@ -27,37 +28,43 @@ _KEEP_SECONDS: Final = 14 * 86400
 
 
 def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
-    """The folder that holds exactly ``files``; it is made if it is not there yet."""
+    """The folder that holds exactly ``files``; it is made if it does not exist yet.
+
+    Raises :class:`FileChangedError` where a file no longer holds what was hashed: a folder
+    under the name of a digest has exactly that content, or does not exist.
+    """
     name = _name(files)
     contexts = cache_folder(environ) / "contexts"
     folder = contexts / name
     if folder.is_dir():
-        os.utime(folder)  # used today: not to be forgotten
+        os.utime(folder)  # used today: not to be removed
         return folder / _FILES
     contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _forget_old(contexts)
+    _remove_old(contexts)
     making = Path(tempfile.mkdtemp(prefix=".new-", dir=contexts))
     try:
         (making / _FILES).mkdir()
         for file in files:
-            _copy(file, making / _FILES / file.path)
+            _write(file, making / _FILES / file.path)
         for path in sorted((making / _FILES).rglob("*"), reverse=True):
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
                 os.utime(path, (EPOCH, EPOCH))
-        making.rename(folder)
-    except OSError:
+        try:
+            making.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was first, with the same content
+                raise
+    finally:
         shutil.rmtree(making, ignore_errors=True)
-        if not folder.is_dir():  # else another run was first, with the same content
-            raise
     return folder / _FILES
 
 
 def in_own_folder(files: Sequence[ContextFile]) -> list[ContextFile]:
     """The same files in a folder of their context that is named after their content.
 
-    An engine keeps what a context has sent, and takes over what changes. To a folder that it
-    has already it gives the time at which it writes into it; only a new one has its own time.
+    An engine keeps what a context has sent, and takes over what changes. A folder that it has
+    already gets the time at which it writes into it; only a new one has its own time.
     """
     folder = _name(files)
     return [replace(file, path=f"{folder}/{file.path}") for file in files]
@@ -68,15 +75,14 @@ def _name(files: Sequence[ContextFile]) -> str:
     return digest({file.path: f"{file.state} {file.digest}" for file in files})[:18]
 
 
-def _copy(file: ContextFile, place: Path) -> None:
+def _write(file: ContextFile, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if file.target:
         place.symlink_to(file.target)
     else:
-        if file.source is None:
-            place.write_text(file.text, encoding="utf-8")
-        else:
-            shutil.copyfile(file.source, place)
+        with place.open("xb") as written:
+            for chunk in chunks(file):
+                written.write(chunk)
         place.chmod(0o755 if file.executable else 0o644)
     # BuildKit takes a file with the same size and time for unchanged. Layers hold whole
     # seconds, so the nanoseconds are free to tell one content from another.
@@ -84,7 +90,7 @@ def _copy(file: ContextFile, place: Path) -> None:
     os.utime(place, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
 
 
-def _forget_old(contexts: Path) -> None:
+def _remove_old(contexts: Path) -> None:
     limit = time.time() - _KEEP_SECONDS
     for folder in contexts.iterdir():
         # Another run may remove it at the same moment, which is as good.

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..engine import Engine
 from ..inputs.fingerprint import difference
+from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.labels import RecordedInputs, recorded
 from ..model.settings import Settings
 from ..model.udf import Udf
-from ..plan.specs import ImageSpec, Strategy
+from ..plan.specs import ImageSpec
 from .specs import spec_of
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
+
+from ..model.programs import Runner, run
+from .git import git
 
 _SCP: Final = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>(?!//).+)")
 
@@ -18,7 +20,7 @@ class Origin:
     """Where the source of an image comes from, as git tells it; empty where it does not.
 
     ``source`` is the address of the repository, without credentials; ``revision`` the commit,
-    with ``-dirty`` behind it where files differ from it; ``created`` the time of the commit.
+    with ``-dirty`` after it where files differ from it; ``created`` the time of the commit.
     """
 
     source: str = ""
@@ -26,20 +28,20 @@ class Origin:
     created: str = ""
 
 
-def origin_of(folder: Path) -> Origin:
-    """The origin of ``folder``; empty where it is in no repository with a commit, or git lacks.
+def origin_of(folder: Path, *, runner: Runner = run) -> Origin:
+    """The origin of ``folder``; empty where no repository with a commit holds it, or without git.
 
     Only what differs in the folder itself makes its revision ``-dirty``. The source is the
     remote that the branch follows, else ``origin``, else the only one.
     """
-    head = _git(folder, "log", "-1", "--format=%H %ct")
+    head = _said(folder, "log", "-1", "--format=%H %ct", runner=runner)
     if not head:
         return Origin()
     revision, seconds = head.split()
-    if _git(folder, "status", "--porcelain", "--", "."):
+    if _said(folder, "status", "--porcelain", "--", ".", runner=runner):
         revision += "-dirty"
     return Origin(
-        source=without_credentials(_remote(folder)),
+        source=without_credentials(_remote(folder, runner)),
         revision=revision,
         created=datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
@@ -64,28 +66,18 @@ def without_credentials(address: str) -> str:
     return urlunsplit((parts.scheme, place, parts.path, "", ""))
 
 
-def _remote(folder: Path) -> str:
-    branch = _git(folder, "symbolic-ref", "--quiet", "--short", "HEAD")
-    followed = _git(folder, "config", "--get", f"branch.{branch}.remote") if branch else ""
-    remotes = _git(folder, "remote").splitlines()
+def _remote(folder: Path, runner: Runner) -> str:
+    branch = _said(folder, "symbolic-ref", "--quiet", "--short", "HEAD", runner=runner)
+    key = f"branch.{branch}.remote"
+    followed = _said(folder, "config", "--get", key, runner=runner) if branch else ""
+    remotes = _said(folder, "remote", runner=runner).splitlines()
     for name in (followed, "origin", *remotes[: len(remotes) == 1]):
         if name in remotes:
-            return _git(folder, "config", "--get", f"remote.{name}.url")
+            return _said(folder, "config", "--get", f"remote.{name}.url", runner=runner)
     return ""
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _said(folder: Path, *arguments: str, runner: Runner) -> str:
     """What git prints, without the newline; ``""`` where it fails or is not installed."""
-    argv = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    done = git(folder, *arguments, runner=runner)
+    return done.stdout.strip() if done else ""

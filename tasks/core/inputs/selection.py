@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from ..model import udf as udfs_of
 from ..model.errors import UnknownUdfError
 from ..model.settings import Settings
-from ..model.udf import Refused, Udf
+from ..model.udf import InvalidUdf, Udf
 from . import changes
 
 _LIST = "run `invoke list` to see the UDFs"
@@ -38,7 +38,7 @@ class Selected:
     """
 
     udfs: tuple[Udf, ...] = ()
-    invalid: tuple[Refused, ...] = ()
+    invalid: tuple[InvalidUdf, ...] = ()
     named: frozenset[str] = frozenset()
 
     def valid(self) -> list[Udf]:
@@ -61,7 +61,7 @@ def select(settings: Settings, choice: Choice, *, all_by_default: bool = False) 
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd, or --all")
     found = {each.name: each for each in named}
-    invalid: list[Refused] = []
+    invalid: list[InvalidUdf] = []
     if choice.everything or choice.only or not choice.names:
         known, unusable = udfs_of.scan(settings)
         names = [*(each.name for each in known), *(wrong.name for wrong in unusable)]

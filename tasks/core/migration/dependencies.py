@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ..inputs.fingerprint import SDK, normalised
-from ..model.udf import read_toml
+from ..inputs import declared
+from ..inputs.names import SDK, leading_name, normalised
+from ..model.reading import read_toml
 from . import files
 from .image import OldImage
 from .remarks import Remark, Where
@@ -18,7 +19,6 @@ LOCKS: Final = ("poetry.lock", "uv.lock")
 _NOT_READ: Final = ("setup.py", "setup.cfg", "Pipfile", "environment.yml", "environment.yaml")
 _COMMENT: Final = re.compile(r"(^|\s)#.*$")
 _OPTION: Final = re.compile(r"^(?:-e|--editable)[ =]*")
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 class Dependencies:
@@ -42,7 +42,7 @@ class Dependencies:
             self._requirement_files(image)
             self._what_is_read(image)
             self._pip_installs(image)
-        if self._text is None and not self._locks and not self._declares():
+        if self._text is None and not self._locks and not declared.declares(self.project):
             for name in _NOT_READ:
                 if (folder / name).is_file():
                     step = "list its dependencies in requirements.txt"
@@ -55,27 +55,18 @@ class Dependencies:
     def _note(self, where: Where, text: str) -> None:
         self.notes.append(Remark(where, text))
 
-    def _poetry(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.project.get("tool", {}).get("poetry", {})
-        return found
-
-    def _declares(self) -> bool:
-        return "dependencies" in {**self.project.get("project", {}), **self._poetry()}
-
     def _reader(self) -> str:
         """The file that the tasks read the dependencies from, where it is not the project's."""
         return (self._locks or ["requirements.txt"])[0]
 
     def _sdk_sources(self) -> None:
         """A path or git source of the SDK means the base's, wherever it leads."""
-        sources = self.project.get("tool", {}).get("uv", {}).get("sources", {})
         path = self.folder / "pyproject.toml"
-        for table in (self._poetry().get("dependencies", {}), sources):
-            for name, value in table.items():
-                if normalised(name) == SDK and isinstance(value, dict) and "version" not in value:
-                    source = ", ".join(f"{key} = {value[key]!r}" for key in value)
-                    text = f"{SDK} from {source} now means the base's"
-                    self._note(Where(path, line_of(path, name)), text)
+        for name, value in declared.sources(self.project).items():
+            if normalised(name) == SDK and isinstance(value, dict) and "version" not in value:
+                source = ", ".join(f"{key} = {value[key]!r}" for key in value)
+                text = f"{SDK} from {source} now means the base's"
+                self._note(Where(path, line_of(path, name)), text)
 
     def _without_sdk_paths(self) -> None:
         kept = []
@@ -117,7 +108,7 @@ class Dependencies:
             if self._locks or has_requirements:
                 text = f"{tool} installs without a {lock}, but {self._reader()} would be read"
                 self._hand(used[tool], f"{text}: remove it if it is not meant")
-            elif self._declares():
+            elif declared.declares(self.project):
                 text = f"{lock} not found: versions are resolved at each first build"
                 self._note(used[tool], f"{text}; `{tool} lock` pins them")
 
@@ -138,7 +129,7 @@ class Dependencies:
         step = ""
         if self._locks or hashed:
             step = f"add it where {self._reader()} is made"
-        elif self._text is None and self._declares():
+        elif self._text is None and declared.declares(self.project):
             step = "add it to the dependencies in pyproject.toml"
         if step:
             for line, where in wanted.items():
@@ -149,11 +140,9 @@ class Dependencies:
             self._text = f"{self._text or ''}{gap}{lines}"
 
     def _declared(self) -> set[str]:
-        lines = [*map(str, self.project.get("project", {}).get("dependencies", []))]
-        lines += (self._text or "").splitlines()
-        lines += self._poetry().get("dependencies", {})
-        found = (_NAME.match(line.strip()) for line in lines)
-        return {normalised(match.group()) for match in found if match}
+        lines = (self._text or "").splitlines()
+        own = {leading_name(line.strip()) for line in lines} - {""}
+        return own | declared.names(self.project)
 
 
 def line_of(path: Path, word: str) -> int:

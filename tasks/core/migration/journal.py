@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import MigrationError
-from ..model.udf import shown
+from ..model.reading import shown
 
 JOURNAL: Final = ".numaflow-migration.json"
 """The hidden file in a migrated folder that says what was done there."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..model.errors import ImageNameError, MigrationError
-from ..model.settings import REPOSITORY, Settings
-from ..model.udf import scan, shown
+from ..model.reading import shown
+from ..model.settings import Settings
+from ..model.udf import path_of, scan
 from . import journal, legacy, settings_file, udf_plan
 from .migration import Migration
 
@@ -39,11 +39,7 @@ def plan(settings: Settings, names: Sequence[str]) -> list[Migration]:
 def folder_of(settings: Settings, name: str) -> Path:
     """The folder that ``name`` asks for: below the root, or with the root in front."""
     root = shown(settings.root)
-    asked = Path(os.path.normpath(settings.root / name))
-    for base in (REPOSITORY, settings.root.parent):
-        prefixed = Path(os.path.normpath(base / name))
-        if not asked.is_dir() and prefixed.is_dir() and prefixed.is_relative_to(settings.root):
-            asked = prefixed
+    asked = path_of(settings, name)
     if not asked.is_dir():
         what = f"no folder '{name}' in {root}"
         raise MigrationError(what, next_step="check --udf and --root")

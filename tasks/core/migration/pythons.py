@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..inputs.dependencies import requires_python
+from ..inputs.declared import requires_python
+from ..inputs.markers import fits_python
+from ..model.reading import read_toml
 from ..model.settings import REPOSITORY
-from ..model.udf import Udf, read_toml
+from ..model.udf import Udf
 from .dependencies import line_of
 from .image import OldImage
 from .remarks import Remark, Where
@@ -34,7 +36,7 @@ def choose(udf: Udf, image: OldImage, default: str) -> Choice:
         where = image.dockerfile.stages[0].where
         choice.remarks.append(Remark(where, f"{text}: see that the UDF runs on {default}"))
     try:
-        required = requires_python(udf)
+        required = requires_python(udf.project)
     except ValueError:  # a form that no task can read, which is said where it is read
         return choice
     if any(required) and not _fits(choice.version, required):
@@ -60,14 +62,7 @@ def _supported() -> list[str]:
 
 
 def _fits(version: str, required: Sequence[str]) -> bool:
-    """Whether one of the specifiers holds for the first or the newest release of a version."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
     try:
-        return any(
-            SpecifierSet(each).contains(f"{version}.{micro}", prereleases=True)
-            for each in required
-            for micro in (0, 99)
-        )
-    except InvalidSpecifier:
+        return fits_python(required, version)
+    except ValueError:
         return True

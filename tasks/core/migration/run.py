@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..model.errors import MigrationError
 from ..model.progress import Say
+from ..model.reading import shown
 from ..model.settings import Settings
-from ..model.udf import shown
 from . import journal, settings_file
 from .migration import Migration
 from .plan import folder_of

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..build.specs import base_versions
-from ..inputs.dependencies import extra_of
-from ..inputs.fingerprint import SDK, context_root
+from ..inputs.added import added_packages
+from ..inputs.files import context_root
 from ..inputs.ignore import BadPatternError, Ignore
+from ..inputs.names import SDK
 from ..model.errors import ProjectFileError, UdfError
-from ..model.settings import NAME, REPOSITORY, Settings
-from ..model.udf import KINDS, Udf, image_name, read_toml, shown
+from ..model.reading import read_toml, shown
+from ..model.reference import NAME
+from ..model.settings import REPOSITORY, Settings
+from ..model.udf import KINDS, Udf, image_name
 from ..plan.specs import python_version
 from . import files, journal, legacy, process, pythons, sources, stages
 from .dependencies import LOCKS, Dependencies, line_of
@@ -258,7 +261,7 @@ class _Udf:
             return
         python = str(self.options.get("python", "")) or python_version(self.settings.python_image)
         try:
-            extra = extra_of(self._as_udf(), base_versions(), python=python)
+            extra = added_packages(self._as_udf(), base_versions(), python=python)
             for name, has, wants in extra.overrides:
                 if name == SDK:
                     text = f"it uses {SDK} {wants}, the base has {has}: the image gets its own copy"

@@ -1,6 +1,6 @@
 """Settings: what Invoke's configuration says, checked value by value.
 
-The keys stand under ``udf`` in Invoke's configuration and come, weakest first, from the
+The keys are under ``udf`` in Invoke's configuration and come, weakest first, from the
 defaults here, ``/etc/invoke.yaml``, ``~/.invoke.yaml``, the repository's ``invoke.yaml``,
 the environment (``INVOKE_UDF_...``), and the flags of a task.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import ConfigError, did_you_mean
+from .reference import COMPONENT, HOST, REFERENCE, REGISTRY, TAG
 
 REPOSITORY: Final = Path(__file__).resolve().parents[3]
 """The folder that holds ``tasks.py``; every relative path of a setting starts here."""
@@ -33,20 +34,10 @@ DEFAULTS: Final[Mapping[str, str]] = {
 }
 """Every key with its default. An empty string leaves the choice to the engine."""
 
-# The grammar of an image reference, from the Distribution specification's reference syntax:
-# https://distribution.github.io/distribution/spec/api/ and its Go package "reference".
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
-NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_REGISTRY = re.compile(rf"{_HOST}(?:/{_COMPONENT})*")
-_REFERENCE = re.compile(
-    rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*(?::{TAG.pattern})?(?:@sha256:[0-9a-f]{{64}})?"
-)
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v[0-9]+)?")
 # A repository, or a cache in buildx's own words, to which each target adds its name.
 _CACHE = re.compile(
-    rf"{_HOST}(?:/{_COMPONENT})+|type=(?:registry|local|gha|s3|azblob)(?:,[a-z_-]+=[^,\s]+)*"
+    rf"{HOST}(?:/{COMPONENT})+|type=(?:registry|local|gha|s3|azblob)(?:,[a-z_-]+=[^,\s]+)*"
 )
 _CACHE_ALLOWED = (
     "a repository, such as ghcr.io/team/cache, or type=NAME,KEY=VALUE with one of the types "
@@ -81,7 +72,7 @@ class Settings:
         """The settings that ``c.config`` of a task gives, with ``flags`` laid over them.
 
         A flag whose value is ``None``, ``""`` or an empty list counts as not given.
-        Raises :class:`ConfigError` for the first value that is not allowed.
+        Raises :class:`ConfigError` for the first value that is invalid.
         """
         values, sources = _gather(config, flags)
         unknown = [key for key in values if key not in DEFAULTS]
@@ -112,7 +103,7 @@ class Settings:
 def native_platform() -> str:
     """The platform of this machine as Docker names it, such as ``linux/amd64``.
 
-    An engine on another machine may have another one: then the platforms have to be given.
+    An engine on another machine may have another one: then set the platforms.
     """
     machine = os.uname().machine
     return f"linux/{_MACHINES.get(machine, machine)}"
@@ -149,7 +140,9 @@ def _gather(
     sources = dict.fromkeys(DEFAULTS, "default")
     for attribute, source in _LEVELS:
         level = getattr(config, attribute, None) or {}
-        section = level.get("udf", {}) if isinstance(level, Mapping) else {}
+        section = level.get("udf") if isinstance(level, Mapping) else None
+        if section is None:
+            continue
         if not isinstance(section, Mapping):
             what = f"'udf' must be a table of settings, not {section!r} ({source})"
             raise ConfigError(what, next_step=f"give keys under udf: {', '.join(DEFAULTS)}")
@@ -170,7 +163,7 @@ Fail = Callable[[str], ConfigError]
 
 def _fail(key: str, value: object, source: str) -> Fail:
     def fail(allowed: str) -> ConfigError:
-        what = f"setting udf.{key} is {value!r} ({source}), which is not allowed"
+        what = f"setting udf.{key} is {value!r} ({source}), which is invalid"
         return ConfigError(what, next_step=f"give {allowed}")
 
     return fail
@@ -214,12 +207,12 @@ def _sdk(value: object, fail: Fail) -> Path | None:
 
 
 def _folder(value: str) -> Path | None:
-    """The folder that ``value`` names, or ``None`` where there is none."""
+    """The folder that ``value`` names, or ``None`` where it does not exist."""
     try:
         path = (REPOSITORY / Path(value).expanduser()).resolve()
         return path if path.is_dir() else None
     except (OSError, RuntimeError, ValueError):
-        # A name that is too long, no such user or a loop of links, a NUL: no folder either way.
+        # A name that is too long, an unknown user, a loop of links, a NUL: no folder in any case.
         return None
 
 
@@ -241,14 +234,14 @@ def _platforms(value: object, fail: Fail) -> tuple[str, ...]:
 
 _CHECKS: Final[Mapping[str, Callable[[object, Fail], object]]] = {
     "root": _root,
-    "registry": _matching(_REGISTRY, "a registry host with an optional path, such as ghcr.io/team"),
+    "registry": _matching(REGISTRY, "a registry host with an optional path, such as ghcr.io/team"),
     "tag": _matching(
         TAG,
         "a tag of at most 128 letters, digits, '_', '.' and '-', that starts with none of '.-'",
         optional=False,
     ),
     "python_image": _matching(
-        _REFERENCE, "an image reference, such as python:3.13-slim-trixie", optional=False
+        REFERENCE, "an image reference, such as python:3.13-slim-trixie", optional=False
     ),
     "network": _matching(re.compile("default|host|none"), "one of default, host, none, or nothing"),
     "platforms": _platforms,

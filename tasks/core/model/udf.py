@@ -1,10 +1,9 @@
-"""UDFs: the folders under the root that hold a program, and what each says of itself."""
+"""UDFs: the folders under the root that hold a program, and the settings of each."""
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,9 @@ from .errors import (
     UnknownUdfError,
     did_you_mean,
 )
-from .settings import NAME, REPOSITORY, Settings
+from .reading import read_bytes, read_toml, shown
+from .reference import NAME
+from .settings import REPOSITORY, Settings
 
 PROGRAMS: Final = ("entry.sh", "example.py")
 """What makes a folder a UDF, in the order in which the image looks for it."""
@@ -41,6 +42,7 @@ KINDS: Final = (
 OPTIONS: Final = ("image", "kind", "system-packages", "include", "python")
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
+_LIST: Final = "run `invoke list` to see the UDFs"
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
 _SYSTEM_PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
 _PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
@@ -71,44 +73,44 @@ class Udf:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """A UDF that cannot be used, and why. One such does not stand in the way of others."""
+class InvalidUdf:
+    """A UDF that cannot be used, and why. It does not keep others from being used."""
 
     name: str
     error: UdfError
 
 
 def discover(settings: Settings) -> list[Udf]:
-    """Every UDF under the root, by name; the error of the first that cannot be used."""
-    udfs, refused = scan(settings)
-    if refused:
-        raise refused[0].error
+    """Every UDF under the root, by name; raises the error of the first that is invalid."""
+    udfs, invalid = scan(settings)
+    if invalid:
+        raise invalid[0].error
     return udfs
 
 
-def scan(settings: Settings) -> tuple[list[Udf], list[Refused]]:
-    """Every UDF under the root, by name, and those whose project file cannot be used.
+def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
+    """Every UDF under the root, by name, and those whose project file is invalid.
 
     A folder is a UDF where it holds a program; inside another UDF, it needs a project file of
-    its own as well. All other folders are passed over.
+    its own as well. All other folders are ignored.
     """
     udfs: list[Udf] = []
-    refused: list[Refused] = []
+    invalid: list[InvalidUdf] = []
     for path in _program_folders(settings.root):
         try:
             udfs.append(load(settings, path))
         except UdfError as error:
             name = path.relative_to(settings.root).as_posix()
-            refused.append(Refused(name=name, error=error))
-    return udfs, refused
+            invalid.append(InvalidUdf(name=name, error=error))
+    return udfs, invalid
 
 
 def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
     """The UDFs that ``names`` ask for, in that order, each once.
 
     A name is a path below the root (``map/even_odd``), or one that starts with the root
-    itself (``examples/map/even_odd``). Raises an error for a name that is neither, and where
-    no name is given.
+    itself (``examples/map/even_odd``). Raises an error for a name that is neither, and if no
+    name is given.
     """
     asked = list(names)
     if not asked:
@@ -116,7 +118,7 @@ def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
     found: dict[str, Udf] = {}
     for name in asked:
-        udf = load(settings, _folder_of(settings, name))
+        udf = load(settings, _program_folder(settings, name))
         found.setdefault(udf.name, udf)
     return list(found.values())
 
@@ -126,10 +128,8 @@ def load(settings: Settings, path: Path) -> Udf:
     name = path.relative_to(settings.root).as_posix()
     project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
     options = _options(project, path)
-    kind = options.get("kind", "")
-    if not kind:
-        kind = next((part for part in name.split("/") if part in KINDS), "")
-        # A consumer of side inputs stands inside the folder of the side input and is a map.
+    # A consumer of side inputs is inside the folder of the side input, and says its own kind.
+    kind = options.get("kind") or next((part for part in name.split("/") if part in KINDS), "")
     repository = options.get("image") or image_name(name)
     if not NAME.fullmatch(repository):
         what = f"'{repository}' is not a valid image name (UDF {name})"
@@ -155,20 +155,6 @@ def image_name(name: str) -> str:
     return re.sub(r"[/_]+", "-", name.lower()).strip("-")
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file; :class:`ProjectFileError` where it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        what = f"{shown(path)} is not valid TOML: {error}"
-        raise ProjectFileError(what, next_step="mend that line") from error
-
-
-def shown(path: Path) -> str:
-    """A path as a person reads it: relative to the repository where it is inside."""
-    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
-
-
 def is_nested_udf(folder: Path) -> bool:
     """Whether a folder inside another UDF is a UDF of its own: a program and a project file."""
     return (folder / "pyproject.toml").is_file() and any(
@@ -177,7 +163,7 @@ def is_nested_udf(folder: Path) -> bool:
 
 
 def _program_folders(root: Path) -> Iterator[Path]:
-    outer: list[Path] = []  # the UDFs that the folder at hand is inside of
+    outer: list[Path] = []  # the UDFs that the current folder is inside of
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
@@ -192,44 +178,94 @@ def _program_folders(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _folder_of(settings: Settings, name: str) -> Path:
-    asked = name.rstrip("/")
-    if not asked:
-        what = "an empty UDF name"
-        raise UnknownUdfError(what, next_step="run `invoke list` to see the UDFs")
-    path = settings.root / asked
-    for place in (REPOSITORY, settings.root.parent):
-        prefixed = place / asked
-        if prefixed != settings.root and prefixed.is_relative_to(settings.root):
-            path = path if _is_folder(path) else prefixed
-    normal = Path(os.path.normpath(path))
-    step = f"name a folder below {shown(settings.root)}; `invoke list` shows them"
-    if not normal.is_relative_to(settings.root) or normal == settings.root:
-        what = f"'{name}' leaves {shown(settings.root)}"
-        raise OutsideRootError(what, next_step=step)
-    if not _is_folder(normal):
-        known = [
-            udf_path.relative_to(settings.root) for udf_path in _program_folders(settings.root)
-        ]
-        what = f"no UDF '{name}' in {shown(settings.root)}."
-        hint = did_you_mean(
-            normal.relative_to(settings.root).as_posix(), [path.as_posix() for path in known]
-        )
-        raise UnknownUdfError(what + hint, next_step="run `invoke list` to see the UDFs")
-    if not normal.resolve().is_relative_to(settings.root):
-        what = f"'{name}' leaves {shown(settings.root)}: it is a link to {normal.resolve()}"
-        raise OutsideRootError(what, next_step=step)
-    if not any((normal / program).is_file() for program in PROGRAMS):
+def path_of(settings: Settings, name: str) -> Path:
+    """The path that ``name`` names: below the root, or with the root itself in front.
+
+    It is absolute, and need not exist. Where both readings are possible, it is the one that
+    exists, else the one with the root in front.
+    """
+    path = _normal(settings.root / name)
+    if not _is_folder(path):
+        for place in (REPOSITORY, settings.root.parent):
+            prefixed = _normal(place / name)
+            if settings.root in (prefixed, *prefixed.parents, *(place / name).parents):
+                path = path if _is_folder(path) else prefixed
+    return path
+
+
+def folder_of(settings: Settings, name: str) -> Path:
+    """The same for a folder that is below the root; raises :class:`OutsideRootError` if not."""
+    path = path_of(settings, name.strip())
+    if path == settings.root or not path.is_relative_to(settings.root):
+        where = "the root itself" if path == settings.root else f"outside {shown(settings.root)}"
+        what = f"'{name}' is {where}"
+        raise OutsideRootError(what, next_step=_below(settings.root))
+    return path
+
+
+def _program_folder(settings: Settings, name: str) -> Path:
+    """The folder of the UDF ``name``, which exists and holds a program."""
+    if not name.strip("/ "):
+        what = "a UDF name is empty"
+        raise UnknownUdfError(what, next_step=_LIST)
+    path = folder_of(settings, name)
+    root = settings.root
+    if not _is_folder(path):
+        known = [folder.relative_to(root).as_posix() for folder in _program_folders(root)]
+        hint = did_you_mean(path.relative_to(root).as_posix(), known)
+        what = f"UDF '{name}' not found in {shown(root)}.{hint}"
+        raise UnknownUdfError(what, next_step=_LIST)
+    if not path.resolve().is_relative_to(root):
+        what = f"'{name}' is outside {shown(root)}: it is a link to {path.resolve()}"
+        raise OutsideRootError(what, next_step=_below(root))
+    if not any((path / program).is_file() for program in PROGRAMS):
         what = f"'{name}' is a folder without a program"
         raise NoProgramError(what, next_step="add an example.py, or an entry.sh that starts it")
-    return normal
+    return path
+
+
+def _below(root: Path) -> str:
+    return f"name a folder below {shown(root)}; `invoke list` shows the UDFs"
+
+
+def _normal(path: Path) -> Path:
+    return Path(os.path.normpath(path))
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a name that is too long for any folder
+    except (OSError, ValueError):  # a name that is too long for any folder, or holds a NUL
         return False
+
+
+def with_same_image(settings: Settings, udfs: Iterable[Udf]) -> list[tuple[Udf, str]]:
+    """Where an image of ``udfs`` has the name of another UDF's image: ``(UDF, other's name)``.
+
+    The others are all UDFs below the root. Only those are read whose folder or project file
+    can give such a name.
+    """
+    mine: dict[str, list[Udf]] = {}
+    for udf in udfs:
+        mine.setdefault(udf.repository, []).append(udf)
+    found = []
+    for path in _program_folders(settings.root):
+        name = path.relative_to(settings.root).as_posix()
+        repository = image_name(name)
+        if (path / "pyproject.toml").is_file():
+            try:
+                if repository in mine or _may_name(path / "pyproject.toml", mine):
+                    repository = load(settings, path).repository
+            except UdfError:
+                continue  # it gives no image at all
+        found += [(udf, name) for udf in mine.get(repository, ()) if udf.path != path]
+    return found
+
+
+def _may_name(path: Path, repositories: Iterable[str]) -> bool:
+    data = read_bytes(path)
+    # With an escape sequence, a name can be written in another way.
+    return b"\\" in data or any(each.encode() in data for each in repositories)
 
 
 def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -246,15 +282,14 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if key not in OPTIONS:
             what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"
             raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
-        allowed = _wrong(key, value)
-        if allowed:
-            what = f"{key} = {value!r} under {where} is not allowed"
+        if allowed := _wrong(key, value):
+            what = f"{key} = {value!r} under {where} is invalid"
             raise ProjectFileError(what, next_step=f"give {allowed}")
     return dict(options)
 
 
 def _wrong(key: str, value: object) -> str:
-    """What is allowed for ``key`` where ``value`` is not, else ``""``."""
+    """What is valid for ``key`` where ``value`` is not, else ``""``."""
     if key in ("system-packages", "include"):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return "a list of strings"

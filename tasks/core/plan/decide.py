@@ -14,7 +14,7 @@ from ..inputs.fingerprint import digest
 from ..model.errors import ConfigError, EmulationError
 from ..model.labels import BASE_FINGERPRINT, Inputs, RecordedInputs
 from ..model.settings import Settings
-from ..model.udf import Refused
+from ..model.udf import InvalidUdf
 from .facts import BuilderFacts, Facts, StoredImage
 from .specs import Base, ImageSpec, check_images, without_wheel
 
@@ -79,7 +79,7 @@ class Plan:
 
     bases: tuple[BaseStep, ...] = ()
     steps: tuple[Step, ...] = ()
-    invalid: tuple[Refused, ...] = ()
+    invalid: tuple[InvalidUdf, ...] = ()
     push: bool = False
     linked: bool = False
     attest: bool = False
@@ -124,7 +124,7 @@ def decide(
     *,
     force: bool = False,
     push: bool = False,
-    invalid: Iterable[Refused] = (),
+    invalid: Iterable[InvalidUdf] = (),
 ) -> Plan:
     """What has to be made for ``specs``.
 

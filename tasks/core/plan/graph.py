@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ..inputs.fingerprint import BASE_DOCKERFILE, short
+from ..inputs.fingerprint import short
 from ..inputs.origin import Origin
+from ..inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
 from ..model.errors import ConfigError
 from .decide import BaseStep, Plan, Step
-from .specs import BASE_REPOSITORY, DOCKERFILES, Base, base_labels, image_labels
+from .specs import BASE_REPOSITORY, Base, base_labels, image_labels
 
 STORE: Final = "type=docker"
 """Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""

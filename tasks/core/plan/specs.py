@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
-from ..inputs.dependencies import Extra
-from ..inputs.fingerprint import ContextFile, digest, short, text_file
+from ..inputs.added import AddedPackages
+from ..inputs.files import ContextFile, text_file
+from ..inputs.fingerprint import digest, short
+from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
 from ..model.labels import Inputs
@@ -20,13 +22,7 @@ from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
 
-Strategy = Literal["shared-base", "optimized"]
-
 BASE_REPOSITORY: Final = "numaflow-python-base"
-DOCKERFILES: Final[Mapping[Strategy, str]] = {
-    "shared-base": "dockerfiles/Dockerfile.shared-base",
-    "optimized": "dockerfiles/Dockerfile.optimized",
-}
 
 # With the containerd image store, BuildKit asks the registry that a reference names for the
 # manifest, even when the store has the image: for an image that exists only locally, that is a
@@ -100,7 +96,7 @@ class ImageSpec:
     files: Sequence[ContextFile]
     inputs: Inputs
     arguments: Inputs = field(default_factory=dict)
-    extra: Extra = field(default_factory=Extra)
+    extra: AddedPackages = field(default_factory=AddedPackages)
 
     @property
     def fingerprint(self) -> str:
@@ -198,12 +194,12 @@ def python_version(image: str) -> str:
     return match["version"] if match else ""
 
 
-def requirement_files(extra: Extra) -> tuple[ContextFile, ...]:
+def requirement_files(extra: AddedPackages) -> tuple[ContextFile, ...]:
     """The requirement files of ``extra`` as the context that the builder gets."""
     return tuple(text_file(name, text) for name, text in sorted(extra.files.items()))
 
 
-def arguments_of(udf: Udf, extra: Extra, base: Base, strategy: Strategy) -> dict[str, str]:
+def arguments_of(udf: Udf, extra: AddedPackages, base: Base, strategy: Strategy) -> dict[str, str]:
     """The build arguments of an image that say what is in it."""
     arguments = {}
     if strategy == "optimized":
@@ -215,7 +211,7 @@ def arguments_of(udf: Udf, extra: Extra, base: Base, strategy: Strategy) -> dict
     return arguments
 
 
-def without_wheel(extra: Extra, platform: str) -> tuple[str, ...]:
+def without_wheel(extra: AddedPackages, platform: str) -> tuple[str, ...]:
     """The packages of ``extra`` for which the lock names no wheel for a platform.
 
     Such a package is built from source, which takes a machine of that platform.

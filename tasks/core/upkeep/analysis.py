@@ -7,6 +7,7 @@ cannot be told without an image is said to be so.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ..build.gather import gather
 from ..build.specs import base_versions, specs_of
 from ..engine import Engine, content, store
-from ..inputs.fingerprint import context_files, normalised, udf_group
+from ..inputs import declared as declarations
+from ..inputs.environment import udf_group
+from ..inputs.files import chunks, context_files
+from ..inputs.names import normalised
+from ..model.reading import read_text
 from ..model.settings import Settings
-from ..model.udf import Refused, Udf
+from ..model.udf import InvalidUdf, Udf
 from ..plan.decide import decide
 from ..plan.specs import ImageSpec
 from . import imports
@@ -186,7 +191,7 @@ class Repository:
     udfs: tuple[Analysis, ...]
     shared: tuple[Shared, ...] = ()
     differing: tuple[Differing, ...] = ()
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[InvalidUdf, ...] = ()
 
     @property
     def suggestions(self) -> dict[str, str]:
@@ -246,7 +251,7 @@ class Repository:
 
 
 def analyse(
-    engine: Engine | None, settings: Settings, udfs: Sequence[Udf], refused: Sequence[Refused]
+    engine: Engine | None, settings: Settings, udfs: Sequence[Udf], refused: Sequence[InvalidUdf]
 ) -> Repository:
     """Analyse ``udfs``; without an engine, from their files alone."""
     specs, more = specs_of(settings, udfs, "shared-base")
@@ -364,13 +369,10 @@ def _texts(settings: Settings, udf: Udf) -> dict[str, str]:
     """The files of an image that can import something, or start something."""
     texts = {}
     for file in context_files(settings, udf):
-        if file.source is None or file.target or file.path == "pyproject.toml":
-            continue  # what the project file names is declared, which is no use of it
-        if file.source.stat().st_size <= _LARGEST_TEXT:
-            try:
-                texts[file.path] = file.source.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                continue
+        # What the project file names is declared, which is no use of it.
+        if file.size <= _LARGEST_TEXT and not file.target and file.path != "pyproject.toml":
+            with contextlib.suppress(UnicodeDecodeError):
+                texts[file.path] = b"".join(chunks(file)).decode()
     return texts
 
 
@@ -384,23 +386,19 @@ def declared(udf: Udf) -> tuple[dict[str, str], bool]:
     can be said of a package that is not imported.
     """
     found: dict[str, str] = {}
-    lines = [str(line) for line in udf.project.get("project", {}).get("dependencies", [])]
-    for line in lines:
+    for line in declarations.standard(udf.project):
         if requirement := _requirement(line):
             found[normalised(requirement.name)] = str(requirement.specifier)
-    poetry = udf.project.get("tool", {}).get("poetry", {}).get("dependencies", {})
-    for name, value in poetry.items():
-        if name != "python":
-            version = value if isinstance(value, str) else ""
-            version = str(value.get("version", "")) if isinstance(value, dict) else version
-            found.setdefault(normalised(name), version)
-    if found or "dependencies" in udf.project.get("project", {}) or poetry:
+    for name, value in declarations.of_poetry(udf.project).items():
+        version = value.get("version", "") if isinstance(value, dict) else value
+        found.setdefault(normalised(name), version if isinstance(version, str) else "")
+    if declarations.declares(udf.project):
         return found, True
     path = udf.path / "requirements.txt"
     if not path.is_file():
         return {}, True
-    text = path.read_text(encoding="utf-8")
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+    text = read_text(path)
+    for line in re.sub(r"\\\n", " ", text).splitlines():
         # Options, hashes and comments say nothing of what is asked for.
         if requirement := _requirement(re.split(r"\s--|\s#", f" {line}")[0].strip()):
             found[normalised(requirement.name)] = str(requirement.specifier)

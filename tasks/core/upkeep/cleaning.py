@@ -18,7 +18,8 @@ from ..build.specs import base_of
 from ..engine import Engine, Image, sandbox, store
 from ..engine.layout import cache_folder
 from ..engine.store import CacheRecord, Container, Volume
-from ..inputs.fingerprint import sha256, short
+from ..inputs.files import sha256
+from ..inputs.fingerprint import short
 from ..migration import journal
 from ..model import labels
 from ..model.errors import ConfigError

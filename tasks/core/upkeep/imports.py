@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from ..inputs.fingerprint import normalised
+from ..inputs.names import normalised
 
 Names = Mapping[str, frozenset[str]]
 """Normalised names of packages to what can be imported from them, such as ``google.protobuf``."""

@@ -24,8 +24,10 @@ from ..model.errors import (
     OutsideRootError,
     did_you_mean,
 )
-from ..model.settings import NAME, REPOSITORY, Settings
-from ..model.udf import KINDS, Udf, image_name, load, scan, shown
+from ..model.reading import shown
+from ..model.reference import NAME
+from ..model.settings import REPOSITORY, Settings
+from ..model.udf import KINDS, Udf, folder_of, image_name, load, scan
 
 EXAMPLES: Final = REPOSITORY / "examples"
 
@@ -113,15 +115,7 @@ def _checked_name(settings: Settings, asked: str) -> str:
     """``asked`` as a name below the root, such as ``map/my_udf``; the path must be free."""
     root = shown(settings.root)
     step = f"name a new folder below {root}, such as --udf map/my_udf"
-    path = Path(os.path.normpath(settings.root / asked.strip()))
-    for place in (REPOSITORY, settings.root.parent):
-        prefixed = Path(os.path.normpath(place / asked.strip()))
-        # `examples/map/x` names the same as `map/x`, as for every other task.
-        if prefixed != settings.root and prefixed.is_relative_to(settings.root):
-            path = prefixed
-    if not asked.strip() or not path.is_relative_to(settings.root) or path == settings.root:
-        what = f"'{asked}' is no path below {root}"
-        raise OutsideRootError(what, next_step=step)
+    path = folder_of(settings, asked)
     name = path.relative_to(settings.root).as_posix()
     for part in name.split("/"):
         if not _PART.fullmatch(part) or len(part) > _LONGEST_NAME:

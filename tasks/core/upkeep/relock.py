@@ -12,12 +12,8 @@ from typing import Any, Final
 
 from ..engine import Engine
 from ..inputs import credentials
-from ..inputs.fingerprint import (
-    BASE_DOCKERFILE,
-    BASE_SCRIPTS,
-    locked_packages,
-    packages_of,
-)
+from ..inputs.environment import locked_packages, packages_of
+from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
 from ..model.progress import Say
 from ..model.settings import REPOSITORY, Settings

@@ -21,13 +21,17 @@ from ..build.results import Result
 from ..build.specs import base_of, spec_of
 from ..engine import Engine
 from ..engine.content import Content, contents, has_registry
-from ..inputs.fingerprint import locked_packages, normalised, short
+from ..inputs.environment import locked_packages
+from ..inputs.fingerprint import short
+from ..inputs.names import normalised
 from ..inputs.origin import without_credentials
+from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.errors import ConfigError, MissingExtraError
+from ..model.reading import read_toml
 from ..model.settings import Settings, native_platform
-from ..model.udf import Udf, read_toml
-from ..plan.specs import ImageSpec, Strategy
+from ..model.udf import Udf
+from ..plan.specs import ImageSpec
 from .pipelines import at_digest
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import CasesError
-from ..model.udf import shown
+from ..model.reading import read_text, shown
 from .toml_table import Source, Table, show_time
 
 DROP_TAG: Final = "U+005C__DROP__"
@@ -249,14 +249,10 @@ def load(path: Path, kind: str) -> Cases:
 
     Raises :class:`CasesError` for the first thing in it that is not allowed, with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"{shown(path)} cannot be read: {error}"
-        raise CasesError(
-            what, next_step="write one; docs/cases.md has an example a kind"
-        ) from error
-    return parse(text, kind, shown(path))
+    if not path.exists():
+        what = f"{shown(path)} not found"
+        raise CasesError(what, next_step="write one; docs/cases.md has an example for each kind")
+    return parse(read_text(path, error=CasesError), kind, shown(path))
 
 
 def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:

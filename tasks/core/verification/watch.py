@@ -17,7 +17,7 @@ from typing import Final
 from ..build import execute
 from ..build.gather import plan_images
 from ..engine import Engine, store
-from ..inputs.fingerprint import context_root, sha256
+from ..inputs.files import context_root, sha256
 from ..inputs.selection import Selected
 from ..model.errors import UdfError
 from ..model.progress import Say

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from ...build.specs import base_of, base_versions
-from ...inputs.dependencies import extra_of
-from ...inputs.fingerprint import SDK, ContextFile, context_files, normalised, udf_group
+from ...inputs.added import added_packages
+from ...inputs.environment import udf_group
+from ...inputs.files import ContextFile, chunks, context_files
+from ...inputs.locks.poetry import is_fresh
+from ...inputs.names import SDK, normalised
 from ...model.errors import ImageNameError
+from ...model.reading import read_toml, shown
 from ...model.settings import REPOSITORY, Settings
-from ...model.udf import KINDS, Udf, read_toml, scan, shown
+from ...model.udf import KINDS, Udf, scan
 from ...plan.specs import check_images, python_version
 from ...verification import cases
-from . import locks
 from .check import Check, Mend, guarded, of_error
 
 LARGE_CONTEXT: Final = 50_000_000
@@ -78,7 +81,7 @@ def _lock(relock: Relock | None) -> Iterator[Check]:
     if not lock.is_file():
         detail, state = "poetry.lock is missing", False
     else:
-        state = locks.is_fresh(read_toml(project), read_toml(lock))
+        state = is_fresh(read_toml(project), read_toml(lock))
         detail = "poetry.lock was not made from pyproject.toml as it is now"
     if state:
         yield Check(name=name, detail=f"in step; {len(base_versions())} packages in the base")
@@ -138,7 +141,7 @@ def _parts(
 
 def _files(settings: Settings, udf: Udf, sizes: dict[str, int]) -> Iterator[Check]:
     files = context_files(settings, udf)
-    sizes[udf.name] = sum(_size(file) for file in files)
+    sizes[udf.name] = sum(file.size for file in files)
     yield from _context(udf, files, sizes[udf.name])
     yield from _syntax(udf, files)
 
@@ -157,27 +160,16 @@ def _kind(udf: Udf) -> Iterator[Check]:
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Check]:
     python = python_version(base_of(settings, udf.python).python_image)
-    extra_of(udf, base_versions(), python=python, sdk=settings.sdk is not None)
-    for name, tool in (("poetry.lock", "poetry lock"), ("uv.lock", "uv lock")):
-        lock = udf.path / name
-        if not lock.is_file():
-            continue
-        fix = f"run `{tool}` in {shown(udf.path)}"
-        if wrong := locks.mismatches(udf, lock):
-            detail = f"{name} is not in step with pyproject.toml: {'; '.join(wrong)}"
-            yield Check(name=udf.name, status="fail", detail=detail, fix=fix)
-        elif name == "poetry.lock" and not locks.is_fresh(udf.project, read_toml(lock)):
-            detail = f"{name} was made from another pyproject.toml, though its versions do"
-            yield Check(name=udf.name, status="warn", detail=detail, fix=fix)
-        return
+    added_packages(udf, base_versions(), python=python, sdk=settings.sdk is not None)
+    return iter(())
 
 
 def _context(udf: Udf, files: Iterable[ContextFile], size: int) -> Iterator[Check]:
     listed = list(files)
     if size > LARGE_CONTEXT:
-        largest = max(listed, key=_size)
+        largest = max(listed, key=lambda file: file.size)
         detail = (
-            f"{size / 1e6:.0f} MB go into its image, {_size(largest) / 1e6:.0f} of them "
+            f"{size / 1e6:.0f} MB go into its image, {largest.size / 1e6:.0f} of them "
             f"{largest.path}"
         )
         fix = "name in .dockerignore what the program does not need"
@@ -189,16 +181,12 @@ def _context(udf: Udf, files: Iterable[ContextFile], size: int) -> Iterator[Chec
             yield Check(name=udf.name, status="warn", detail=detail, fix=fix)
 
 
-def _size(file: ContextFile) -> int:
-    return file.source.lstat().st_size if file.source else len(file.text)
-
-
 def _syntax(udf: Udf, files: Iterable[ContextFile]) -> Iterator[Check]:
     # The image may have a newer Python than this machine, with syntax of its own.
     for file in files:
-        if file.path.endswith(".py") and file.source and not file.target:
+        if file.path.endswith(".py") and not file.target:
             try:
-                ast.parse(file.source.read_bytes())
+                ast.parse(b"".join(chunks(file)))
             except (SyntaxError, ValueError) as error:
                 line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
                 why = error.msg if isinstance(error, SyntaxError) else str(error)

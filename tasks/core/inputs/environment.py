@@ -1,0 +1,66 @@
+"""The shared environment of the bases: the group ``udf`` and what the lock says of it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..model.errors import ProjectFileError
+from ..model.reading import read_text, read_toml
+from ..model.settings import REPOSITORY
+from .names import normalised
+
+_PACKAGE: Final = re.compile(r"^\[\[package\]\]\n", re.MULTILINE)
+_OF_UDF: Final = re.compile(r'^groups = \[.*"udf".*\]$', re.MULTILINE)
+
+
+@functools.cache
+def locked_packages() -> dict[str, dict[str, Any]]:
+    """The packages that ``poetry.lock`` gives the group ``udf``: name to its entry."""
+    path = REPOSITORY / "poetry.lock"
+    if not path.is_file():
+        what = "poetry.lock not found"
+        raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
+    return packages_of(part_of_lock(read_text(path)) or read_toml(path))
+
+
+def part_of_lock(text: str) -> dict[str, Any]:
+    """What a Poetry lock says of the group ``udf``; nothing where it cannot be told apart.
+
+    To read all of it takes three times as long, and is a good part of a build that changes one
+    file. Poetry writes each package as a block, with its groups in one line.
+    """
+    _, *blocks = _PACKAGE.split(text)
+    mine = [f"[[package]]\n{block}" for block in blocks if _OF_UDF.search(block)]
+    try:
+        return tomllib.loads("".join(mine))
+    except tomllib.TOMLDecodeError:
+        return {}  # reading the whole of it says what is wrong
+
+
+def packages_of(lock: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The packages of the group ``udf`` in a Poetry lock, by normalised name."""
+    return {
+        normalised(entry["name"]): _for_udf(entry)
+        for entry in lock.get("package", [])
+        if "udf" in entry.get("groups", ())
+    }
+
+
+def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the lock without what it says of other groups, which no image depends on."""
+    kept = {key: entry[key] for key in entry if key not in ("groups", "markers", "optional")}
+    markers = entry.get("markers", "")
+    if marker := markers.get("udf", "") if isinstance(markers, Mapping) else markers:
+        kept["markers"] = marker
+    return kept
+
+
+def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
+    """The requirements of the group ``udf`` in a project file, by default this project's."""
+    if project is None:
+        project = read_toml(REPOSITORY / "pyproject.toml")
+    return sorted(map(str, project.get("dependency-groups", {}).get("udf", [])))

@@ -1,0 +1,105 @@
+"""What all locks have in common: packages, their dependencies, and which of them are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...model.errors import ProjectFileError
+from ...model.reading import shown
+from ...model.udf import Udf
+from ..markers import allows, holds
+from ..names import SDK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """A dependency: the package, the extras that are asked of it, and when it holds."""
+
+    name: str
+    extras: tuple[str, ...] = ()
+    marker: str = ""
+    version: str = ""
+    """The exact version, where a lock holds several versions of the package."""
+    constraint: str = ""
+    """The versions that it allows, in Poetry's form, for locks that do not name the one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """One package of a lock: its version, hashes, and what it depends on."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...] = ()
+    source: str = ""
+    """A requirement that is not a version, such as ``name @ git+https://...``."""
+    needs: tuple[Edge, ...] = ()
+    extras: Mapping[str, tuple[Edge, ...]] = field(default_factory=dict)
+    marker: str = ""
+    wheels: tuple[str, ...] | None = None
+    """The names of its wheels, where the lock lists them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A lock as it was read. ``roots`` are the dependencies of the project itself."""
+
+    name: str
+    packages: Sequence[Locked]
+    roots: Sequence[Edge]
+
+
+def wheels(files: Iterable[str]) -> tuple[str, ...]:
+    """The names of the wheels among a package's files, which may be given with their address."""
+    found = (file.partition("#")[0].rpartition("/")[2] for file in files)
+    return tuple(name for name in found if name.endswith(".whl"))
+
+
+def out_of_date(udf: Udf, lock: str, why: str) -> ProjectFileError:
+    """The error for a lock that was made from another project file."""
+    what = f"{lock} of UDF {udf.name} is out of date: {why}"
+    tool = "poetry" if lock == "poetry.lock" else "uv"
+    return ProjectFileError(what, next_step=f"run `{tool} lock` in {shown(udf.path)}")
+
+
+def reachable(udf: Udf, lock: Lock, python: str) -> list[Locked]:
+    """What the project needs, directly or not, on the base's Python.
+
+    Raises :class:`ProjectFileError` where the lock lacks a package, or does not tell which of
+    several versions is meant.
+    """
+    packages: dict[str, list[Locked]] = {}
+    for package in lock.packages:
+        packages.setdefault(package.name, []).append(package)
+    found: dict[tuple[str, str], Locked] = {}
+    seen: set[Edge] = set()
+    pending = list(lock.roots)
+    while pending:
+        edge = pending.pop()
+        if edge in seen or not holds(edge.marker, python):
+            continue
+        seen.add(edge)
+        candidates = [each for each in packages.get(edge.name, ()) if holds(each.marker, python)]
+        if edge.version:
+            candidates = [each for each in candidates if each.version == edge.version]
+        elif len(candidates) > 1:
+            candidates = [each for each in candidates if allows(edge.constraint, each.version)]
+        if not candidates and edge.name != SDK and edge.name not in packages:
+            # Else it is the base's SDK, or a package that is not for this Python.
+            raise out_of_date(udf, lock.name, f"{edge.name} not found in it")
+        for package in candidates:
+            found[package.name, package.version] = package
+            pending.extend(package.needs)
+            for extra in edge.extras:
+                pending.extend(package.extras.get(extra, ()))
+    for name in sorted({name for name, _ in found}):
+        versions = sorted(version for found_name, version in found if found_name == name)
+        if len(versions) > 1:
+            what = (
+                f"{lock.name} of UDF {udf.name} does not tell which of {' and '.join(versions)} "
+                f"of {name} is for Python {python or 'of its base'}"
+            )
+            step = f"lock it again with Poetry 2 or uv, in {shown(udf.path)}"
+            raise ProjectFileError(what, next_step=step)
+    return list(found.values())

@@ -1,0 +1,83 @@
+"""``uv.lock``: its packages, and whether it was made from the project file as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from ...model.reading import invalid, read_toml
+from ...model.udf import Udf
+from ..names import normalised
+from .freshness import uv_mismatches
+from .packages import Edge, Lock, Locked, out_of_date, wheels
+
+NAME: Final = "uv.lock"
+
+
+def read(udf: Udf) -> Lock | None:
+    """The lock of a UDF, if it has one; raises :class:`ProjectFileError` if it is out of date."""
+    path = udf.path / NAME
+    if not path.is_file():
+        return None
+    entries = read_toml(path).get("package", [])
+    own = [entry for entry in entries if {"virtual", "editable"} & set(entry.get("source", {}))]
+    root = next((entry for entry in own if _is_here(entry["source"])), None)
+    if root is None:
+        raise invalid(path, "it names no project of this folder")
+    if wrong := uv_mismatches(udf, root, entries):
+        raise out_of_date(udf, NAME, "; ".join(wrong))
+    return Lock(
+        name=NAME,
+        packages=[_package(entry, path) for entry in entries if entry is not root],
+        roots=[_edge(edge) for edge in root.get("dependencies", [])],
+    )
+
+
+def _is_here(source: Mapping[str, str]) -> bool:
+    return "." in (source.get("virtual"), source.get("editable"))
+
+
+def _package(entry: Mapping[str, Any], path: Path) -> Locked:
+    if "name" not in entry:
+        raise invalid(path, "a package has no name")
+    name = str(entry["name"])
+    files = [*entry.get("wheels", []), *([entry["sdist"]] if "sdist" in entry else [])]
+    return Locked(
+        name=normalised(name),
+        version=str(entry.get("version", "")),
+        hashes=tuple(file["hash"] for file in files if "hash" in file),
+        source=_source(name, entry.get("source", {})),
+        needs=tuple(_edge(edge) for edge in entry.get("dependencies", [])),
+        extras={
+            normalised(extra): tuple(_edge(edge) for edge in edges)
+            for extra, edges in entry.get("optional-dependencies", {}).items()
+        },
+        wheels=wheels(str(file.get("url") or file.get("path") or "") for file in files),
+    )
+
+
+def _edge(edge: Mapping[str, Any]) -> Edge:
+    return Edge(
+        name=normalised(str(edge["name"])),
+        extras=tuple(normalised(extra) for extra in edge.get("extra", ())),
+        marker=str(edge.get("marker", "")),
+        version=str(edge.get("version", "")),
+    )
+
+
+def _source(name: str, source: Mapping[str, str]) -> str:
+    if "git" in source:
+        url, _, revision = source["git"].partition("#")
+        address, _, query = url.partition("?")
+        folders = parse_qs(query).get("subdirectory", [])
+        part = f"#subdirectory={folders[0]}" if folders else ""
+        return f"{name} @ git+{address}@{revision}{part}"
+    if "url" in source:
+        part = f"#subdirectory={source['subdirectory']}" if "subdirectory" in source else ""
+        return f"{name} @ {source['url']}{part}"
+    for kind in ("directory", "editable", "path", "virtual"):
+        if kind in source:
+            return f"path {source[kind]}"
+    return ""

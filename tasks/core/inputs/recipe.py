@@ -1,0 +1,44 @@
+"""Recipes: the files of this project that say how images are built."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from ..model.settings import REPOSITORY
+from .files import sha256
+
+Strategy = Literal["shared-base", "optimized"]
+
+DOCKERFILES: Final[Mapping[Strategy, str]] = {
+    "shared-base": "dockerfiles/Dockerfile.shared-base",
+    "optimized": "dockerfiles/Dockerfile.optimized",
+}
+BASE_DOCKERFILE: Final = "Dockerfile.base"
+DEPENDENCIES_SCRIPT: Final = "dockerfiles/udf/install-dependencies.sh"
+SYSTEM_PACKAGES_SCRIPT: Final = "dockerfiles/udf/install-system-packages.sh"
+
+BASE_SCRIPTS: Final = "dockerfiles/base"
+_SHARED: Final = (BASE_DOCKERFILE, *DOCKERFILES.values(), ".dockerignore", "dockerfiles/*/*.sh")
+
+
+def base_recipe() -> list[Path]:
+    """The files that say how the base is built."""
+    return [REPOSITORY / BASE_DOCKERFILE, *sorted((REPOSITORY / BASE_SCRIPTS).glob("*.sh"))]
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a path of this repository is a recipe, now or once; ``.dockerignore`` is one."""
+    return any(PurePosixPath(name).match(pattern) for pattern in _SHARED)
+
+
+def recipe(*paths: str) -> dict[str, str]:
+    """The state of recipes, by their path in the repository."""
+    return {f"recipe {path}": _file_state(REPOSITORY / path) for path in paths}
+
+
+@functools.cache
+def _file_state(path: Path) -> str:
+    return sha256(path.read_bytes())[:12]
