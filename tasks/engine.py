@@ -16,9 +16,9 @@ from .core.private_engine import private, setup
     help=options.of(
         "python-image",
         "json",
-        status="only tell which engine there is",
-        stop="end the private engine; its images stay",
-        remove="end the private engine and delete its files",
+        status="only show the engine; start and change nothing",
+        stop="stop the private engine; its images stay",
+        remove="stop the private engine and delete its files",
     ),
 )
 def engine(
@@ -34,7 +34,7 @@ def engine(
     if stop or remove:
         done = private.remove(report.say) if remove else private.stop(report.say)
         word = "removed" if remove else "stopped"
-        text = f"private engine {word}" if done else f"no private engine: nothing was {word}"
+        text = f"private engine {word}" if done else f"no private engine found: nothing was {word}"
         report.show(report.as_json({word: done}) if json else text)
         return
     image = settings.python_image

@@ -164,7 +164,7 @@ class TestNone:
         monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
         code, out, err = command("engine")
         assert (code, out) == (22, "")
-        assert err.startswith("error: a private engine needs a Debian machine")
+        assert err.startswith("error: a private engine needs Debian")
 
     @pytest.mark.parametrize("flags", [[], ["--status"]], ids=["engine", "status"])
     def test_one_that_was_named_is_dead(
@@ -180,7 +180,7 @@ class TestNone:
 
     @pytest.mark.parametrize(("flag", "word"), [("--stop", "stopped"), ("--remove", "removed")])
     def test_nothing_to_end(self, command: Command, home: Path, flag: str, word: str) -> None:
-        assert command("engine", flag) == (0, f"no private engine: nothing was {word}\n", "")
+        assert command("engine", flag) == (0, f"no private engine found: nothing was {word}\n", "")
         code, out, _ = command("engine", flag, "--json")
         assert (code, json.loads(out)) == (0, {word: False})
         assert not (home / "cache").exists()

@@ -110,7 +110,7 @@ def test_a_machine_that_never_built_the_base_pulls_it(
 def test_the_base_is_pushed_once(pushed_base: str, hub: Registry, invoke: Invoke) -> None:
     hub.requests()
     done = invoke("base", "--push", "--registry", hub.host)
-    assert "is there already" in done.stdout
+    assert "already exists" in done.stdout
     digest, _ = hub.manifest("numaflow-python-base", pushed_base)
     assert digest in done.stdout
     sent = hub.requests()

@@ -113,7 +113,7 @@ class TestSource:
 
     def test_no_mirror_has_it(self, apt: Path) -> None:
         (apt / "uris").write_text("'http://m/bad/dists/noble/InRelease' a 0\n")
-        with pytest.raises(EngineSetupError, match=r"no mirror .* carries Debian trixie") as caught:
+        with pytest.raises(EngineSetupError, match=r"no mirror .* has Debian trixie") as caught:
             packages.source(apt / "work")
         assert "not signed" in caught.value.detail
         assert "Debian 12 or later" in caught.value.next_step

@@ -170,7 +170,7 @@ class TestRefusals:
 
     def test_not_debian(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shutil, "which", lambda name: None)
-        with pytest.raises(EngineSetupError, match="no apt-get"):
+        with pytest.raises(EngineSetupError, match="apt-get was not found"):
             private.bring_up(print, {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)})
 
     def test_a_refusal_leaves_nothing(

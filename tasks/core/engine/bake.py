@@ -1,8 +1,10 @@
-"""One run of ``docker buildx bake``: the definition in, the log read line by line, the failure.
+"""One run of ``docker buildx bake``: the definition in, its progress and the failure out.
 
-BuildKit's plain progress is made for logs: hundreds of lines for a base. What a person wants
-to see is which step runs and how long it took; what a failed build needs is the last lines of
-the step that failed. Both are read from the same stream, which is kept whole for the error.
+BuildKit's plain progress has hundreds of lines for a base. A person wants to see which step
+runs and how long it took, and after a failure the last lines of the step that failed. Both are
+read from the plain log. ``--progress rawjson`` would be read with less guessing, but buildx 0.13
+writes it indented over several lines, between lines of text, and the log that :data:`LOG` asks
+for would have to be written again from it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ..model.progress import Say
 from .endpoint import Endpoint
 
 LOG: Final = "NUMAFLOW_UDF_BUILD_LOG"
-"""The variable that names a file to which BuildKit's whole log is added."""
+"""The variable that names a file to which BuildKit's whole log is appended."""
 
 _STEP: Final = re.compile(r"#(?P<number>\d+) (?P<text>\[.*)")
 _LOG: Final = re.compile(r"#(?P<number>\d+) \d+\.\d+ (?P<text>.*)")
@@ -47,9 +49,9 @@ class _Step:
 
 
 class Progress:
-    """Reads BuildKit's plain progress and tells ``say`` about the steps that take time.
+    """Reads BuildKit's plain progress and reports the steps that take time to ``say``.
 
-    ``only`` is the one target of the build, where it has one: its steps do not name it.
+    ``only`` is the target of a build that has one: its steps do not name it.
     """
 
     def __init__(self, say: Say, only: str = "") -> None:
@@ -62,13 +64,13 @@ class Progress:
         self.error = ""
 
     def feed(self, line: str) -> None:
-        """Take one line of the log."""
+        """Read one line of the log."""
         line = line.rstrip("\r\n")
         if match := _END.match(line):
             self._end(match)
         elif match := _LOG.match(line):
             if step := self._steps.get(match["number"]):
-                # A step that comes from the cache is named as well, but writes nothing.
+                # Cached steps are named as well, but write nothing.
                 if not step.lines and " RUN " in step.text:
                     self._say(f"  {step.text} ...")
                 step.lines.append(match["text"])
@@ -102,10 +104,7 @@ class Progress:
 
     @property
     def failed_target(self) -> str:
-        """The target that cannot be built, or ``""``.
-
-        Of a step that several targets share, the log names one of them.
-        """
+        """The target that failed, or ``""``; of several that share the step, one of them."""
         return self._failed_target or (self._failed.target if self._failed else "")
 
     @property
@@ -115,7 +114,7 @@ class Progress:
 
     @property
     def tail(self) -> str:
-        """The last lines of the step that failed, or of the whole where no step did."""
+        """The last lines of the failed step, or of the whole log if no step failed."""
         if self._failed:
             return "\n".join(self._failed.lines) or self._failed.error
         return "\n".join(self._other) or self.error
@@ -127,9 +126,9 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BakeRun:
-    """How a run of bake ended. ``step``, ``target`` and ``tail`` tell of a failure.
+    """The result of one run of bake. ``step``, ``target`` and ``tail`` describe a failure.
 
-    ``notes`` are remarks of the steps themselves, by target.
+    ``notes`` are lines that steps wrote for the user, by target.
     """
 
     ok: bool
@@ -150,18 +149,18 @@ def run_bake(
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
 ) -> BakeRun:
-    """Build every target of ``definition``; the outcome, never an exception for a failed build.
+    """Build every target of ``definition``. A failed build is a result, not an exception.
 
-    ``environment`` is laid over the client's, for the secrets of the build.
+    ``environment`` is added to the client's, for the secrets of the build.
     """
     argv = [*endpoint.buildx, *_builder_option(builder), "bake"]
     argv += ["--progress", "plain", *options]
     environ = endpoint.environ() | {
-        # Attestations cost half as much again for each build; a push turns them on.
+        # Attestations make a build half as slow again; a push turns them on.
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
-        # Newer versions ask before they read a context outside the working folder.
+        # Newer versions ask for permission to read a context outside the working folder.
         "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
-        # A target that only others build on (the builder, a gigabyte) is no image to keep.
+        # Targets that only others build on, such as the builder (1 GB), are not stored.
         "BUILDX_NO_DEFAULT_LOAD": "1",
         "NO_COLOR": "1",
         **(environment or {}),
@@ -169,8 +168,7 @@ def run_bake(
     targets = list(definition["target"])
     progress = Progress(say, only=targets[0] if len(targets) == 1 else "")
     start = time.monotonic()
-    # A file, not a pipe: bake reads its definition to the end before anything else, and a pipe
-    # that nobody reads would block on a large one.
+    # A file, not a pipe: a large definition would block a pipe that nobody reads yet.
     with tempfile.TemporaryFile() as standard_input, _network_file(definition) as network:
         standard_input.write(json.dumps(definition).encode())
         standard_input.seek(0)
@@ -206,17 +204,17 @@ def _feed(progress: Progress, process: subprocess.Popen[str]) -> None:
                     log.write(line)
                 progress.feed(line)
     except BaseException:
-        # Ctrl-C, most likely: the build ends with us.
+        # Most likely Ctrl-C: end the build as well.
         process.terminate()
         raise
 
 
 @contextlib.contextmanager
 def _network_file(definition: Mapping[str, Any]) -> Iterator[list[str]]:
-    """The option that gives the targets their network.
+    """The option that sets the network of the targets.
 
-    Before 0.17, buildx took a target's ``network`` from a Compose file alone and passed over it
-    in a bake definition. Files of both kinds are merged, and newer versions take either.
+    Before 0.17, buildx ignored ``network`` in a bake definition and read it from a Compose file
+    only. It merges files of both kinds, and newer versions read either.
     """
     targets: Mapping[str, Mapping[str, Any]] = definition["target"]
     services = {

@@ -26,7 +26,7 @@ from .layout import cache_folder
 if TYPE_CHECKING:
     from docker import DockerClient
 
-# The engine looks at one image after the other, 6 ms each; several calls share its processors.
+# An engine inspects one image after the other, 6 ms each; several calls use its processors.
 _REFERENCES_A_CALL: Final = 75
 _CALLS_AT_A_TIME: Final = 4
 
@@ -55,7 +55,7 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A reachable engine, and the builder that builds for it where that is another program."""
+    """A reachable engine, and the other builder that builds for it, if any."""
 
     endpoint: Endpoint
     other: Builder | None = None
@@ -67,7 +67,7 @@ class Engine:
 
     @functools.cached_property
     def builder(self) -> Builder:
-        """What builds here; asking takes 0.1 s."""
+        """The builder in use; the inspection takes 0.1 s."""
         return self.other or inspect(self.endpoint, self.endpoint.builder)
 
     @property
@@ -82,14 +82,14 @@ class Engine:
 
     @functools.cached_property
     def holds_platforms(self) -> bool:
-        """Whether the engine's store is containerd's: several platforms an image, attestations."""
+        """Whether the store is containerd's, with several platforms an image and attestations."""
         done = self.docker("info", "--format", "{{json .DriverStatus}}")
         if not done:
             raise _engine_error(done)
         return "containerd" in done.stdout
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
-        """Those of ``references`` that the engine has, by the reference as it was asked for."""
+        """The images that exist, by their reference as given in ``references``."""
         by_tag = {
             _familiar(tag): image
             for tags, image in self._inspect(references)
@@ -152,19 +152,22 @@ class Engine:
             options=self._allowances(definition),
         )
         if not run.ok and not run.step:
-            # No step failed, so it may be the client: say so if it is too old or missing.
+            # No step failed, so the client may be too old or missing.
             find.check(self.endpoint)
         return run
 
     def _allowances(self, definition: Mapping[str, Any]) -> list[str]:
-        """Since 0.17, buildx wants the host's network allowed on the command line as well."""
+        """Since 0.17, buildx requires the host's network to be allowed on the command line.
+
+        The private engine has an older one, which need not be asked for its version.
+        """
         wanted = any(target.get("network") == "host" for target in definition["target"].values())
         if wanted and not self.endpoint.private and find.buildx_version(self.endpoint) >= (0, 17):
             return ["--allow", "network.host"]
         return []
 
     def docker(self, *arguments: str) -> programs.Done:
-        """Run the docker CLI and capture its output; :class:`BuildxError` where it is missing."""
+        """Run the docker CLI and capture its output; :class:`BuildxError` if it is missing."""
         done = self.endpoint.ask_docker(*arguments)
         if done.code == programs.NOT_FOUND:
             what = f"the docker command cannot be run: {done.problem}"
@@ -198,8 +201,8 @@ class Engine:
 def connect(builder: str = "") -> Engine:
     """The engine to work with: the user's Docker, else the private one.
 
-    With the name of a ``builder`` that is an engine itself, that engine; with any other, the
-    engine to which the builder sends its images.
+    If ``builder`` names a builder that is an engine itself, that engine; for any other builder,
+    the engine to which it sends its images.
     """
     endpoint = find.find()
     if builder in ("", endpoint.builder):

@@ -16,12 +16,12 @@ class Endpoint:
 
     ``host`` is a ``DOCKER_HOST`` value, such as ``unix:///var/run/docker.sock``.
     ``docker`` and ``buildx`` are the argv prefixes of the docker CLI and of buildx; for the
-    private engine they are its own programs, since those on PATH may lack buildx.
-    ``env`` is laid over the process environment of every client program.
+    private engine they are its own programs, since PATH may have no buildx.
+    ``env`` is added to the process environment of every client program.
     ``origin`` says what named the engine, such as ``docker context 'team'``.
-    ``tls`` is a folder with ``ca.pem``, ``cert.pem`` and ``key.pem`` where the engine asks
-    for them. ``builder`` is the buildx builder that is this engine itself; without a name,
-    buildx would take the one that the user has chosen last, with a store of its own.
+    ``tls`` is a folder with ``ca.pem``, ``cert.pem`` and ``key.pem``, if the engine requires
+    them. ``builder`` is the buildx builder that is this engine itself; without its name, buildx
+    would use the one that the user selected last, with a store of its own.
     ``run`` runs the client programs.
     """
 

@@ -1,7 +1,7 @@
 """Find a Docker engine: the user's own first, then the private one.
 
-This runs before every build. A unix socket is therefore asked directly, which takes a few
-milliseconds, no process is started for it, and nothing heavy is imported.
+This runs before every build. It therefore asks a unix socket directly, in a few milliseconds,
+and starts no process and imports nothing heavy for it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PLUGIN_FOLDERS: Final = (
 _PING_SECONDS: Final = 5.0
 _PROBE_SECONDS: Final = 20.0
 
-# What of the user's config.json has to do with registries and proxies, and so holds for any
-# engine; the rest (contexts, plugins, the look of listings) belongs to the user's own.
+# The keys of the user's config.json about registries and proxies, which are valid for any engine.
+# The others (contexts, plugins, formats) are about the user's own.
 _SHARED_KEYS: Final = ("auths", "credHelpers", "credsStore", "HttpHeaders", "proxies")
 
 
@@ -90,7 +90,7 @@ def find(environ: Mapping[str, str] | None = None) -> Endpoint:
 
 
 def find_private(environ: Mapping[str, str] | None = None) -> Endpoint | None:
-    """The private engine of this user, or ``None`` where it does not run."""
+    """The private engine of this user, or ``None`` if it does not run."""
     environ = os.environ if environ is None else environ
     layout = Layout.of(environ)
     if ping(layout.socket):
@@ -103,7 +103,7 @@ def find_private(environ: Mapping[str, str] | None = None) -> Endpoint | None:
         env={
             "DOCKER_HOST": f"unix://{layout.socket}",
             "DOCKER_CONFIG": str(layout.config),
-            # What the user's environment says of another engine does not hold for this one.
+            # The user's environment may name another engine.
             "DOCKER_CONTEXT": "",
             "DOCKER_TLS_VERIFY": "",
             "BUILDX_BUILDER": "",
@@ -144,7 +144,7 @@ def users_config_folder(environ: Mapping[str, str]) -> Path:
 
 
 def ping(path: Path, seconds: float = _PING_SECONDS) -> str:
-    """Why no engine answers at the unix socket ``path``; ``""`` where one does."""
+    """Why no engine answers at the unix socket ``path``; ``""`` if one does."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(seconds)
@@ -159,7 +159,7 @@ def ping(path: Path, seconds: float = _PING_SECONDS) -> str:
         return (error.strerror or str(error)).lower()
     words = answer.split()
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or words[1] != b"200":
-        return "what answers there is not a Docker engine, or it is not ready"
+        return "it is not a Docker engine, or it is not ready"
     return ""
 
 
@@ -174,7 +174,7 @@ def buildx_version(endpoint: Endpoint) -> tuple[int, ...]:
 
 
 def parse_version(text: str) -> tuple[int, ...]:
-    """The first ``1.2.3`` in ``text`` as numbers; empty where there is none."""
+    """The first ``1.2.3`` in ``text`` as numbers; empty if it has none."""
     match = re.search(r"(?<![\w.])v?(\d+)\.(\d+)\.(\d+)", text)
     return tuple(int(group) for group in match.groups()) if match else ()
 
@@ -197,8 +197,8 @@ def share_credentials(layout: Layout, environ: Mapping[str, str]) -> None:
     if mine.is_file() and mine.read_text(encoding="utf-8") == wanted:
         return
     layout.config.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Renamed into place: a client may read the file at this moment. A login may be in it, so
-    # nobody else may read it at any time.
+    # Renamed into place, since a client may be reading it. It may hold a login, so nobody else
+    # may ever read it.
     new = mine.with_name(f".config.json.{os.getpid()}")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -208,7 +208,7 @@ def share_credentials(layout: Layout, environ: Mapping[str, str]) -> None:
 
 _BUILDX_STEP: Final = (
     "install Docker's buildx plugin (Debian: the package docker-buildx or docker-buildx-plugin); "
-    "on Debian as root, `invoke engine` fetches it for this project alone"
+    "on Debian as root, `invoke engine` downloads it for this project only"
 )
 
 
@@ -240,13 +240,13 @@ def _docker(environ: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
     what = "a Docker engine answers, but the docker command was not found on PATH"
     step = (
         "install the docker CLI with buildx (Debian: docker-cli and docker-buildx); "
-        "on Debian as root, `invoke engine` fetches them for this project alone"
+        "on Debian as root, `invoke engine` downloads them for this project only"
     )
     raise BuildxError(what, next_step=step)
 
 
 def _buildx(environ: Mapping[str, str], layout: Layout) -> tuple[str, ...]:
-    """The plugin as a program of its own: `docker buildx` takes 25 ms more to start it."""
+    """The plugin as a program of its own: `docker buildx` needs 25 ms more to start it."""
     for folder in _plugin_folders(users_config_folder(environ)):
         plugin = folder / "docker-buildx"
         if os.access(plugin, os.X_OK):
@@ -271,7 +271,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _context(folder: Path, name: str) -> Choice:
-    # The docker CLI files a context under the SHA-256 of its name.
+    # The docker CLI stores a context under the SHA-256 of its name.
     key = hashlib.sha256(name.encode()).hexdigest()
     origin = f"docker context '{name}'"
     meta = folder / "contexts" / "meta" / key / "meta.json"
@@ -282,7 +282,7 @@ def _context(folder: Path, name: str) -> Choice:
     docker = endpoints.get("docker") if isinstance(endpoints, dict) else None
     host = docker.get("Host") if isinstance(docker, dict) else None
     if not isinstance(host, str) or not host:
-        # A context without a host stands for the default socket.
+        # A context without a host means the default socket.
         host = f"unix://{DEFAULT_SOCKET}"
     tls = folder / "contexts" / "tls" / key / "docker"
     return Choice(

@@ -1,4 +1,4 @@
-"""Where the files of the private engine stand."""
+"""Where the files of the private engine are."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LONGEST_STATE: Final = 107 - 40
 class Layout:
     """The paths of the private engine of one user. Nothing here touches the disk.
 
-    Everything is below ``root``, but for ``lock``, which has to outlive a removal, and for
-    ``state`` where the path of the cache folder is too long for a socket.
+    Everything is below ``root``, except for ``lock``, which has to outlive a removal, and for
+    ``state`` if the path of the cache folder is too long for a socket.
     """
 
     root: Path
@@ -62,7 +62,7 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """Sockets and pid files: what is worth nothing once the engine has ended."""
+        """Sockets and pid files, of no use once the engine has stopped."""
         inside = self.root / "state"
         if len(str(inside).encode()) <= _LONGEST_STATE:
             return inside
@@ -96,7 +96,7 @@ class Layout:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where this project keeps what can be made again: below the user's cache folder."""
+    """This project's part of the user's cache folder, which may be deleted at any time."""
     cache = environ.get("XDG_CACHE_HOME", "")
     # The XDG Base Directory specification: a relative path is invalid and is ignored.
     return (Path(cache) if cache.startswith("/") else home_of(environ) / ".cache") / "numaflow-udf"

@@ -1,4 +1,4 @@
-"""Registries as an engine knows them: with its logins, and without TLS where it allows that."""
+"""Registries as an engine uses them: with its logins, and without TLS if it allows that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .client import Engine
 
 
 def registry_for(engine: Engine, host: str) -> Registry:
-    """The registry ``host``, with what ``engine`` is configured to do with it."""
+    """The registry ``host``, with the logins and the configuration of ``engine``."""
 
     def may_be_insecure(name: str) -> bool:
         done = engine.docker("info", "--format", "{{json .RegistryConfig}}")

@@ -1,4 +1,4 @@
-"""A Docker engine where there is none: its packages, its daemon, its Python image.
+"""A private Docker engine for machines without Docker: packages, daemon, Python image.
 
 It imports `model` and `engine`.
 """

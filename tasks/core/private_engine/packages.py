@@ -1,8 +1,7 @@
 """The private engine's programs: Debian packages, unpacked into a folder of their own.
 
-Nothing is installed. apt does the download with a configuration of its own, so that every
-package is checked against the Debian keyring, and the system's sources, lists and hooks are
-left alone.
+Nothing is installed. apt downloads with a configuration of its own: it checks every package
+against the Debian keyring and leaves the system's sources, lists and hooks alone.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _INSTALL_STEP: Final = "install Docker with its buildx plugin, start it, and try
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A mirror of Debian, and the release of this machine that it carries."""
+    """A mirror of Debian, and the release of this machine that it has."""
 
     mirror: str
     suite: str
@@ -60,9 +59,9 @@ class Source:
 
 
 def require_host() -> None:
-    """:class:`EngineSetupError` where this machine cannot have a private engine."""
+    """Raise :class:`EngineSetupError` if this machine cannot run a private engine."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        what = "a private engine needs a Debian machine, and this one has no apt-get"
+        what = "a private engine needs Debian, and apt-get was not found"
         raise EngineSetupError(what, next_step=_INSTALL_STEP)
     if os.geteuid() != 0:
         what = "a private engine needs root"
@@ -96,7 +95,7 @@ def run(
 
 @contextlib.contextmanager
 def timed(say: Say, doing: str, note: str = "") -> Iterator[None]:
-    """Say what is being done, and how long it took once it is."""
+    """Say what is being done, and then how long it took."""
     say(f"{doing} ...{note}")
     start = time.monotonic()
     yield
@@ -104,21 +103,23 @@ def timed(say: Say, doing: str, note: str = "") -> Iterator[None]:
 
 
 def ensure(layout: Layout, say: Say) -> None:
-    """Have the programs unpacked. To be called with the lock held."""
+    """Make sure that the programs are unpacked. Call it with the lock held."""
     stamp = layout.programs / "packages"
     wanted = "\n".join((SUITE, *PACKAGES, *HOST_PACKAGES))
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return
     if processes.own(layout.programs):
-        return  # the engine runs; its programs are brought up to date at its next start
+        return  # the engine runs; its programs are updated at its next start
     require_host()
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
         work = Path(name)
         with timed(
-            say, f"fetching Docker's packages of Debian {SUITE}", " (80 MB, nothing is installed)"
+            say,
+            f"downloading Docker's packages of Debian {SUITE}",
+            " (80 MB, nothing is installed)",
         ):
             debs = _download(work)
-        with timed(say, "unpacking them"):
+        with timed(say, "unpacking the packages"):
             tree = work / "programs"
             for deb in debs:
                 run(["dpkg-deb", "-x", deb, tree], f"unpacking {deb.name}")
@@ -126,7 +127,7 @@ def ensure(layout: Layout, say: Say) -> None:
         for program in ("dockerd", "runc"):
             run([tree / "bin" / program, "--version"], f"running Debian {SUITE}'s Docker here")
         (tree / "packages").write_text(wanted, encoding="utf-8")
-        # Renamed in one step: what stands there is complete, or it is not there.
+        # Renamed in one step, so that the folder is complete or does not exist.
         if layout.programs.exists():
             layout.programs.rename(work / "old")
         tree.rename(layout.programs)
@@ -144,8 +145,7 @@ def sources(uris: str, codename: str) -> list[tuple[str, str]]:
 
 def candidates() -> list[tuple[str, str]]:
     """The mirrors that this machine uses itself, as ``(mirror, suite)``."""
-    # `apt-get indextargets` tells the same, but only after an `apt-get update`, which a fresh
-    # machine has not seen. This fetches nothing.
+    # `apt-get indextargets` would need an `apt-get update` first. This downloads nothing.
     uris = run(["apt-get", "--print-uris", "update"], "asking apt for its mirrors")
     release = Path("/etc/os-release").read_text(encoding="utf-8")
     match = re.search(r"^VERSION_CODENAME=\"?([a-z]+)", release, flags=re.MULTILINE)
@@ -153,9 +153,9 @@ def candidates() -> list[tuple[str, str]]:
 
 
 def source(work: Path, wanted: str = SUITE) -> Source:
-    """The mirror of this machine that carries the release ``wanted``, as the keyring proves.
+    """The mirror of this machine that has the release ``wanted``, checked with the keyring.
 
-    Leaves an apt configuration in ``work`` that knows this mirror and no other.
+    Writes an apt configuration for this mirror alone to ``work``.
     """
     keyring = _keyring()
     refused: list[str] = []
@@ -167,19 +167,19 @@ def source(work: Path, wanted: str = SUITE) -> Source:
             refused.append(error.detail)
             continue
         return Source(mirror=mirror, suite=suite, keyring=keyring)
-    what = f"no mirror in this machine's apt sources carries Debian {wanted}"
+    what = f"no mirror in this machine's apt sources has Debian {wanted}"
     step = f"a private engine needs Debian 12 or later; else {_INSTALL_STEP}"
     raise EngineSetupError(what, next_step=step, detail="\n".join(refused))
 
 
 def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> None:
-    """Write into ``work`` an apt configuration for one mirror."""
+    """Write an apt configuration for one mirror to ``work``."""
     for folder in ("lists/partial", "archives/partial"):
         (work / folder).mkdir(parents=True, exist_ok=True)
     lines = [f"deb [signed-by={keyring}] {mirror} {suite} main\n" for suite in suites]
     (work / "sources.list").write_text("".join(lines), encoding="utf-8")
-    # Of the machine's own configuration only how to reach a server is kept (proxies,
-    # certificates): its hooks would touch the system's package cache.
+    # Only proxies and certificates are kept of the machine's own configuration: its hooks would
+    # change the system's package cache.
     dump = run(["apt-config", "dump", "Acquire"], "asking apt for its configuration")
     reach = [line for line in dump.splitlines() if re.match(r"Acquire::(https?|ForceIP)", line)]
     mine = {
@@ -196,7 +196,7 @@ def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> 
         "Acquire::Retries": "2",
         "Acquire::http::Timeout": "20",
         "Acquire::https::Timeout": "20",
-        # Without this apt wants to download as its own user, who cannot write here, and says so.
+        # Otherwise apt downloads as its own user, who cannot write here.
         "APT::Sandbox::User": "root",
     }
     lines = [*reach, *(f'{key} "{value}";' for key, value in mine.items())]
@@ -212,7 +212,7 @@ def _keyring() -> Path:
     for path in _KEYRINGS:
         if path.is_file():
             return path
-    what = "the Debian keyring is not on this machine, so no package could be checked"
+    what = "the Debian keyring was not found, so packages cannot be checked"
     step = f"on Debian, `apt-get install debian-archive-keyring`; elsewhere {_INSTALL_STEP}"
     raise EngineSetupError(what, next_step=step)
 
@@ -223,19 +223,19 @@ def _download(work: Path) -> list[Path]:
     folder.mkdir()
     names = [f"{name}/{SUITE}" for name in PACKAGES]
     names += [f"{name}/{found.suite}" for name in HOST_PACKAGES]
-    doing = f"fetching packages from {found.mirror}"
+    doing = f"downloading packages from {found.mirror}"
     run(["apt-get", "download", "-q", *names], doing, apt_env(work), cwd=str(folder))
     return sorted(folder.glob("*.deb"))
 
 
 def _link(tree: Path) -> None:
-    """Make ``bin``: every program under the name by which dockerd and Docker look for it."""
+    """Make ``bin``: every program under the name that dockerd and Docker use."""
     (tree / "bin").mkdir()
     names = {name: name for name in PROGRAMS}
     names["docker-init"] = "tini-static"
     for name, program in names.items():
         place = next((f for f in _FOLDERS if (tree / f / program).is_file()), None)
         if place is None:
-            what = f"Debian {SUITE}'s packages hold no {program}"
+            what = f"{program} was not found in the packages of Debian {SUITE}"
             raise EngineSetupError(what, next_step=_INSTALL_STEP)
         (tree / "bin" / name).symlink_to(Path("..") / place / program)

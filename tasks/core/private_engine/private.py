@@ -1,8 +1,8 @@
-"""A private Docker engine, for a Debian machine that has none.
+"""A private Docker engine, for a Debian machine without Docker.
 
-It lives in the user's cache folder, answers on a socket of its own, and changes nothing else
-on the machine: no package is installed, no firewall rule and no network is made. The price:
-builds use the host's network, and containers have either the host's or none.
+Its files are in the user's cache folder, and it has a socket of its own. It installs no package
+and creates no firewall rule and no network. Therefore builds use the host's network, and
+containers have the host's or none.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ _START_SECONDS: Final = 60.0
 # dockerd gives its containers 10 s to stop, and itself 5 s more.
 _STOP_SECONDS: Final = 30.0
 
-# What the engine may know of the environment it was started from: how to reach a registry.
-# It outlives that shell, and has no business with the secrets in it.
+# The variables that the engine gets, to reach a registry. It outlives the shell that starts it,
+# and must not get the secrets in its environment.
 _PASSED_ON: Final = frozenset(
     {"HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
 )
 
-# dockerd and containerd make these whatever their own folders are: for the sockets of
-# containers and of plugins.
+# dockerd and containerd create these in any case, for the sockets of containers and plugins.
 _SHARED_FOLDERS: Final = tuple(
     Path("/run") / name for name in ("containerd/s", "containerd", "docker/plugins", "docker")
 )
 
 
 def bring_up(say: Say, environ: Mapping[str, str] | None = None) -> Endpoint:
-    """The private engine, started where it does not run, its programs fetched where needed.
+    """The private engine, downloaded and started if necessary.
 
-    Safe to be called twice at the same moment, and after a start that was killed.
-    Raises :class:`EngineSetupError` where this machine cannot have one.
+    It may be called twice at the same time, and after a start that was killed.
+    Raises :class:`EngineSetupError` if this machine cannot run one.
     """
     environ = os.environ if environ is None else environ
     layout = Layout.of(environ)
@@ -64,7 +63,7 @@ def bring_up(say: Say, environ: Mapping[str, str] | None = None) -> Endpoint:
 
 
 def fetch_programs(say: Say, environ: Mapping[str, str] | None = None) -> None:
-    """Have the client programs unpacked, for use with the user's own engine."""
+    """Make sure that the client programs are unpacked, for the user's own engine."""
     layout = Layout.of(os.environ if environ is None else environ)
     packages.require_host()
     with locked(layout, say):
@@ -72,10 +71,10 @@ def fetch_programs(say: Say, environ: Mapping[str, str] | None = None) -> None:
 
 
 def stop(say: Say, environ: Mapping[str, str] | None = None) -> bool:
-    """End the private engine with its containers; its images stay. Whether it was running.
+    """Stop the private engine with its containers; its images stay. Whether it was running.
 
     Only processes of the engine's own programs are signalled. Raises
-    :class:`EngineSetupError` where one does not end.
+    :class:`EngineSetupError` if one does not end.
     """
     layout = Layout.of(os.environ if environ is None else environ)
     if not layout.root.exists():
@@ -85,7 +84,7 @@ def stop(say: Say, environ: Mapping[str, str] | None = None) -> bool:
 
 
 def remove(say: Say, environ: Mapping[str, str] | None = None) -> bool:
-    """Stop the private engine and delete all its files. Whether there were any."""
+    """Stop the private engine and delete all its files. Whether it had any."""
     layout = Layout.of(os.environ if environ is None else environ)
     if not layout.root.exists():
         return False
@@ -97,14 +96,14 @@ def remove(say: Say, environ: Mapping[str, str] | None = None) -> bool:
         if not DEFAULT_SOCKET.exists():
             _remove_empty(_SHARED_FOLDERS)
         layout.lock.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # other things of the project may be cached beside it
+    with contextlib.suppress(OSError):  # the project may have other files in it
         layout.lock.parent.rmdir()
     return True
 
 
 @contextlib.contextmanager
 def locked(layout: Layout, say: Say) -> Iterator[None]:
-    """Be the only one who changes the private engine; wait for whoever does now."""
+    """Hold the lock of the private engine; wait for another run that has it."""
     while True:
         layout.lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -112,7 +111,7 @@ def locked(layout: Layout, say: Say) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say("waiting for another run that sets up the engine ...")
+                say("waiting for another run that is setting up the engine ...")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not _is_file(descriptor, layout.lock):
                 continue  # `--remove` deleted the file meanwhile: lock the new one
@@ -133,7 +132,7 @@ def argv(layout: Layout) -> list[str]:
         str(layout.bin / "dockerd"),
         f"--config-file={layout.daemon_config}",
         f"--host=unix://{layout.socket}",
-        # By default the socket would belong to the group "docker" where there is one.
+        # By default the socket would belong to the group "docker", if it exists.
         "--group=root",
         f"--data-root={layout.data}",
         f"--exec-root={layout.exec}",
@@ -150,7 +149,7 @@ def argv(layout: Layout) -> list[str]:
 def daemon_config(snapshotter: str = "") -> dict[str, object]:
     """The content of ``daemon.json``."""
     config: dict[str, object] = {
-        # containerd's image store: the one that holds images of several platforms.
+        # containerd's image store, which holds images of several platforms.
         "features": {"containerd-snapshotter": True},
         "builder": {"gc": {"enabled": True, "defaultKeepStorage": "20GB"}},
     }
@@ -168,10 +167,10 @@ def daemon_environ(environ: Mapping[str, str], layout: Layout) -> dict[str, str]
 
 
 def clear_remains(layout: Layout) -> None:
-    """Clear away what an engine left that did not end well: processes, mounts, sockets."""
+    """Remove what a crashed engine left: processes, mounts, sockets."""
     own = processes.own(layout.programs)
     if daemons := processes.daemon(own):
-        # Not ended here, for it may hold somebody's builds.
+        # Not stopped here, since it may be building.
         if processes.wait(lambda: not ping(layout.socket), 10.0):
             return
         what = f"the private engine runs (pid {daemons[0].pid}) but does not answer"
@@ -195,13 +194,13 @@ def _start(layout: Layout, environ: Mapping[str, str], say: Say) -> None:
     link.symlink_to(layout.buildx)
     snapshotter = "" if _overlay_works(layout) else "native"
     if snapshotter:
-        say("this file system cannot be overlaid: the engine copies every layer, which is slow")
+        say("overlayfs does not work on this file system: the engine copies each layer (slow)")
     layout.daemon_config.write_text(json.dumps(daemon_config(snapshotter), indent=2) + "\n")
     opt = Path("/opt/containerd")
     had_opt = opt.exists()
     with packages.timed(say, "starting the private engine"):
-        # In a session of its own, with none of this process's files open: it has to outlive
-        # this run, and whoever reads this run's output must not wait for it.
+        # In a session of its own and without this process's files: it has to outlive this run,
+        # and readers of this run's output must not wait for it.
         with layout.log.open("w", encoding="utf-8") as log:
             subprocess.run(
                 ["setsid", "--fork", *argv(layout)],  # noqa: S607 (essential on Debian)
@@ -218,12 +217,12 @@ def _start(layout: Layout, environ: Mapping[str, str], say: Say) -> None:
             _fail(layout, "the private engine did not start")
         layout.socket.chmod(0o600)
     if not had_opt:
-        # containerd makes these empty folders for plugins, and nobody here uses them.
+        # containerd creates these empty folders for plugins, which are not used here.
         _remove_empty((opt / "bin", opt / "lib", opt))
 
 
 def _is_dead(layout: Layout) -> bool:
-    """Whether dockerd has ended. Right after the fork it may not have begun yet."""
+    """Whether dockerd has ended. Right after the fork it may not run yet."""
 
     def begun() -> bool:
         return bool(processes.daemon(processes.own(layout.programs)))
@@ -248,7 +247,7 @@ def _stop(layout: Layout, say: Say) -> bool:
 
 
 def _end(layout: Layout) -> None:
-    """End dockerd, which ends its containers and containerd; then whatever is left."""
+    """Stop dockerd, which stops its containers and containerd; then what is left."""
     own = processes.own(layout.programs)
     processes.end(processes.daemon(own), _STOP_SECONDS)
     left = processes.own(layout.programs)
@@ -257,7 +256,9 @@ def _end(layout: Layout) -> None:
     if not processes.end(left, 5.0):
         pids = ", ".join(str(each.pid) for each in left)
         what = f"processes of the private engine do not end: {pids}"
-        raise EngineSetupError(what, next_step="wait for what they do, and stop it again")
+        raise EngineSetupError(
+            what, next_step="wait until their work is done, then run `invoke engine --stop` again"
+        )
     _clear_state(layout)
 
 
@@ -276,7 +277,7 @@ def mounts_below(folder: Path, mountinfo: str) -> list[str]:
 
 
 def _unmount(folder: Path) -> None:
-    """Unmount everything at or below ``folder``: deleting through a mount would be a disaster."""
+    """Unmount everything at or below ``folder``, so that nothing is deleted through a mount."""
     mountinfo = Path("/proc/self/mountinfo")
     for point in mounts_below(folder, mountinfo.read_text(encoding="utf-8")):
         packages.run(["umount", point], f"unmounting {point}")
@@ -294,7 +295,7 @@ def _unescaped(point: str) -> str:
 
 
 def _overlay_works(layout: Layout) -> bool:
-    """Whether the data folder can hold layers: inside a container it may be one itself."""
+    """Whether overlayfs works in the data folder; inside a container it may not."""
     work = layout.root / ".try-overlay"
     lower, upper, inner, target = (work / name for name in ("lower", "upper", "work", "target"))
     for folder in (lower, upper, inner, target):
@@ -316,7 +317,7 @@ def _overlay_works(layout: Layout) -> bool:
 
 def _remove_empty(folders: Iterable[Path]) -> None:
     for folder in folders:
-        with contextlib.suppress(OSError):  # not there, or not empty
+        with contextlib.suppress(OSError):  # missing, or not empty
             folder.rmdir()
 
 

@@ -1,8 +1,8 @@
-"""The processes of the private engine, told from all others by the program that they run.
+"""The processes of the private engine, found by the program that they run.
 
-A pid in a file proves nothing: after a crash or a reboot it may belong to anybody. So no pid
-file is read here. A process is the engine's own when ``/proc`` says that it runs a daemon
-out of the engine's private folder, or descends from one that does.
+No pid file is read: after a crash or a reboot, its pid may belong to any process. A process is
+the engine's if ``/proc`` says that it runs a daemon from the engine's folder, or descends from
+one that does.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# The client programs stand in the same folder and are left out: they are the user's runs, and
-# may talk to another engine.
+# Without the client programs of the same folder: the user runs them, maybe with another engine.
 DAEMONS: Final = frozenset({"dockerd", "containerd", "containerd-shim-runc-v2"})
 
 
@@ -38,7 +37,7 @@ def running() -> list[Process]:
 
 
 def read(pid: int) -> Process | None:
-    """The process ``pid``, or ``None`` where there is none or it has ended already."""
+    """The process ``pid``, or ``None`` if it does not exist or has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -90,9 +89,9 @@ def alive(process: Process) -> bool:
 
 
 def send(process: Process, number: signal.Signals) -> None:
-    """Signal ``process``, unless it has ended and its pid is another's by now."""
+    """Signal ``process``, unless it has ended, and its pid may be another's."""
     with contextlib.suppress(ProcessLookupError):
-        # A pidfd stays bound to one process, so nothing can slip in after the comparison.
+        # A pidfd stays bound to one process, so its pid cannot be reused after the comparison.
         descriptor = os.pidfd_open(process.pid)
         try:
             if alive(process):
@@ -102,7 +101,7 @@ def send(process: Process, number: signal.Signals) -> None:
 
 
 def wait(done: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
-    """Whether ``done()`` came true within ``seconds``; it is asked every ``pause`` seconds."""
+    """Whether ``done()`` is true within ``seconds``; it is called every ``pause`` seconds."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() >= deadline:

@@ -1,8 +1,8 @@
-"""The Python image that everything starts from: pulled, or a stand-in where it cannot be.
+"""The Python image that all images start from: pulled, or replaced by a stand-in.
 
-Without a registry there is no ``python:3.13-slim-trixie``. For trying out and for CI, the
-private engine then gets an image of the same name, made from Debian's own packages, with a
-label that says so. The user's own engine never gets one.
+Without a registry ``python:3.13-slim-trixie`` is not available. For trying out and for CI, the
+private engine then gets an image of the same name, made of Debian packages, with a label that
+says so. The user's own engine never gets one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ PYTHONS: Final[Mapping[str, str]] = {"trixie": "3.13", "bookworm": "3.11"}
 
 PACKAGES: Final = ("python3", "python3-venv", "ca-certificates")
 
-# A part of the archive's name, to be raised when what :func:`tidy` does changes.
+# Part of the archive's name. Increase it when :func:`tidy` changes.
 _REVISION: Final = 1
 
-# A registry that does not say by then whether it has the image counts as not there; one that
-# has it gets the time that a slow line needs.
+# How long a registry may take to answer whether it has the image, and to send it.
 _ANSWER_SECONDS: Final = 30.0
 _PULL_SECONDS: Final = 900.0
 
@@ -46,14 +45,14 @@ _ENV: Final = (
     "LANG=C.UTF-8",
 )
 
-# What nobody reads inside an image. The licences stay.
+# Documentation, which nobody reads in an image. The licences stay.
 _UNREAD: Final = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale")
 _EXCLUDES: Final = "".join(f"path-exclude=/{folder}/*\n" for folder in _UNREAD) + (
     "path-include=/usr/share/doc/*/copyright\n"
 )
 
-# debootstrap asks for wget, which a slim machine lacks. apt's own downloader is always there,
-# and knows the machine's proxies and certificates.
+# debootstrap needs wget, which may not be installed. apt's own downloader always is, and uses
+# the machine's proxies and certificates.
 _WGET: Final = """\
 #!/bin/sh
 while [ $# -gt 1 ]; do
@@ -70,10 +69,10 @@ exec /usr/lib/apt/apt-helper download-file "$1" "$to"
 def ensure_image(
     endpoint: Endpoint, image: str, say: Say, environ: Mapping[str, str] | None = None
 ) -> State:
-    """Have the Python image on the engine: it is there, or is pulled, or gets a stand-in.
+    """Make sure that the engine has the Python image: pull it, or make a stand-in.
 
-    Gives ``present`` or ``stand-in``. Raises :class:`EngineSetupError` where the image cannot
-    be pulled, and there is no stand-in for its name or the engine is the user's own.
+    Gives ``present`` or ``stand-in``. Raises :class:`EngineSetupError` if the image cannot be
+    pulled, and its name allows no stand-in or the engine is the user's own.
     """
     state = image_state(endpoint, image)
     if state != "absent":
@@ -94,7 +93,7 @@ def ensure_image(
             return "present"
         say(f"{image} cannot be pulled: {reason}")
         suite = suite_of(image)
-        say(f"making a stand-in for it from Debian {suite}: for trying out and CI, not production")
+        say(f"making a stand-in for it from Debian {suite}, for trying out and CI, not production")
         archive = ensure_archive(layout, suite, host_architecture(), say)
         with timed(say, f"importing the stand-in for {image}"):
             run(import_argv(endpoint, archive, image, suite), "importing it", endpoint.env)
@@ -123,9 +122,9 @@ def image_state(endpoint: Endpoint, image: str) -> State:
 
 
 def suite_of(image: str) -> str:
-    """The Debian release that a Python image's name asks for.
+    """The Debian release that the name of a Python image means.
 
-    :class:`EngineSetupError` where it names none, or a Python that the release does not have.
+    :class:`EngineSetupError` if it names none, or a Python that the release does not have.
     """
     repository, _, tag = image.partition("@")[0].rpartition(":")
     match = re.fullmatch(r"(?P<python>3(?:\.\d+)*)(?:-slim)?(?:-(?P<suite>[a-z]+))?", tag)
@@ -137,15 +136,15 @@ def suite_of(image: str) -> str:
             if suite is None and python == version:
                 return release
     names = ", ".join(f"python:{version}-slim-{suite}" for suite, version in PYTHONS.items())
-    what = f"there is no stand-in for {image}"
+    what = f"no stand-in for {image}: its name does not say which Debian it is made of"
     step = f"make its registry reachable, or set udf.python_image to one of {names}"
     raise EngineSetupError(what, next_step=step)
 
 
-def pull(endpoint: Endpoint, image: str, patience: float = _ANSWER_SECONDS) -> str:
-    """Pull ``image``. Why it could not be pulled, ``""`` where it could.
+def pull(endpoint: Endpoint, image: str, timeout: float = _ANSWER_SECONDS) -> str:
+    """Pull ``image``; the reason if that fails, else ``""``.
 
-    ``patience`` is how many seconds its registry may take to tell that it has it.
+    ``timeout`` is how many seconds its registry may take to say whether it has it.
     """
     argv = [*endpoint.docker, "pull", image]
     with (
@@ -161,8 +160,8 @@ def pull(endpoint: Endpoint, image: str, patience: float = _ANSWER_SECONDS) -> s
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
         selector.register(descriptor, selectors.EVENT_READ)
-        # The first line comes once the registry has told what the image consists of.
-        deadline = time.monotonic() + patience
+        # The first line comes once the registry has answered.
+        deadline = time.monotonic() + timeout
         end = time.monotonic() + _PULL_SECONDS
         output = b""
         while True:
@@ -170,7 +169,7 @@ def pull(endpoint: Endpoint, image: str, patience: float = _ANSWER_SECONDS) -> s
                 process.kill()
                 if output:
                     return f"not done within {_PULL_SECONDS:.0f} s"
-                return f"no answer from its registry within {patience:.0f} s"
+                return f"no answer from its registry within {timeout:.0f} s"
             part = os.read(descriptor, 65536)
             if not part:
                 break
@@ -190,14 +189,14 @@ def host_architecture() -> str:
 
 
 def archive_name(suite: str, architecture: str) -> str:
-    """The name of a root file system's archive: another content is another name."""
+    """The name of a root file system's archive, different for different content."""
     return f"{suite}-{architecture}-{'+'.join(PACKAGES)}-{_REVISION}.tar"
 
 
 def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> Path:
-    """The archive of a Debian root file system with Python. Made once, then kept.
+    """The archive of a Debian root file system with Python. It is made once and kept.
 
-    To be called with the lock held, since it works in the engine's folder.
+    Call it with the lock held, since it works in the engine's folder.
     """
     archive = layout.archives / archive_name(suite, architecture)
     if archive.is_file():
@@ -219,10 +218,10 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
                 "DEBOOTSTRAP_DIR": str(layout.programs / "usr/share/debootstrap"),
             }
             (work / "status").touch()
-            run(prefetch_argv(work, suite), f"fetching the packages of Debian {suite}", env)
+            run(prefetch_argv(work, suite), f"downloading the packages of Debian {suite}", env)
             argv = bootstrap_argv(layout, source, suite, architecture, work)
             run(argv, f"installing Debian {suite} into a folder", env)
-        with timed(say, "packing it"):
+        with timed(say, "packing the root file system"):
             tidy(tree)
             made = work / archive.name
             options = ("--sort=name", "--numeric-owner", "--one-file-system")
@@ -232,9 +231,9 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
 
 
 def prefetch_argv(work: Path, suite: str) -> list[str]:
-    """How apt fetches what debootstrap will need, all at once: one by one takes 12 s more.
+    """How apt downloads what debootstrap needs, all at once, which saves 12 s.
 
-    debootstrap checks each package again, and fetches by itself what is missing.
+    debootstrap checks each package again, and downloads what is missing.
     """
     return [
         *("apt-get", "install", "-q", "-y", "--download-only", "--no-install-recommends"),
@@ -248,10 +247,10 @@ def prefetch_argv(work: Path, suite: str) -> list[str]:
 def bootstrap_argv(
     layout: Layout, source: packages.Source, suite: str, architecture: str, work: Path
 ) -> list[str]:
-    """How debootstrap is run, to make the folder ``tree`` in ``work``.
+    """How debootstrap makes the folder ``tree`` in ``work``.
 
-    Its mounts are in a namespace of their own, and it ends with this process, so that a run
-    that is killed leaves neither a mount nor a process.
+    It has a mount namespace of its own and ends with this process, so that a killed run leaves
+    no mount and no process.
     """
     return [
         *("setpriv", "--pdeathsig", "SIGKILL"),
@@ -276,7 +275,7 @@ def tidy(tree: Path) -> None:
     # pip and uv may install into the image's own Python, as they may in the real image.
     for marker in (tree / "usr/lib").glob("python3*/EXTERNALLY-MANAGED"):
         marker.unlink()
-    # debootstrap copies these two from the host, whose business they are.
+    # debootstrap copies these two from the host.
     for name in ("resolv.conf", "hostname"):
         (tree / "etc" / name).unlink(missing_ok=True)
     for folder in ("var/lib/apt/lists", "var/cache/apt", "var/log", *_UNREAD):
@@ -290,7 +289,7 @@ def tidy(tree: Path) -> None:
 
 
 def import_argv(endpoint: Endpoint, archive: Path, image: str, suite: str) -> Sequence[str]:
-    """How the archive becomes an image that says what it is."""
+    """How the archive is imported as an image, with a label that says what it is."""
     why = f"Debian {suite} with its own Python, in place of {image}, which could not be pulled"
     changes = [f"ENV {pair}" for pair in _ENV]
     changes += ['CMD ["python3"]', f'LABEL {LABEL}="{why}"']

@@ -1,7 +1,7 @@
 """Blobs of a registry: mounted from another repository, copied, or uploaded.
 
-An upload holds one piece of it in memory. After a fault it goes on where the registry says that
-it stopped, or starts again where the registry does not say. The API is
+An upload holds one piece of a blob in memory. After a fault it continues at the offset that the
+registry reports, or starts again. The API is
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push.
 """
 
@@ -34,7 +34,7 @@ class BlobSource:
     """A blob that an image needs, and where it comes from.
 
     ``repository`` is one of the same registry that has it, to be mounted from. ``read`` gives
-    its bytes where that does not work; without it, they are copied from ``repository``.
+    its bytes if that does not work; without it, they are copied from ``repository``.
     """
 
     digest: str
@@ -89,7 +89,7 @@ class Blobs:
         return answer is not None
 
     def read(self, repository: str, digest: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes of a blob from ``offset`` on; an error where the repository lacks it."""
+        """The bytes of a blob from ``offset`` on; an error if the repository does not have it."""
         place = f"v2/{repository}/blobs/{digest}"
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         response = self._connection.stream(place, pull(repository), headers=headers)
@@ -103,10 +103,10 @@ class Blobs:
             yield from _skipped(pieces, 0 if response.status == 206 else offset)
 
     def place(self, repository: str, blob: BlobSource) -> Placed:
-        """Have ``blob`` in a repository, with as little to send as the registry allows."""
+        """Make sure that a repository has ``blob``; send as little as the registry allows."""
         source = blob.repository
         location = ""
-        # A mount says as well whether the blob exists: one request in place of two.
+        # A mount also succeeds if the blob exists: one request in place of two.
         if source and not self._refuses_mounts:
             location = self._mount(repository, blob.digest, source)
             if not location:
@@ -131,7 +131,7 @@ class Blobs:
     # --- mounts -------------------------------------------------------------------------------
 
     def _mount(self, repository: str, digest: str, source: str) -> str:
-        """Where to upload the blob instead, or ``""`` where it is mounted."""
+        """Where to upload the blob instead, or ``""`` if it is mounted."""
         if source in self._closed_sources:
             return self._begin(repository)
         # Never with "origin": only one registry knows it, and others refuse it.
@@ -178,7 +178,7 @@ class Blobs:
                 if wait is None:
                     return upload.sent
                 if upload.offset > before:
-                    pauses = transport.pauses()  # it gets on, if slowly
+                    pauses = transport.pauses()  # it makes progress
                 pause = next(pauses, None)
                 if pause is None:
                     raise upload.error
@@ -225,14 +225,14 @@ class _Upload:
             self._resume()
             return retry_after(answer.headers)
         if answer.status in (404, 416):
-            # The upload is unknown by now, or the registry holds another part of it than it said.
+            # The upload does not exist any more, or its offset is not the one reported.
             self.error = self._connection.refusal(name, answer.said)
             self.location = ""
             return 0.0
         if answer.status == 400 and b"DIGEST_INVALID" in answer.content:
             raise faults.changed(name, self._blob.digest)
         self._connection.require(answer, self._repository)
-        raise AssertionError  # it was no refusal
+        raise AssertionError  # unreachable: the answer is a refusal
 
     def _send(self) -> Answer:
         digest = urlencode({"digest": self._blob.digest})

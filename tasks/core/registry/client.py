@@ -30,8 +30,8 @@ class Registry:
     ``logins`` gives the login for a host, and ``is_insecure`` says whether Docker may use a
     registry without TLS; by default both are read from Docker's configuration on this machine.
 
-    Every method raises :class:`RegistryUnreachableError` where the registry does not answer,
-    :class:`RegistryDeniedError` where it refuses the login, and :class:`PushFailedError` for
+    Every method raises :class:`RegistryUnreachableError` if the registry does not answer,
+    :class:`RegistryDeniedError` if it refuses the login, and :class:`PushFailedError` for
     any other refusal.
     """
 
@@ -49,7 +49,7 @@ class Registry:
     # --- questions ----------------------------------------------------------------------------
 
     def digest(self, reference: ImageReference) -> str:
-        """The digest that a tag names, by one HEAD; ``""`` where the tag does not exist."""
+        """The digest that a tag names, by one HEAD; ``""`` if the tag does not exist."""
         path = f"manifests/{reference.target}"
         answer = self.connection.ask("HEAD", reference.repository, path, headers=_HEADERS)
         if answer is None:
@@ -66,7 +66,7 @@ class Registry:
         return {name: digest for name, digest in found if digest}
 
     def manifest(self, reference: ImageReference) -> Manifest | None:
-        """What a tag or digest names, ``None`` where it does not exist."""
+        """What a tag or digest names, ``None`` if it does not exist."""
         path = f"manifests/{reference.target}"
         answer = self.connection.ask("GET", reference.repository, path, headers=_HEADERS)
         if answer is None:
@@ -141,7 +141,7 @@ class Registry:
         return manifest.digest
 
     def complaint(self, reference: ImageReference) -> str:
-        """What the registry says when asked to take a blob; ``""`` where it agrees.
+        """The error that the registry reports for an upload; ``""`` if it accepts one.
 
         Docker does not pass on why a registry has failed, which may be that its disk is full.
         """

@@ -33,7 +33,7 @@ class Connection:
         body: Body = None,
         tries: int = TRIES,
     ) -> Answer:
-        """Any answer, whatever its status, after a login where the registry asks for one."""
+        """Any answer, whatever its status, after a login if the registry asks for one."""
 
         def ask(authorization: str) -> Answer:
             sent = {**(headers or {}), **self._header(place, authorization)}
@@ -53,7 +53,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         body: Body = None,
     ) -> Answer | None:
-        """The answer of a repository; ``None`` where it does not have what is asked for.
+        """The answer of a repository; ``None`` if it does not have what is asked for.
 
         Without ``scopes``, the request only reads. Raises the error for any other refusal.
         """
@@ -98,7 +98,7 @@ class Connection:
         return faults.refused(self.host, name, why)
 
     def _header(self, place: str, authorization: str) -> dict[str, str]:
-        # An upload may go to another host, which has no business with the login.
+        # An upload may go to another host, which must not get the login.
         ours = urlsplit(self.transport.base).netloc
         if not authorization or ("://" in place and urlsplit(place).netloc != ours):
             return {}

@@ -26,7 +26,7 @@ _HELPER_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """A user with a password, or an identity token. It is false where there is neither."""
+    """A user with a password, or an identity token. It is false if it has neither."""
 
     user: str = ""
     password: str = field(default="", repr=False)
@@ -47,7 +47,7 @@ def stored_login(
 ) -> Login:
     """The login for ``host`` in the Docker configuration that ``environ`` names.
 
-    Raises :class:`RegistryDeniedError` where the configuration or a helper cannot be used.
+    Raises :class:`RegistryDeniedError` if the configuration or a helper cannot be used.
     """
     environ = os.environ if environ is None else environ
     config = _config(host, environ)

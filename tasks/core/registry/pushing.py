@@ -1,7 +1,7 @@
-"""Pushing images that are in nobody's store: blobs first, then the manifest, then its tags.
+"""Pushing assembled images: blobs first, then the manifest, then its tags.
 
-A tag never names an image that is not complete. What several images share is uploaded once, to
-the first of their repositories, and mounted into the others.
+A tag never names an incomplete image. A blob that several images share is uploaded once, to the
+first of their repositories, and mounted into the others.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def push_image(
 
 
 def push_images(registry: Registry, images: Sequence[ImageUpload]) -> list[Pushed]:
-    """Push several images, in their order; one that fails does not keep the others from it."""
+    """Push several images; the results are in their order, and errors do not stop the others."""
     return _Push(registry, images).run()
 
 

@@ -1,7 +1,7 @@
-"""HTTP to one registry: where it answers, with which certificate, and what is tried again.
+"""HTTP to one registry: its URL, its certificate, and retries.
 
-A temporary fault (429, a server error, a broken connection) is tried again after a pause that
-doubles each time, or after the time that the registry asks for (``Retry-After``).
+After a temporary fault (429, a server error, a broken connection) a request is sent again, after
+a pause that doubles each time or that the registry asks for (``Retry-After``).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Answer:
             said, detail = "", None
         status = f"{self.status} {self.reason}".strip()
         if isinstance(detail, dict):
-            # docker-registry tells of a full disk so: {"Enclosed": {"Op": "write", "Err": 28}}
+            # docker-registry reports a full disk as {"Enclosed": {"Op": "write", "Err": 28}}
             number = detail["Enclosed"].get("Err") if detail.get("Enclosed") else None
             digest = detail.get("digest") or detail.get("Digest")
             detail = os.strerror(number).lower() if isinstance(number, int) else digest
@@ -104,7 +104,7 @@ class Answer:
 class Transport:
     """Connections to one registry. Safe to use from threads.
 
-    Raises :class:`RegistryUnreachableError` where nobody answers. Any answer is given back,
+    Raises :class:`RegistryUnreachableError` if it does not answer. Any answer is a result,
     whatever its status.
     """
 
@@ -186,12 +186,12 @@ class Transport:
             preload_content=preload,
         )
 
-    # --- where it answers ---------------------------------------------------------------------
+    # --- its URL ------------------------------------------------------------------------------
 
     def _on_a_base(self, place: str, ask: Callable[[str], _Found]) -> _Found:
         if "://" in place:
             return self._first(("",), place, ask)
-        with self._lock:  # those that come first all wait for one of them to find the base
+        with self._lock:  # the first requests wait until one of them has found the base
             if self._unreachable:
                 raise self._unreachable
             if not self.base:
@@ -215,7 +215,7 @@ class Transport:
         raise faults.unreachable(self.host, reason_of(problem)) from problem
 
     def _bases(self) -> Iterator[str]:
-        """Where the registry may answer, as Docker tries it: without TLS only where allowed."""
+        """The URLs to try, in Docker's order: without TLS only if that is allowed."""
         host = "registry-1.docker.io" if self.host == DOCKER_HUB else self.host
         local = is_loopback(self.host)
         folder = _CERTIFICATES / self.host
@@ -333,7 +333,7 @@ def is_insecure(host: str, config: Mapping[str, Any]) -> bool:
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
-    """What is raised where a registry does not answer, or stops in the middle of it."""
+    """The errors of a registry that does not answer, or stops within an answer."""
     from urllib3.exceptions import HTTPError
 
     # What breaks while a body is sent comes as it is.
@@ -341,7 +341,7 @@ def connection_errors() -> tuple[type[Exception], ...]:
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether a moment later may help. That nobody listens is told at once."""
+    """Whether a retry may help. A refused connection is reported at once."""
     from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
     if isinstance(error, NewConnectionError | ConnectionRefusedError):
