@@ -61,7 +61,7 @@ class TestSuite:
     def test_not_told(self, image: str) -> None:
         with pytest.raises(EngineSetupError) as caught:
             standin.suite_of(image)
-        assert caught.value.what .startswith(f"no stand-in for {image}: ")
+        assert caught.value.what.startswith(f"no stand-in for {image}: ")
         assert "python:3.13-slim-trixie, python:3.11-slim-bookworm" in caught.value.next_step
 
 

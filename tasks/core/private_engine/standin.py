@@ -136,7 +136,7 @@ def suite_of(image: str) -> str:
             if suite is None and python == version:
                 return release
     names = ", ".join(f"python:{version}-slim-{suite}" for suite, version in PYTHONS.items())
-    what = f"no stand-in for {image}: its name does not say which Debian it is made of"
+    what = f"no stand-in for {image}: no Debian release matches its name"
     step = f"make its registry reachable, or set udf.python_image to one of {names}"
     raise EngineSetupError(what, next_step=step)
 
