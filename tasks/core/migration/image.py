@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from .dockerfile import Dockerfile, Stage
 from .remarks import Remark, Where
+
+_PYTHON_BASE: Final = re.compile(r"python|pypy|conda|(?<![a-z])py(?![a-z])")
+_PYTHON_COMMAND: Final = re.compile(rb"python|\.py\b|\b(?:poetry|uv|pipenv|pdm)\b|gunicorn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,17 @@ class OldImage:
     @property
     def workdir(self) -> str:
         return self.layouts[self.final.index].workdir if self.final else "/"
+
+    def runs_python(self) -> bool:
+        """Whether the image starts Python, as far as its base and its command tell."""
+        if self.final is None:
+            return False
+        if _PYTHON_BASE.search(self.dockerfile.chain(self.final)[0].base):
+            return True
+        words = [*self.process.argv, *self.process.script.split()] if self.process else []
+        places = [self.locate(word) for word in words]
+        texts = [place.read_bytes() for place in places if place is not None and place.is_file()]
+        return any(_PYTHON_COMMAND.search(text) for text in [" ".join(words).encode(), *texts])
 
     def locate(self, path: str) -> Path | None:
         """The file or folder of the context that stands at ``path`` in the image."""

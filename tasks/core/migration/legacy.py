@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from ..model.reference import ImageReference
-from . import commands, shell, sources
+from . import commands, shell, sources, stages
 from .commands import MAKEFILES, Build, Script
 from .remarks import Remark, Where
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
 _PROJECT_FILES: Final = ("pyproject.toml", "requirements.txt", "entry.sh", "setup.py")
 _DOCKER_FOLDERS: Final = ("docker", "deploy", "build", "container", ".docker")
+_BUILD_SCRIPT: Final = re.compile(r"build|image|docker|push|publish|release")
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Legacy:
     scripts: list[Script] = field(default_factory=list)
     shared: list[Script] = field(default_factory=list)
     builds: list[Build] = field(default_factory=list)
+    inner: tuple[Path, ...] = ()
+    """The folders inside that are UDFs of their own."""
+    others: list[Build] = field(default_factory=list)
+    """Builds of its scripts whose image does not run Python."""
     callers: list[Where] = field(default_factory=list)
     """Lines of Makefiles above that call make in other folders; kept with the first UDF only."""
 
@@ -46,24 +52,34 @@ def find(root: Path, folders: Sequence[Path] = ()) -> list[Legacy]:
     found: dict[Path, Legacy] = {}
     dockerfiles: list[Path] = []
     callers: list[Where] = []
+    others: list[Build] = []
     for folder, names in _folders(root, places):
         for script in _scripts(folder, names):
             callers += script.calls
-            for build in script.builds:
+            others += [build for build in script.builds if not _runs_python(build)]
+            own = _without(script, others)
+            for build in own.builds:
                 place = _folder_of(build, root)
                 if place is not None:
-                    _join(found, place, build, script)
+                    _join(found, place, build, own)
         if "Dockerfile" in names:
             dockerfiles.append(folder / "Dockerfile")
     claimed = {each.dockerfile for each in found.values()}
     for dockerfile in dockerfiles:
         place = _plain_folder(dockerfile)
-        if dockerfile not in claimed and place not in found:
+        if dockerfile in claimed or place in found:
+            continue
+        if stages.read(dockerfile, dockerfile.parent, arguments={}).runs_python():
             found[place] = Legacy(folder=place, dockerfile=dockerfile)
+    for place, legacy in found.items():
+        legacy.inner = tuple(other for other in found if place in other.parents)
+        scripts = [script.path for script in legacy.scripts]
+        legacy.others = [each for each in others if each.where.path in scripts]
     result = [
         found[place]
         for place in sorted(found)
-        if any(place.is_relative_to(each) for each in places) and _uses_sdk(place)
+        if any(place.is_relative_to(each) for each in places)
+        and _uses_sdk(place, found[place].inner)
     ]
     for caller in callers:
         for each in result:
@@ -97,10 +113,39 @@ def _scripts(folder: Path, names: Sequence[str]) -> Iterator[Script]:
             continue
         if name in MAKEFILES:
             yield commands.read_makefile(path)
-        elif name.endswith(".sh") and b"build" in path.read_bytes():
+        elif name.endswith(".sh") and b"build" in path.read_bytes() and _is_script(path):
             script = commands.read_script(path)
             if script.builds:
                 yield script
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file is there to be run, and does not just note commands."""
+    return bool(
+        _BUILD_SCRIPT.search(path.stem)
+        or os.access(path, os.X_OK)
+        or path.read_bytes().startswith(b"#!")
+    )
+
+
+def _runs_python(build: Build) -> bool:
+    """Whether the image of a build runs Python; also where its Dockerfile does not exist."""
+    path = build.dockerfile
+    if path is None or not path.is_file():
+        return True
+    context = build.context or path.parent
+    image = stages.read(path, context, arguments=build.arguments, target=build.stage)
+    return image.runs_python()
+
+
+def _without(script: Script, others: Sequence[Build]) -> Script:
+    """A script without the builds of images that do not run Python, whose targets stay."""
+    builds = tuple(each for each in script.builds if each not in others)
+    if len(builds) == len(script.builds):
+        return script
+    targets = {build.target for build in builds}
+    rules = tuple(rule for rule in script.build_rules if targets & set(rule.targets))
+    return replace(script, builds=builds, build_rules=rules)
 
 
 def _join(found: dict[Path, Legacy], place: Path, build: Build, script: Script) -> None:
@@ -148,9 +193,9 @@ def _plain_folder(dockerfile: Path) -> Path:
     return folder
 
 
-def _uses_sdk(folder: Path) -> bool:
-    """Whether the folder has to do with Numaflow at all, and is not another service's."""
-    if sources.read(folder).uses_sdk:
+def _uses_sdk(folder: Path, inner: Sequence[Path] = ()) -> bool:
+    """Whether the folder, without the UDFs inside it, has to do with Numaflow at all."""
+    if sources.read(folder, inner).uses_sdk:
         return True
     files = [folder / name for name in ("pyproject.toml", "requirements.txt")]
     return any(path.is_file() and b"pynumaflow" in path.read_bytes() for path in files)

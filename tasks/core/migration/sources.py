@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -42,21 +42,28 @@ class Sources:
     remarks: list[Remark] = field(default_factory=list)
 
 
-def files(folder: Path, pattern: str = ".py") -> Iterator[Path]:
-    """The files of a UDF's folder with that ending, without tests and what tools made."""
+def files(folder: Path, pattern: str = ".py", inner: Sequence[Path] = ()) -> Iterator[Path]:
+    """The files of a UDF's folder with that ending, without tests and what tools made.
+
+    The folders ``inner`` are left out.
+    """
     for current, folders, names in os.walk(folder):
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in _SKIPPED
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _SKIPPED
+            and Path(current, name) not in inner
         )
         for name in sorted(names):
             if name.endswith(pattern) and not name.startswith("test_"):
                 yield Path(current, name)
 
 
-def read(folder: Path) -> Sources:
-    """What the Python files below ``folder`` import of the SDK."""
+def read(folder: Path, inner: Sequence[Path] = ()) -> Sources:
+    """What the Python files below ``folder``, without the folders ``inner``, import of the SDK."""
     found = Sources()
-    for path in files(folder):
+    for path in files(folder, inner=inner):
         try:
             tree = ast.parse(path.read_bytes(), filename=str(path))
         except (SyntaxError, ValueError) as error:

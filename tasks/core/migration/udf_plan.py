@@ -124,7 +124,7 @@ class _Udf:
             self.migration.repository = old.name
 
     def _kind(self) -> None:
-        found = sources.read(self.folder)
+        found = sources.read(self.folder, self.old.inner)
         self.migration.by_hand += found.remarks
         path_kind = next((part for part in self.migration.name.split("/") if part in KINDS), "")
         kind = str(self.given.get("kind", ""))
@@ -219,7 +219,7 @@ class _Udf:
         new = Ignore([line for line in never if line.startswith("**/")])
         found = [
             file.relative_to(self.folder).as_posix()
-            for file in sources.files(self.folder, "")
+            for file in sources.files(self.folder, "", self.old.inner)
             if file.is_relative_to(read.context)
             and old.ignores(file.relative_to(read.context).as_posix())
             and not new.ignores(file.relative_to(self.folder).as_posix())
@@ -311,6 +311,11 @@ class _Udf:
             new, remarks = files.makefile_without_builds(script, text)
             self.migration.by_hand += remarks
             self._write(script.path, new)
+        for other in self.old.others:
+            what = f"target '{other.target}'" if other.target else "script"
+            self.note(
+                other.where, f"the {what} builds an image that does not run Python: it is kept"
+            )
         for caller in self.old.callers:
             self.hand(caller, "it calls make in the folders of UDFs: use `invoke image-all`")
         for script in self.old.shared:

@@ -1,0 +1,150 @@
+"""Forms of old repositories as people have them: what is a UDF, and what must stay as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.core.migration.migration import Migration
+from tasks.core.migration.plan import plan
+from tasks.core.migration.show import told
+from tasks.core.model.errors import MigrationError
+from tasks.core.model.settings import Settings
+
+Write = Callable[[Mapping[str, str]], Settings]
+
+MAP = "from pynumaflow.mapper import MapServer\n"
+PYTHON = "FROM python:3.13-slim\nWORKDIR /app\nCOPY . .\nCMD python main.py\n"
+GO = "FROM golang:1.22 AS build\nCOPY . .\nRUN make\nFROM scratch\nCOPY --from=build /x /x\n"
+GO_DOCKERFILE = f'{GO}ENTRYPOINT ["/x"]\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Settings with a root that holds these files."""
+    root = tmp_path / "repo"
+
+    def make(files: Mapping[str, str]) -> Settings:
+        for name, text in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            if text.startswith("#!"):
+                path.chmod(0o755)
+        return replace(Settings.from_config(object()), root=root)
+
+    return make
+
+
+def udfs(settings: Settings, *names: str) -> dict[str, Migration]:
+    """The migrations by UDF, without that of the settings."""
+    found = {each.name: each for each in plan(settings, names) if each.name}
+    assert all(each.error is None for each in found.values())
+    return found
+
+
+def touched(migrations: Mapping[str, Migration]) -> set[str]:
+    """The files that exist and would be changed or removed."""
+    return {
+        f"{each.name}/{change.path.relative_to(each.folder).as_posix()}"
+        for each in migrations.values()
+        for change in each.changes
+        if change.before is not None
+    }
+
+
+class TestWhatIsAUdf:
+    OPERATOR: Mapping[str, str] = {
+        "serve/Dockerfile": GO_DOCKERFILE,
+        "serve/Makefile": "build:\n\tdocker build -t team/operator .\ntest:\n\tgo test ./...\n",
+        "serve/go.mod": "module operator\n",
+        "serve/python/words/Dockerfile": PYTHON,
+        "serve/python/words/main.py": MAP,
+    }
+
+    @pytest.mark.parametrize(
+        ("root", "names", "udf"),
+        [
+            ("", [], "serve/python/words"),
+            ("", ["serve"], "serve/python/words"),
+            ("serve", [], "python/words"),
+        ],
+    )
+    def test_a_folder_above_a_udf_is_not_one(
+        self, write: Write, root: str, names: list[str], udf: str
+    ) -> None:
+        settings = write(self.OPERATOR)
+        found = udfs(replace(settings, root=settings.root / root), *names)
+        assert touched(found) == {f"{udf}/Dockerfile"}
+
+    def test_a_folder_is_of_the_kind_of_its_own_program(self, write: Write) -> None:
+        inner = {"a/sub/Dockerfile": PYTHON, "a/sub/main.py": MAP.replace("mapper", "sinker")}
+        found = udfs(write({"a/Dockerfile": PYTHON, "a/main.py": MAP, **inner}))
+        assert {name: each.kind for name, each in found.items()} == {"a": "map", "a/sub": "sink"}
+
+    @pytest.mark.parametrize(
+        "dockerfile",
+        [
+            GO_DOCKERFILE,
+            "FROM python:3.13 AS docs\nRUN pip install mkdocs\nFROM nginx\nCMD nginx\n",
+            "FROM golang\nCOPY . .\nCMD ./server\n",
+            "FROM nginx\n",
+            "FROM team/happy-base\nCMD nginx\n",
+        ],
+        ids=["go", "docs", "binary", "no command", "name with py in it"],
+    )
+    def test_an_image_without_python_is_never_touched(self, write: Write, dockerfile: str) -> None:
+        settings = write({"a/Dockerfile": dockerfile, "a/client/main.py": MAP})
+        with pytest.raises(MigrationError, match="nothing to migrate"):
+            plan(settings, [])
+
+    @pytest.mark.parametrize(
+        "dockerfile",
+        [
+            "FROM ubuntu\nCOPY . /app\nCMD /app/start.sh\n",
+            "FROM team/base\nCOPY . .\nCMD python3 main.py\n",
+            'FROM team/base\nCOPY . .\nCMD ["main.py"]\n',
+            "FROM team/python-base\nCOPY . .\n",
+        ],
+    )
+    def test_another_base_may_run_python(self, write: Write, dockerfile: str) -> None:
+        files = {"a/Dockerfile": dockerfile, "a/main.py": MAP}
+        assert udfs(write({**files, "a/start.sh": "#!/bin/sh\nexec python /app/main.py\n"}))
+
+    def test_targets_of_other_images_stay(self, write: Write) -> None:
+        makefile = (
+            "image:\n\tdocker build -t a .\nhelper:\n\tdocker build -t h -f Dockerfile.go .\n"
+            "helper-push: helper\n\tdocker push h\n"
+        )
+        files = {"a/Makefile": makefile, "a/Dockerfile.go": GO_DOCKERFILE}
+        found = udfs(write({**files, "a/Dockerfile": PYTHON, "a/main.py": MAP}))
+        assert touched(found) == {"a/Dockerfile", "a/Makefile"}
+        [after] = [each.after for each in found["a"].changes if each.path.name == "Makefile"]
+        assert after == makefile.partition("\n\tdocker build -t a .\n")[2].encode()
+        assert [each.text for each in found["a"].notes if "helper" in each.text] == [
+            "the target 'helper' builds an image that does not run Python: it is kept"
+        ]
+
+    def test_a_script_of_another_image_stays(self, write: Write) -> None:
+        script = "#!/bin/sh\ndocker build -t h -f Dockerfile.go .\n"
+        files = {"a/build-helper.sh": script, "a/Dockerfile.go": GO_DOCKERFILE}
+        found = udfs(write({**files, "a/Dockerfile": PYTHON, "a/main.py": MAP}))
+        assert touched(found) == {"a/Dockerfile"}
+
+    def test_notes_are_no_build_script(self, write: Write) -> None:
+        notes = "kubectl get pods\ndocker build -t team/words:v1 .\nkubectl delete pod x\n"
+        files = {"a/Dockerfile": PYTHON, "a/main.py": MAP, "a/notes.sh": notes}
+        settings = write(files)
+        found = udfs(settings)
+        assert touched(found) == {"a/Dockerfile"}
+        assert found["a"].old_name.name == ""
+        assert [told(settings, each) for each in found["a"].by_hand] == []
+
+    @pytest.mark.parametrize("name", ["build.sh", "docker_build.sh", "make-image.sh"])
+    def test_a_build_script_needs_no_mode(self, write: Write, name: str) -> None:
+        script = "docker build -t team/words:v1 .\n"
+        found = udfs(write({"a/Dockerfile": PYTHON, "a/main.py": MAP, f"a/{name}": script}))
+        assert touched(found) == {"a/Dockerfile", f"a/{name}"}
