@@ -53,6 +53,8 @@ FORMS = {
         udfs=("udfs/one", "udfs/two"),
         by_hand=("Makefile:8: it still builds udfs/one", "Makefile:11: it still builds udfs/two"),
     ),
+    # a Go operator above a UDF; single files into a working folder, a start script with arguments
+    "workdir": Form(udfs=("udfs/words",), settings=""),
     # one UDF at the root of its repository: that folder's parent is the root
     "at_root": Form(udfs=("greeting",)),
 }

@@ -148,3 +148,116 @@ class TestWhatIsAUdf:
         script = "docker build -t team/words:v1 .\n"
         found = udfs(write({"a/Dockerfile": PYTHON, "a/main.py": MAP, f"a/{name}": script}))
         assert touched(found) == {"a/Dockerfile", f"a/{name}"}
+
+
+class TestWorkingFolder:
+    def entry(self, write: Write, dockerfile: str, **files: str) -> tuple[list[str], Migration]:
+        names = {name.replace("__", ".").replace("_in_", "/"): files[name] for name in files}
+        settings = write(
+            {
+                "map/a/Dockerfile": f"FROM python:3.13-slim\n{dockerfile}",
+                **{f"map/a/{name}": text for name, text in names.items()},
+            }
+        )
+        found = udfs(settings)["map/a"]
+        texts = [
+            (change.after or b"").decode()
+            for change in found.changes
+            if change.path == found.folder / "entry.sh"
+        ]
+        lines = [line for text in texts for line in text.splitlines() if line[:1] != "#"]
+        return lines, found
+
+    @pytest.mark.parametrize(
+        ("dockerfile", "expected"),
+        [
+            (
+                'ADD app/* /app/\nWORKDIR /app\nCMD ["/app/entry.sh"]\n',
+                ["cd app", "exec sh /udf/app/entry.sh"],
+            ),
+            (
+                "WORKDIR /app\nCOPY app/entry.sh app/starter.py ./\nCMD ./entry.sh\n",
+                ["cd app", "exec sh /udf/app/entry.sh"],
+            ),
+            (
+                (
+                    "WORKDIR /app\nCOPY requirements.txt .\nCOPY app/starter.py ./\n"
+                    "CMD python starter.py\n"
+                ),
+                ["cd app", "exec python starter.py"],
+            ),
+            (
+                (
+                    "COPY app/*.py /src/\nFROM python:3.13-slim\nCOPY --from=0 /src /srv\n"
+                    "WORKDIR /srv\nCMD python starter.py\n"
+                ),
+                ["cd app", "exec python starter.py"],
+            ),
+            (
+                "WORKDIR /app\nCOPY app ./app\nCMD python app/starter.py\n",
+                ["exec python app/starter.py"],
+            ),
+        ],
+        ids=[
+            "all files",
+            "single files",
+            "beside requirements",
+            "through a stage",
+            "a folder in it",
+        ],
+    )
+    def test_is_where_its_files_are(
+        self, write: Write, dockerfile: str, expected: list[str]
+    ) -> None:
+        lines, found = self.entry(
+            write,
+            dockerfile,
+            app_in_starter__py=MAP,
+            app_in_entry__sh="#!/bin/sh\nexec python starter.py\n",
+            requirements__txt="pynumaflow\n",
+        )
+        assert lines == expected
+        assert found.by_hand == []
+
+    def test_is_found_in_scripts_too(self, write: Write) -> None:
+        script = "#!/bin/sh\ncd /app\nexec python /app/starter.py\n"
+        _, found = self.entry(
+            write,
+            'ADD app/* /app/\nCMD ["sh", "/app/run.sh"]\n',
+            app_in_starter__py=MAP,
+            app_in_run__sh=script,
+        )
+        [change] = [each for each in found.changes if each.path.name == "run.sh"]
+        assert change.after == b"#!/bin/sh\ncd /udf/app\nexec python /udf/app/starter.py\n"
+
+    def test_of_entry_sh_itself(self, write: Write) -> None:
+        dockerfile = 'COPY . /app\nWORKDIR /app/lib\nCMD ["/app/entry.sh", "one two", "3"]\n'
+        script = '#!/bin/sh\nexec python ../main.py "$@"\n'
+        lines, found = self.entry(
+            write, dockerfile, main__py=MAP, entry__sh=script, lib_in_x__py=""
+        )
+        assert lines == ["cd lib", "set -- 'one two' 3", 'exec python ../main.py "$@"']
+        assert found.by_hand == []
+
+    def test_files_of_several_folders(self, write: Write) -> None:
+        copies = "COPY app/main.py app/lib.py ./\nCOPY conf/x.json ./\n"
+        dockerfile = f"WORKDIR /app\n{copies}CMD python main.py\n"
+        lines, found = self.entry(
+            write, dockerfile, app_in_main__py=MAP, app_in_lib__py="", conf_in_x__json="{}"
+        )
+        assert lines == ["cd app", "exec python main.py"]
+        [remark] = found.by_hand
+        assert remark.text == (
+            "the working folder /app has files of app and conf, which are apart in the new image: "
+            "the UDF starts in app"
+        )
+
+    def test_with_no_file_of_the_udf(self, write: Write) -> None:
+        lines, found = self.entry(
+            write, "COPY . /app\nWORKDIR /data\nCMD python /app/main.py\n", main__py=MAP
+        )
+        assert lines == ["exec python main.py"]
+        [remark] = found.by_hand
+        assert remark.text == (
+            "the working folder /data does not exist in the new image: the UDF starts in /udf"
+        )

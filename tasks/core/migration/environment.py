@@ -41,10 +41,27 @@ class Environment:
 
     def cwd(self) -> Path:
         """The working folder of the old image, as a folder of the UDF."""
-        place = self.image.locate(".")
-        if place is not None and place.is_dir() and place.is_relative_to(self.folder):
-            return place
-        return self.folder
+        return next(iter(self._folders(".")), self.folder)
+
+    def _folders(self, path: str) -> list[Path]:
+        found = self.image.folders_at(path)
+        return [place for place in found if place.is_relative_to(self.folder)]
+
+    def check_cwd(self) -> None:
+        """Say where the working folder of the old image is not one folder of the UDF."""
+        workdir = self.image.workdir
+        final = self.image.final
+        where = self.image.layouts[final.index].workdir_where if final else None
+        folders = [self.below(place) for place in self._folders(".")]
+        if where is None or workdir == "/":
+            return
+        if len(folders) > 1:
+            text = f"the working folder {workdir} has files of {' and '.join(folders)}, which are"
+            text = f"{text} apart in the new image: the UDF starts in {folders[0]}"
+            self.remarks.append(Remark(where, text))
+        elif not folders and not self.image.holds(workdir):
+            text = f"the working folder {workdir} does not exist in the new image"
+            self.remarks.append(Remark(where, f"{text}: the UDF starts in {HOME}"))
 
     def cd(self) -> list[str]:
         """The line that enters the working folder, where that is not the UDF's folder."""
@@ -59,9 +76,10 @@ class Environment:
         """``text`` as it is, or the new place where it is a path of the old image."""
         if not text.startswith("/"):
             return text
-        place = self.image.locate(text)
-        if place is not None and place.is_relative_to(self.folder):
-            relative = self.below(place)
+        file = self.image.locate(text)
+        places = [file] if file is not None and file.is_file() else self._folders(text)
+        if places and places[0].is_relative_to(self.folder):
+            relative = self.below(places[0])
             return HOME if relative == "." else f"{HOME}/{relative}"
         return text
 

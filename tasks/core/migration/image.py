@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -12,6 +14,9 @@ from .dockerfile import Dockerfile, Stage
 from .remarks import Remark, Where
 
 _PYTHON_BASE: Final = re.compile(r"python|pypy|conda|(?<![a-z])py(?![a-z])")
+_DEPENDENCIES: Final = re.compile(
+    r"requirements|pyproject\.toml|(?:poetry|uv)\.lock|Pipfile|setup\."
+)
 _PYTHON_COMMAND: Final = re.compile(rb"python|\.py\b|\b(?:poetry|uv|pipenv|pdm)\b|gunicorn")
 
 
@@ -31,6 +36,7 @@ class Layout:
 
     copies: list[Copy] = field(default_factory=list)
     workdir: str = "/"
+    workdir_where: Where | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,14 @@ class OldImage:
     def workdir(self) -> str:
         return self.layouts[self.final.index].workdir if self.final else "/"
 
+    def holds(self, folder: str) -> bool:
+        """Whether something is copied into a folder of the image."""
+        return any(
+            _relative(copy.target.rstrip("/") or "/", folder) is not None
+            for stage in (self.dockerfile.chain(self.final) if self.final else [])
+            for copy in self.layouts[stage.index].copies
+        )
+
     def runs_python(self) -> bool:
         """Whether the image starts Python, as far as its base and its command tell."""
         if self.final is None:
@@ -104,6 +118,37 @@ class OldImage:
                     if found is not None and found.exists():
                         return found
         return None
+
+    def folders_at(self, path: str) -> list[Path]:
+        """The folders of the context whose files are in the folder ``path`` of the image.
+
+        Several where files of several folders are copied into one; that with most files first.
+        Files that only name dependencies do not count.
+        """
+        full = posixpath.normpath(posixpath.join(self.workdir, path))
+        whole = self.locate(full)
+        if self.final is None or (whole is not None and whole.is_dir()):
+            return [] if whole is None else [whole]
+        files = self.files_in(self.final, full)
+        files_of = Counter(file.parent for file in files if not _DEPENDENCIES.match(file.name))
+        return [folder for folder, _ in files_of.most_common()]
+
+    def files_in(self, stage: Stage, path: str, *, depth: int = 0) -> Iterator[Path]:
+        """The files of the context that are copied one by one into the folder ``path``."""
+        for below in self.dockerfile.chain(stage):
+            layout = self.layouts.get(below.index)
+            for copy in layout.copies if layout else []:
+                for source in copy.sources:
+                    rest = _relative(path, copy.target.rstrip("/") or "/")
+                    if copy.origin is None:
+                        base = self.context / source.lstrip("/")
+                        named = posixpath.join(copy.target, base.name)
+                        place = named if copy.target.endswith("/") else copy.target
+                        if base.is_file() and posixpath.dirname(place.rstrip("/")) == path:
+                            yield Path(posixpath.normpath(base))
+                    elif rest is not None and depth < len(self.dockerfile.stages):
+                        inner = posixpath.normpath(posixpath.join("/", source, rest))
+                        yield from self.files_in(copy.origin, inner, depth=depth + 1)
 
     def _within(self, copy: Copy, source: str, path: str, depth: int) -> Path | None:
         origin = copy.origin

@@ -60,14 +60,15 @@ class _Making:
         else:
             lines = self._command_lines(list(process.argv), process.where)
         self.entry.found = bool(lines)
+        self.environment.check_cwd()
         exports = self.environment.exports() if lines else []
         if not lines or (lines == ["exec python example.py"] and not exports):
             return self.entry
         own = self.entry.scripts.pop(self.folder / "entry.sh", None)
-        if lines in (["exec sh ./entry.sh"], ["exec bash ./entry.sh"]):
+        if lines[-1] in ("exec sh ./entry.sh", "exec bash ./entry.sh"):
             # It is started as it is: only what the old image gave it is put in front.
             text = own if own is not None else _text(self.folder / "entry.sh")
-            self.entry.script = _with_exports(text, exports)
+            self.entry.script = _with_lines(text, [*exports, *lines[:-1]])
         else:
             text = "".join(f"{line}\n" for line in [*exports, *lines])
             self.entry.script = f"#!/bin/sh\n# The command of the old Dockerfile.\n{text}"
@@ -101,9 +102,7 @@ class _Making:
                 return self._script_file(place, argv[2:], where)
         if target := self._console_script(argv[0]):
             return self._console_lines(argv[0], target, argv[1:], where)
-        return self._lost(
-            where, f"the command '{' '.join(argv)}' is not carried over: write an entry.sh"
-        )
+        return self._lost(where, f"the command '{' '.join(argv)}' is not carried over")
 
     def _python_lines(self, words: list[str], where: Where) -> list[str]:
         options: list[str] = []
@@ -118,17 +117,11 @@ class _Making:
             return self._module_lines(options, words[1:], where)
         place = self.image.locate(words[0])
         if place is None or not place.is_file() or not place.is_relative_to(self.folder):
-            return self._lost(
-                where, f"the program '{words[0]}' is not in the UDF's folder: write an entry.sh"
-            )
-        relative = (
-            place.relative_to(self.environment.cwd()).as_posix()
-            if place.is_relative_to(self.environment.cwd())
-            else None
-        )
-        if relative is None:
-            relative = f"{HOME}/{place.relative_to(self.folder).as_posix()}"
-        return self._lines(["python", *options, relative, *words[1:]])
+            return self._lost(where, f"the program '{words[0]}' is not in the UDF's folder")
+        cwd = self.environment.cwd()
+        program = place.relative_to(cwd).as_posix() if place.is_relative_to(cwd) else ""
+        program = program or f"{HOME}/{self.environment.below(place)}"
+        return self._lines(["python", *options, program, *words[1:]])
 
     def _module_lines(self, options: list[str], words: list[str], where: Where) -> list[str]:
         name = words[0] if words else ""
@@ -141,16 +134,12 @@ class _Making:
             for each in (f"{path}.py", f"{path}/__main__.py")
         ]
         if not any(place is not None and place.is_relative_to(self.folder) for place in places):
-            return self._lost(
-                where, f"the module '{name}' is not in the UDF's folder: write an entry.sh"
-            )
+            return self._lost(where, f"the module '{name}' is not in the UDF's folder")
         return self._lines(["python", *options, "-m", *words])
 
     def _script_file(self, place: Path, arguments: list[str], where: Where) -> list[str]:
         if not place.is_relative_to(self.folder):
-            return self._lost(
-                where, f"the script '{place.name}' is not in the UDF's folder: write an entry.sh"
-            )
+            return self._lost(where, f"the script '{place.name}' is not in the UDF's folder")
         relative = place.relative_to(self.folder).as_posix()
         text = _text(place)
         first = text.partition("\n")[0]
@@ -160,12 +149,9 @@ class _Making:
         if changed != text:
             self.entry.scripts[place] = changed
         runner = "bash" if first.startswith("#!") and "bash" in first else "sh"
-        if relative == "entry.sh" and not arguments and self.environment.cwd() == self.folder:
-            return [f"exec {runner} ./entry.sh"]
         if relative == "entry.sh":
-            name = "the script entry.sh is started with arguments or in another folder"
-            self.entry.remarks.append(Remark(where, f"{name}: check that it still finds its files"))
-            return ["exec sh ./entry.sh"]
+            given = [f"set -- {shlex.join(arguments)}"] if arguments else []
+            return [*self.environment.cd(), *given, f"exec {runner} ./entry.sh"]
         prefix = "./" if self.environment.cwd() == self.folder else f"{HOME}/"
         return self._lines([runner, f"{prefix}{relative}", *arguments])
 
@@ -252,11 +238,11 @@ def _without_runner(argv: list[str]) -> list[str]:
     return argv
 
 
-def _with_exports(text: str, exports: list[str]) -> str:
-    if not exports:
+def _with_lines(text: str, front: list[str]) -> str:
+    if not front:
         return text
     first, newline, rest = text.partition("\n")
-    lines = "".join(f"{line}\n" for line in exports)
+    lines = "".join(f"{line}\n" for line in front)
     return f"{first}{newline}{lines}{rest}" if first.startswith("#!") else f"{lines}{text}"
 
 

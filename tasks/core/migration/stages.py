@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -92,7 +93,9 @@ class _Reading:
         chain = self.image.dockerfile.chain(stage)
         below = chain[-2] if len(chain) > 1 else None
         self.values[stage.index] = dict(self.values.get(below.index, {})) if below else {}
-        layout = Layout(workdir=self.image.layouts[below.index].workdir if below else "/")
+        layout = Layout()
+        if below:
+            layout = replace(self.image.layouts[below.index], copies=[])
         self.image.layouts[stage.index] = layout
         entrypoint, cmd = self.commands.get(below.index, (None, None)) if below else (None, None)
         for each in stage.instructions:
@@ -120,9 +123,9 @@ class _Reading:
         elif each.name == "ENV":
             self._env(each, values, own=own)
         elif each.name == "WORKDIR":
-            layout.workdir = posixpath.join(
-                layout.workdir, shell.unquoted(each.plain, values) or ""
-            )
+            folder = shell.unquoted(each.plain, values) or ""
+            layout.workdir = posixpath.normpath(posixpath.join(layout.workdir, folder))
+            layout.workdir_where = each.where
         elif each.name in ("COPY", "ADD"):
             self._copy(each, values, layout, own=own)
         elif each.name == "RUN":
@@ -207,7 +210,7 @@ class _Reading:
         workdir = self.image.layouts[stage.index].workdir
         for source in copy.sources:
             path = posixpath.normpath(posixpath.join("/", source))
-            own = self.image.locate_in(stage, path) is not None
+            own = self.image.locate_in(stage, path) or any(self.image.files_in(stage, path))
             if not own and path != workdir and not _INSTALLED.search(path):
                 text = f"COPY --from={stage.name or stage.index} takes {source}, which that stage"
                 self.remark(copy.where, f"{text} has made")
