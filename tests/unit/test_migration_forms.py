@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from tasks.core.migration import run, show
 from tasks.core.migration.migration import Migration
 from tasks.core.migration.plan import plan
 from tasks.core.migration.show import told
 from tasks.core.model.errors import MigrationError
-from tasks.core.model.settings import Settings
+from tasks.core.model.settings import REPOSITORY, Settings
 
 Write = Callable[[Mapping[str, str]], Settings]
 
@@ -260,4 +262,75 @@ class TestWorkingFolder:
         [remark] = found.by_hand
         assert remark.text == (
             "the working folder /data does not exist in the new image: the UDF starts in /udf"
+        )
+
+
+class TestSettings:
+    MAKEFILE = "image:\n\tdocker build -t registry.example/team/a:v1 .\n"
+    FILES: ClassVar[Mapping[str, str]] = {
+        "udfs/map/a/Dockerfile": PYTHON,
+        "udfs/map/a/main.py": MAP,
+        "udfs/map/a/Makefile": MAKEFILE,
+    }
+    TEXT = b'udf:\n  registry: "registry.example/team"\n  tag: "v1"\n'
+
+    def below(self, write: Write, files: Mapping[str, str] | None = None) -> Settings:
+        settings = write({**self.FILES, ".git": "", **(files or {})})
+        return replace(settings, root=settings.root / "udfs")
+
+    def test_are_those_of_the_repository_of_the_udfs(self, write: Write) -> None:
+        settings = self.below(write)
+        own = REPOSITORY / "invoke.yaml"
+        before = own.read_bytes() if own.is_file() else None
+        first, _ = plan(settings, [])
+        [change] = first.changes
+        assert change.path == settings.root.parent / "invoke.yaml"
+        assert change.after == self.TEXT
+        assert show.text(settings, first).startswith(f"=== {change.path}\n--- /dev/null\n")
+        run.apply(plan(settings, []))
+        assert change.path.read_bytes() == self.TEXT
+        assert (own.read_bytes() if own.is_file() else None) == before
+
+    def test_go_back_with_the_last_udf(self, write: Write) -> None:
+        other = {"more/map/b/Dockerfile": PYTHON, "more/map/b/main.py": MAP}
+        settings = self.below(write, other)
+        more = replace(settings, root=settings.root.with_name("more"))
+        said: list[str] = []
+        run.apply(plan(settings, []))
+        run.apply(plan(more, []))
+        path = settings.root.parent / "invoke.yaml"
+        assert run.undo(settings, [], say=said.append) == 1
+        assert path.is_file()
+        assert run.undo(more, [], say=said.append) == 1
+        assert not path.exists()
+
+    def test_go_back_from_a_folder_that_is_a_repository_since(self, write: Write) -> None:
+        settings = self.below(write)
+        said: list[str] = []
+        run.apply(plan(settings, []))
+        (settings.root / ".git").mkdir()
+        run.undo(settings, [], say=said.append)
+        assert not (settings.root.parent / "invoke.yaml").exists()
+
+    def test_that_exist_are_said(self, write: Write) -> None:
+        settings = self.below(write, {"invoke.yaml": "udf:\n  registry: other.example\n"})
+        first, a = plan(settings, [])
+        assert first.changes[0].after == b'udf:\n  tag: "v1"\n  registry: other.example\n'
+        [remark] = a.by_hand
+        path = settings.root.parent / "invoke.yaml"
+        assert remark.text == (
+            "the registry of the old image is registry.example/team, but udf.registry is "
+            f"other.example ({path}): give --registry registry.example/team"
+        )
+
+    def test_with_the_same_values_stay(self, write: Write) -> None:
+        settings = self.below(write, {"invoke.yaml": self.TEXT.decode()})
+        assert [each.name for each in plan(settings, [])] == ["map/a"]
+
+    def test_are_read_by_tasks_that_run_there(self, write: Write) -> None:
+        first, _ = plan(self.below(write), [])
+        [note] = first.notes
+        assert note.text.endswith(
+            "tasks that run elsewhere do not read them: give --registry registry.example/team "
+            "--tag v1"
         )

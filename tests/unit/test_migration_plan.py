@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tasks.core.migration import files, journal, run, settings_file
+from tasks.core.migration import files, journal, run
 from tasks.core.migration.journal import JOURNAL, Change
 from tasks.core.migration.migration import Migration
 from tasks.core.migration.plan import plan
@@ -30,16 +30,13 @@ MAKEFILE = "TAG ?= v1\nimage:\n\tdocker build -t registry.example/team/mine:$(TA
 
 
 @pytest.fixture
-def invoke_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In the place of this repository's ``invoke.yaml``."""
-    path = tmp_path / "tasks" / "invoke.yaml"
-    path.parent.mkdir()
-    monkeypatch.setattr(settings_file, "SETTINGS_FILE", path)
-    return path
+def invoke_yaml(tmp_path: Path) -> Path:
+    """The settings of the repository in which the UDFs of ``tree`` are."""
+    return tmp_path / "udfs" / "invoke.yaml"
 
 
 @pytest.fixture
-def tree(tmp_path: Path, invoke_yaml: Path) -> Tree:
+def tree(tmp_path: Path) -> Tree:
     """A root with these files; those of ``map/a`` with no folder in their name."""
     root = tmp_path / "udfs"
 

@@ -128,6 +128,18 @@ def makefile_without_builds(script: Script, text: str) -> tuple[str | None, list
     return re.sub(r"\n{3,}", "\n\n", new), remarks
 
 
+def settings_of(path: Path) -> Mapping[str, Any]:
+    """The settings under ``udf`` of an ``invoke.yaml``; none where it cannot be read."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    section = data.get("udf") if isinstance(data, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
 def settings_with(text: str, values: Mapping[str, str]) -> str | None:
     """An ``invoke.yaml`` with these settings under ``udf``; ``None`` where that is not safe."""
     import yaml

@@ -52,38 +52,50 @@ def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:
     if not found:
         what = f"nothing was migrated in {', '.join(names) or shown(settings.root)}"
         raise MigrationError(what, next_step="check --udf and --root")
-    done = 0
-    for record in found:
-        if record.folder != settings_file.SETTINGS_FILE.parent:
-            _undo(record, say)
-            done += 1
-    rest = journal.record_of(settings_file.SETTINGS_FILE.parent)
-    if rest is not None and not any(True for _ in journal.records(settings.root)):
-        if journal.is_changed(rest):
-            journal.forget(rest)
-            place = shown(settings_file.SETTINGS_FILE)
-            say(f"{place} was changed since: remove registry and tag by hand")
-        else:
-            _undo(rest, say)
-    return done
+    udfs = [record for record in found if not settings_file.is_record(record)]
+    for record in udfs:
+        _undo(record, say)
+    _undo_settings(settings, say)
+    return len(udfs)
+
+
+def _undo_settings(settings: Settings, say: Say) -> None:
+    record = _settings_record(settings)
+    if record is None:
+        return
+    if any(each.folder != record.folder for each in journal.records(record.folder)):
+        return  # UDFs that are still migrated need them
+    if journal.is_changed(record):
+        journal.forget(record)
+        place = shown(record.folder / settings_file.NAME)
+        say(f"{place} was changed since: remove registry and tag by hand")
+    else:
+        _undo(record, say)
 
 
 def _undo(record: journal.Record, say: Say) -> None:
     for kept in journal.undo(record):
         say(f"{shown(Path(kept))}: changed since the migration, and kept under this name")
-    own = record.folder == settings_file.SETTINGS_FILE.parent
-    say(f"{shown(settings_file.SETTINGS_FILE if own else record.folder)}: restored")
+    path = record.folder / settings_file.NAME if settings_file.is_record(record) else record.folder
+    say(f"{shown(path)}: restored")
 
 
 def _sweep(settings: Settings) -> None:
-    journal.sweep(settings.root)
-    if not settings.root.is_relative_to(settings_file.SETTINGS_FILE.parent):
-        journal.sweep(settings_file.SETTINGS_FILE.parent)
+    journal.sweep(settings_file.path_of(settings).parent)
 
 
 def _records(settings: Settings, names: Sequence[str]) -> list[journal.Record]:
     places = [folder_of(settings, name) for name in names] or [settings.root]
     found = {record.folder: record for folder in places for record in journal.records(folder)}
-    if not names and (own := journal.record_of(settings_file.SETTINGS_FILE.parent)) is not None:
+    if not names and (own := _settings_record(settings)) is not None:
         found.setdefault(own.folder, own)
     return list(found.values())
+
+
+def _settings_record(settings: Settings) -> journal.Record | None:
+    """The journal of the settings, also where the repository has become another one since."""
+    for folder in (settings.root, *settings.root.parents):
+        record = journal.record_of(folder)
+        if record is not None and settings_file.is_record(record):
+            return record
+    return None

@@ -1,67 +1,88 @@
-"""Registry and tag of old images: settings of all UDFs, written where all agree."""
+"""Registry and tag of old images: settings of all UDFs of a repository, in its ``invoke.yaml``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from ..inputs.files import context_root
 from ..model.errors import MigrationError
+from ..model.reading import shown
 from ..model.settings import REPOSITORY, Settings
 from . import files, journal
-from .journal import Change
+from .journal import Change, Record
 from .migration import Migration
 from .remarks import Remark, Where
 
-SETTINGS_FILE: Final = REPOSITORY / "invoke.yaml"
-_OTHER_SETTINGS_FILES: Final = ("invoke.yml", "invoke.json", "invoke.py")
+NAME: Final = "invoke.yaml"
+_OTHER_NAMES: Final = ("invoke.yml", "invoke.json", "invoke.py")
+
+
+def path_of(settings: Settings) -> Path:
+    """The file with the settings of the repository in which the UDFs are."""
+    return context_root(settings) / NAME
+
+
+def is_record(record: Record) -> bool:
+    """Whether a journal is that of the settings, and not a UDF's."""
+    return any(entry["path"] == NAME for entry in record.files)
 
 
 def migration_of(settings: Settings, migrations: Sequence[Migration]) -> Migration | None:
-    """Registry and tag, which belong to all UDFs: written where all old ones agree."""
-    earlier = [dict(record.facts) for record in journal.records(settings.root)]
+    """The change of the settings, where all old images agree; else a remark for each UDF."""
+    path = path_of(settings)
+    present = _present(settings, path)
+    earlier = [record.facts for record in journal.records(path.parent) if not is_record(record)]
     values: dict[str, str] = {}
     for key in ("registry", "tag"):
-        current = str(getattr(settings, key))
+        current, source = present[key]
         own = {each.name: each.facts[key] for each in migrations if each.facts[key]}
         known = {*own.values(), *(facts.get(key, "") for facts in earlier)} - {""}
-        if len(known) == 1 and settings.sources[key] == "default":
+        if len(known) == 1 and source == "default":
             [value] = known
             if value != current:
                 values[key] = value
             continue
+        why = "as not all UDFs agree" if len(known) > 1 else f"({source})"
+        comma = "," if len(known) > 1 else ""
         for each in migrations:
             if own.get(each.name, current) != current and each.old_name.name:
-                value = own[each.name]
-                flag = (
-                    f"udf.{key} is {current or 'not set'}, as not all UDFs agree"
-                    if (len(known) > 1)
-                    else f"udf.{key} is {current} ({settings.sources[key]})"
-                )
                 where = each.where or Where(each.folder)
-                text = f"the {key} of the old image is {value}, but {flag}: give --{key} {value}"
+                text = f"the {key} of the old image is {own[each.name]}, but udf.{key} is "
+                text += f"{current or 'not set'}{comma} {why}: give --{key} {own[each.name]}"
                 each.by_hand.append(Remark(where, text))
-    if not values:
-        return None
-    return _settings_change(values)
+    return _change(path, values) if values else None
 
 
-def _settings_change(values: Mapping[str, str]) -> Migration | None:
-    migration = Migration(name="", folder=SETTINGS_FILE.parent)
-    shown_values = ", ".join(f"{key}: {value}" for key, value in values.items())
-    others = [name for name in _OTHER_SETTINGS_FILES if (SETTINGS_FILE.parent / name).is_file()]
-    before = SETTINGS_FILE.read_bytes() if SETTINGS_FILE.is_file() else None
-    new = None
-    if not others:
-        new = files.settings_with((before or b"").decode("utf-8"), values)
+def _present(settings: Settings, path: Path) -> dict[str, tuple[str, str]]:
+    """The value of each setting, and where it comes from: this run's, or the other repository's."""
+    keys = ("registry", "tag")
+    found = {key: (str(getattr(settings, key)), settings.sources[key]) for key in keys}
+    if path.parent != REPOSITORY:
+        section = files.settings_of(path)
+        for key in found:
+            if section.get(key) is not None:
+                found[key] = (str(section[key]), shown(path))
+    return found
+
+
+def _change(path: Path, values: Mapping[str, str]) -> Migration:
+    migration = Migration(name="", folder=path.parent)
+    named = ", ".join(f"{key}: {value}" for key, value in values.items())
+    others = [name for name in _OTHER_NAMES if (path.parent / name).is_file()]
+    before = path.read_bytes() if path.is_file() else None
+    new = None if others else files.settings_with((before or b"").decode("utf-8"), values)
     if new is None:
-        place = SETTINGS_FILE.parent / others[0] if others else SETTINGS_FILE
-        text = f"all migrated UDFs agree: write under udf: {shown_values}"
-        migration.by_hand.append(Remark(Where(place), text))
+        text = f"all migrated UDFs agree: write under udf: {named}"
+        migration.by_hand.append(Remark(Where(path.parent / [*others, NAME][0]), text))
         return migration
-    change = Change(path=SETTINGS_FILE, before=before, after=new.encode())
-    migration.changes.append(change)
-    text = f"registry and tag are settings of all UDFs: {shown_values}"
-    migration.notes.append(Remark(Where(SETTINGS_FILE), text))
+    migration.changes.append(Change(path=path, before=before, after=new.encode()))
+    text = f"registry and tag are settings of all UDFs: {named}"
+    if path.parent != REPOSITORY:
+        flags = " ".join(f"--{key} {value}" for key, value in values.items())
+        text += f"; tasks that run elsewhere do not read them: give {flags}"
+    migration.notes.append(Remark(Where(path), text))
     try:
         journal.check(migration.changes)
     except MigrationError as error:

@@ -6,15 +6,16 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..model.reading import shown
 from ..model.settings import REPOSITORY, Settings
+from . import settings_file
 from .migration import Migration
 from .remarks import Remark
-from .settings_file import SETTINGS_FILE
 
 
 def text(settings: Settings, migration: Migration) -> str:
     """The plan of one UDF: its changes, what is left to do by hand, and notes."""
-    head = migration.name or place(settings, SETTINGS_FILE)
+    head = migration.name or shown(migration.folder / settings_file.NAME)
     if migration.kind:
         head += f": {migration.kind}, image {migration.repository}"
     parts = [f"=== {head}"]
