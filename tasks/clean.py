@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -13,11 +12,11 @@ from . import options
 from .core.engine import connect
 from .core.model.settings import Settings
 from .core.output import report
+from .core.upkeep.leftovers import PARTS, Leftover, parts_of, seconds_of
+from .loading import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from .core.upkeep import cleaning
-
-PARTS = ("images", "bases", "runs", "cache", "contexts", "backups")
 
 
 @task(
@@ -31,9 +30,9 @@ PARTS = ("images", "bases", "runs", "cache", "contexts", "backups")
         "json",
         **{
             "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
-            "older": "age that build cache and staged files must have, such as 12h or 7d",
-            "backups": "remove also what `invoke migrate` has put aside",
-            "dry-run": "show what would go, and remove nothing",
+            "older": "minimum age of build cache and staged files to remove, such as 12h or 7d",
+            "backups": "also remove the backups of `invoke migrate`",
+            "dry-run": "show what would be removed, and remove nothing",
         },
     ),
 )
@@ -48,11 +47,8 @@ def clean(
     json: bool = False,
 ) -> None:
     """Remove what these tasks left behind: old images, unused bases, old build cache."""
-    # Here, so that no other task pays for what this one needs.
-    from .core.upkeep import cleaning
-
-    parts = cleaning.parts_of(only, backups=backups)
-    age = cleaning.seconds_of(older)
+    parts = parts_of(only, backups=backups)
+    age = seconds_of(older)
     engine = connect(settings.builder)
     found = cleaning.find(engine, settings, parts, older=age, environ=os.environ)
     done = found if dry_run else cleaning.remove(engine, found)
@@ -60,11 +56,11 @@ def clean(
     report.show(report.as_json(rows) if json else _text(done, dry_run=dry_run))
 
 
-def _text(leftovers: Sequence[cleaning.Leftover], *, dry_run: bool) -> str:
+def _text(leftovers: Sequence[Leftover], *, dry_run: bool) -> str:
     if not leftovers:
         return "nothing to clean"
     # Each image by itself; of the cache there may be hundreds of records of one step.
-    groups: dict[tuple[str, str, str], list[cleaning.Leftover]] = {}
+    groups: dict[tuple[str, str, str], list[Leftover]] = {}
     for each in leftovers:
         name = "staged files" if each.part == "contexts" else each.name
         why = "" if each.part in ("cache", "contexts") else each.why
@@ -81,7 +77,7 @@ def _text(leftovers: Sequence[cleaning.Leftover], *, dry_run: bool) -> str:
     return f"{table}\n\n{len(gone)} {verb}, {report.size(_bytes(gone))}"
 
 
-def _bytes(leftovers: Sequence[cleaning.Leftover]) -> int:
+def _bytes(leftovers: Sequence[Leftover]) -> int:
     return sum(each.bytes or 0 for each in leftovers)
 
 

@@ -1,6 +1,8 @@
-"""Analyse the dependencies of all UDFs, and move what several share into the base."""
+"""Analyse the dependencies of all UDFs, and move shared ones into the base."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -13,6 +15,12 @@ from .core.model.udf import scan
 from .core.output import report
 from .core.output.interrupts import interruptible
 from .core.plan.specs import python_version
+from .loading import lazily
+
+with lazily():
+    from .core.upkeep import relock
+    from .core.upkeep.deps import gather, upgrades
+    from .core.upkeep.deps import report as text
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 
@@ -22,8 +30,8 @@ _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "s
     help=options.of(
         *_SETTINGS,
         "json",
-        apply="add what several UDFs share to the group of the base, and lock it",
-        outdated="ask the package index for newer versions as well",
+        apply="add what several UDFs share to the base's group, and lock it",
+        outdated="also ask the package index for newer versions",
     ),
 )
 @options.with_settings(*_SETTINGS)
@@ -34,36 +42,32 @@ def deps(
     outdated: bool = False,
     json: bool = False,
 ) -> None:
-    """Tell what UDFs add to the base, share, never import, or forget to declare."""
-    # Here, so that no other task pays for what this one needs.
-    from .core.upkeep import analysis, findings, relock, upgrades
-
-    udfs, refused = scan(settings)
+    """Show what UDFs add to the base, share, never import, or forget to declare."""
+    udfs, invalid = scan(settings)
     engine: Engine | None = None
     try:
         engine = connect(settings.builder)
     except (BuildxError, EngineUnreachableError) as error:
         if apply:
             raise
-        report.say(f"{error.what}: bytes and import names are not known")
-    found = analysis.analyse(engine, settings, udfs, refused)
-    newer: list[analysis.Upgrade] = []
+        report.say(f"{error.what}: sizes and import names are not known")
+    found = gather.dependencies(engine, settings, udfs, invalid)
+    newer = []
     if outdated:
         python = python_version(settings.python_image)
-        versions = upgrades.newest(found.in_use(), python=python, say=report.say)
-        newer = found.upgrades(versions)
+        newer = found.upgrades(upgrades.newest(found.in_use(), python=python, say=report.say))
     moved: dict[str, str] = {}
     if apply and engine is not None:
         with interruptible("deps was interrupted; pyproject.toml and poetry.lock are unchanged"):
             moved = relock.add(engine, settings, found.suggestions, say=report.say)
     if json:
         rows = found.as_dict()
-        rows |= {"outdated": [each.row() for each in newer]} if outdated else {}
+        rows |= {"outdated": [asdict(each) for each in newer]} if outdated else {}
         rows |= {"moved": moved} if apply else {}
         report.show(report.as_json(rows))
         return
-    report.show(findings.text(found))
+    report.show(text.text(found))
     if outdated:
-        report.show(findings.outdated(newer))
+        report.show(text.outdated(newer))
     if apply:
-        report.show(findings.moved(moved))
+        report.show(text.moved(moved))

@@ -1,9 +1,8 @@
-"""Look at everything that may keep images from being built, and mend what is safe."""
+"""Check everything that may keep images from being built, and fix what is safe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -12,9 +11,10 @@ from . import options
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
+from .loading import lazily
 
-if TYPE_CHECKING:
-    from .core.upkeep.doctor.check import Check
+with lazily():
+    from .core.upkeep.doctor import examine, finding
 
 
 @task(
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "builder",
         "sdk",
         "json",
-        fix="mend what is safe: nothing is lost by it",
+        fix="fix what is safe to fix: nothing is lost",
     ),
 )
 def doctor(
@@ -43,10 +43,7 @@ def doctor(
     sdk: str = "",
     json: bool = False,
 ) -> None:
-    """Check engine, base, settings, locks and each UDF, and say how to mend what is wrong."""
-
-    # Here, so that no other task pays for what this one needs.
-    from .core.upkeep.doctor import check, examine
+    """Check engine, base, settings, locks and each UDF, and say how to fix what is wrong."""
 
     def read() -> Settings:
         return Settings.from_config(
@@ -61,24 +58,23 @@ def doctor(
         )
 
     with interruptible("doctor was interrupted"):
-        checks = examine.examine(read, say=report.say)
+        found = examine.examine(read, say=report.say)
         if fix:
-            checks = examine.mend(checks, say=report.say)
-    report.show(report.as_json([each.row() for each in checks]) if json else _text(checks))
-    if error := check.failed(checks):
+            found = finding.fix_all(found, say=report.say)
+    report.show(report.as_json([each.row() for each in found]) if json else _text(found))
+    if error := finding.failure(found):
         raise error
 
 
-def _text(checks: Sequence[Check]) -> str:
-    width = max(len(check.name) for check in checks)
+def _text(findings: Sequence[finding.Finding]) -> str:
+    width = max(len(each.name) for each in findings)
     lines = []
-    for check in checks:
-        word = "mended" if check.mended else check.status
-        lines.append(f"{word:<6}  {check.name:<{width}}  {check.detail}")
-        if check.status != "ok" and check.fix:
-            lines.append(f"{'':<8}{'':<{width}}  fix: {check.fix}")
-    counts = {
-        word: sum(check.status == word for check in checks) for word in ("ok", "warn", "fail")
-    }
-    lines += ["", ", ".join(f"{count} {word}" for word, count in counts.items())]
-    return "\n".join(lines)
+    for each in findings:
+        word = "fixed" if each.fixed else each.status
+        lines.append(f"{word:<5}  {each.name:<{width}}  {each.detail}")
+        if each.status != "ok" and each.fix:
+            lines.append(f"{'':<7}{'':<{width}}  fix: {each.fix}")
+    counts = [
+        f"{sum(each.status == word for each in findings)} {word}" for word in ("ok", "warn", "fail")
+    ]
+    return "\n".join([*lines, "", ", ".join(counts)])

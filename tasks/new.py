@@ -13,6 +13,10 @@ from .core.model.reading import shown
 from .core.model.settings import Settings
 from .core.model.udf import KINDS
 from .core.output import report
+from .loading import lazily
+
+with lazily():
+    from .core.upkeep import new as core
 
 
 @task(
@@ -23,7 +27,7 @@ from .core.output import report
         "tag",
         "json",
         udf="path of the new UDF below the root, such as map/my_udf",
-        kind=f"kind of the UDF, where its path does not name one: {', '.join(KINDS)}",
+        kind=f"kind of the UDF, if its path does not name one: {', '.join(KINDS)}",
     ),
 )
 def new(
@@ -36,11 +40,9 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a new UDF that builds and verifies at once."""
-    from .core.upkeep import new as core  # here, so that no build pays for it
-
     settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     if not udf:
-        what = "no name is given for the new UDF"
+        what = "the new UDF has no name"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/my_udf")
     created = core.create(settings, udf, kind=kind)
     if json:

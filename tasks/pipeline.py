@@ -9,15 +9,17 @@ from invoke.tasks import task
 
 from . import options
 from .core.engine import connect
-from .core.engine.content import has_registry
-from .core.engine.registries import registry_for
 from .core.model.errors import ConfigError, NotBuiltError, PipelineError
 from .core.model.reading import read_text, shown
 from .core.model.reference import ImageReference
 from .core.model.settings import Settings
 from .core.model.udf import Udf, select
 from .core.output import report
-from .core.upkeep import pipelines as manifests
+from .loading import lazily
+
+with lazily():
+    from .core.engine import registries
+    from .core.upkeep import pipelines
 
 
 @task(
@@ -41,7 +43,7 @@ def pipeline(c: Context, settings: Settings, udf: str, image: str = "", metadata
     names = {chosen.repository, f"{prefix}{chosen.repository}"}
     wanted = image or _pushed(settings, chosen, metadata)
     # What is printed ends with one line end of its own.
-    report.show(manifests.with_image(text, names, wanted, shown=shown(path)).removesuffix("\n"))
+    report.show(pipelines.with_image(text, names, wanted, shown=shown(path)).removesuffix("\n"))
 
 
 def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:
@@ -56,17 +58,17 @@ def _pushed(settings: Settings, udf: Udf, metadata: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             what = f"--metadata {metadata} cannot be read: {error}"
             raise ConfigError(what, next_step="give the file of a push") from error
-        return manifests.pushed(content, udf.name, shown=metadata)
-    if not has_registry(image):
+        return pipelines.pushed(content, udf.name, shown=metadata)
+    if not settings.registry:
         report.say(
             f"warning: {image} is in no registry (udf.registry is not set): only a cluster whose "
             "nodes use this very engine can run it"
         )
         return image
     reference = ImageReference.parse(image)
-    digest = registry_for(connect(), reference.host).digest(reference)
+    digest = registries.registry_for(connect(), reference.host).digest(reference)
     if not digest:
         what = f"the registry has no image {image}"
         step = f"push it: `invoke image-fast --push --udf {udf.name}`"
         raise NotBuiltError(what, next_step=step)
-    return manifests.at_digest(image, digest)
+    return reference.with_digest(digest).familiar

@@ -1,4 +1,4 @@
-"""Write down which Python packages are in an image."""
+"""List the Python packages in an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .core.model.errors import ConfigError, UnknownUdfError
 from .core.model.settings import Settings
 from .core.model.udf import discover, select
 from .core.output import report
-from .core.upkeep import sbom as sboms
+from .loading import lazily
+
+with lazily():
+    from .core.upkeep import sbom as sboms
 
 
 @task(
@@ -24,9 +27,9 @@ from .core.upkeep import sbom as sboms
         "tag",
         "python-image",
         all="every UDF below the root",
-        image="read this image in place of the UDF's own; one in a registry is pulled",
-        platform="which image of one for several platforms, such as linux/arm64",
-        output="write to this file; to files in this folder where it is several UDFs",
+        image="read this image instead of the UDF's own; one in a registry is pulled",
+        platform="platform to read of a multi-platform image, such as linux/arm64",
+        output="write to this file; for several UDFs, to files in this folder",
     ),
 )
 def sbom(

@@ -43,7 +43,11 @@ def test_without_a_registry_the_local_tag_with_a_warning(invoke: Invoke) -> None
     ("arguments", "code", "message"),
     [
         (["--udf", "map/even_ood"], 11, "map/even_ood"),
-        (["--udf", "map/even_odd", "--metadata", "/dev/null"], 10, "is not what a push writes"),
+        (
+            ["--udf", "map/even_odd", "--metadata", "/dev/null"],
+            10,
+            "is not a file that a push has written",
+        ),
         (["--udf", "map/even_odd", "--metadata", "no/such"], 10, "no/such cannot be read"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from tasks.core.engine import Engine, sandbox, store
 from tasks.core.model import labels
 from tasks.core.plan.specs import LOCAL_REGISTRY
-from tasks.core.upkeep import cleaning
+from tasks.core.upkeep import cleaning, stale_images
 from tests.conftest import Invoke
 
 
@@ -153,7 +153,7 @@ def test_leftovers_of_a_killed_run(engine: Engine, images: Images) -> None:
     # A run that has just begun is left alone; two hours later it cannot be going on.
     assert cleaning.abandoned_runs(mine, made, now=now + 60) == []
     found = cleaning.abandoned_runs(mine, made, now=now + 7200)
-    assert [(each.id, each.name) for each in found] == [(run_id, "1 containers, 1 volumes")]
+    assert [(each.id, each.name) for each in found] == [(run_id, "1 container, 1 volume")]
     assert cleaning.remove(engine, found)[0].failure == ""
     assert container not in {each.id for each in store.containers(engine)}
     assert store.volumes(engine, label) == []
@@ -183,7 +183,7 @@ def test_an_image_that_came_into_use_meanwhile_stays(engine: Engine, images: Ima
     image = images.build(OURS, **marked(images.mark))
     found = [
         each
-        for each in cleaning.replaced_images(engine.every_image(), store.containers(engine))
+        for each in stale_images.replaced_images(engine.every_image(), store.containers(engine))
         if each.id == image
     ]
     images.create(image)

@@ -1,4 +1,4 @@
-"""`invoke doctor` with a real engine: green where all is well, and what it mends."""
+"""`invoke doctor` with a real engine: green where all is well, and what it fixes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_fresh_clone_is_green(invoke: Invoke, checkout: Path, base: str) -> No
     assert " 0 fail" in shown.stdout
 
 
-def test_faults_are_found_and_the_safe_ones_mended(
+def test_faults_are_found_and_the_safe_ones_fixed(
     invoke: Invoke, engine: Engine, checkout: Path, base: str, registry: str
 ) -> None:
     udf = checkout / "examples/map/even_odd"
@@ -66,13 +66,13 @@ def test_faults_are_found_and_the_safe_ones_mended(
     assert (found["network"]["status"] == "ok") == has_network
     own = [row["detail"] for row in rows if row["check"] == "map/even_odd"]
     assert any("not executable" in detail for detail in own)
-    assert any("line ends of Windows" in detail for detail in own)
+    assert any("Windows line ends" in detail for detail in own)
     assert any("cases.toml" in detail for detail in own)
     assert (udf / "entry.sh").read_bytes().count(b"\r\n") == 2, "nothing was changed"
 
-    mended = invoke("doctor", "--fix", "--json", "--registry", registry, cwd=checkout)
-    assert mended.returncode == 42, "cases and registry are for a person to mend"
-    rows = json.loads(mended.stdout)
+    fixed = invoke("doctor", "--fix", "--json", "--registry", registry, cwd=checkout)
+    assert fixed.returncode == 42, "cases and registry are for a person to fix"
+    rows = json.loads(fixed.stdout)
     assert sorted(row["check"] for row in rows if row["mended"]) == [
         "base image",
         "map/even_odd",
@@ -90,6 +90,6 @@ def test_without_an_engine_the_files_are_checked(
 ) -> None:
     done = invoke("doctor", *flag, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert done.returncode == 42
-    assert "fail    engine" in done.stdout
+    assert "fail   engine" in done.stdout
     assert "20 in examples" in done.stdout
     assert done.stderr.splitlines()[-2] == "error: 1 check failed: engine"

@@ -43,6 +43,6 @@ def test_a_new_udf_in_this_repository(base: str, checkout: Path, tag: str, invok
     done = invoke("new", "--udf", "billing/totals", "--kind", "map", cwd=checkout)
     assert done.returncode == 18
     assert done.stderr.splitlines() == [
-        "error: examples/billing/totals is there already, and is left as it is",
+        "error: examples/billing/totals already exists",
         "next: give the new UDF another name",
     ]

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.build.specs import base_of
 from tasks.core.inputs.added import added_packages
+from tasks.core.inputs.distributions import Distribution, distributions
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, load, scan
-from tasks.core.plan.specs import ImageSpec
-from tasks.core.upkeep import analysis, findings, imports
-from tasks.core.upkeep.analysis import Analysis, Package, Repository, Undeclared
+from tasks.core.upkeep.deps import analysis, gather, imports, report
+from tasks.core.upkeep.deps.findings import Analysis, Dependencies, Undeclared
 
 BASE = {"pynumaflow": "0.14.0", "protobuf": "6.0.0", "grpcio": "1.80.0", "certifi": "2026.1.1"}
 HASH = f"--hash=sha256:{'0' * 64}"
@@ -33,23 +32,14 @@ def udf_of(root: Path, name: str, program: str, *wanted: str, requirements: str 
 def analysed(
     udf: Udf,
     *,
-    installed: dict[str, Package] | None = None,
-    known: dict[str, Package] | None = None,
+    installed: dict[str, Distribution] | None = None,
+    known: dict[str, Distribution] | None = None,
     layer: int | None = None,
 ) -> Analysis:
-    spec = ImageSpec(
-        udf=udf,
-        target="x",
-        image="x:stable",
-        strategy="shared-base",
-        base=base_of(Settings.from_config({})),
-        files=(),
-        inputs={},
-        extra=added_packages(udf, BASE, python="3.13"),
-    )
     texts = {path.name: path.read_text() for path in udf.path.iterdir() if path.suffix == ".py"}
-    return analysis.analyse_udf(
-        spec,
+    return analysis.analyse(
+        udf,
+        added_packages(udf, BASE, python="3.13"),
         BASE,
         source=imports.read(texts),
         installed=installed or {},
@@ -58,8 +48,9 @@ def analysed(
     )
 
 
-def package(name: str, *names: str, version: str = "1.0", size: int = 100) -> Package:
-    return Package(name=name, version=version, bytes=size, imports=frozenset(names))
+def package(name: str, *names: str, version: str = "1.0", size: int = 100) -> Distribution:
+    files = tuple(f"{each.replace('.', '/')}/__init__.py" for each in names)
+    return Distribution(name=name, version=version, bytes=size, files=files)
 
 
 # --- one UDF ----------------------------------------------------------------------------------
@@ -87,7 +78,7 @@ def test_types_are_not_imported(tmp_path: Path, name: str) -> None:
 
 def test_a_plugin_is_not_imported(tmp_path: Path) -> None:
     udf = udf_of(tmp_path, "map/x", "", "fsspec-extra==1.0")
-    plugin = Package(name="fsspec-extra", version="1.0", imports=frozenset({"y"}), is_plugin=True)
+    plugin = Distribution(name="fsspec-extra", version="1.0", files=("y.py",), is_plugin=True)
     assert analysed(udf, known={"fsspec-extra": plugin}).unused == ()
     assert analysed(udf, known={"fsspec-extra": package("fsspec-extra", "y")}).unused == (
         "fsspec-extra",
@@ -103,11 +94,11 @@ def test_imported_and_never_declared(tmp_path: Path) -> None:
     )
 
 
-def test_there_by_chance(tmp_path: Path) -> None:
+def test_only_a_dependency_of_another_package(tmp_path: Path) -> None:
     lock = f"aiohttp==3.13 {HASH}\nyarl==1.2 {HASH}\n"
     udf = udf_of(tmp_path, "map/x", "import aiohttp, yarl\n", "aiohttp>=3", requirements=lock)
     (found,) = analysed(udf).undeclared
-    assert (found.module, found.package, found.there) == ("yarl", "yarl", True)
+    assert (found.module, found.package, found.in_image) == ("yarl", "yarl", True)
 
 
 def test_what_the_base_has_is_no_alarm(tmp_path: Path) -> None:
@@ -200,7 +191,7 @@ def test_shared_packages_and_what_they_save() -> None:
     assert (found["pandas"].bytes, found["pandas"].saved) == (1000, 2000)
     assert found["pandas"].suggested
     assert not found["numpy"].suggested, "it comes along"
-    repository = Repository(base={}, udfs=tuple(analyses), shared=tuple(found.values()))
+    repository = Dependencies(base={}, udfs=tuple(analyses), shared=tuple(found.values()))
     assert repository.suggestions == {"pandas": "2.0"}
     assert repository.freed == ("map/b",)
 
@@ -242,7 +233,8 @@ def test_an_unknown_version_is_not_shared() -> None:
 
 
 def test_upgrades() -> None:
-    repository = Repository(
+    repository = Dependencies(
+        group=("pynumaflow", "dumb-init"),
         base={"pynumaflow": "0.14.0", "dumb-init": "1.2.5.post1"},
         udfs=(added("map/a", "x", x="1.9", y="1"), added("map/b", "x", x="1.10")),
     )
@@ -268,38 +260,38 @@ def test_packages_of_an_image() -> None:
         f"{folder}/RECORD": record.encode(),
         f"{folder}/entry_points.txt": b"[console_scripts]\nyaml-tool = yaml:main\n[hooks]\na=b\n",
     }
-    (found,) = analysis.packages_in(files).values()
-    assert (found.name, found.version, found.bytes) == ("pyyaml", "6.0", 1507)
-    assert found.imports == {"yaml"}
+    (found,) = distributions(files).values()
+    assert (found.key, found.version, found.bytes) == ("pyyaml", "6.0", 1507)
+    assert found.modules == {"yaml"}
     assert found.commands == {"yaml-tool"}
     assert found.is_plugin
-    assert analysis.packages_in({f"{folder}/RECORD": b""}) == {}
+    assert distributions({f"{folder}/RECORD": b""}) == {}
 
 
 # --- all of it --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def examples() -> Repository:
+def examples() -> Dependencies:
     settings = Settings.from_config({}, root=str(REPOSITORY / "examples"))
-    return analysis.analyse(None, settings, *scan(settings))
+    return gather.dependencies(None, settings, *scan(settings))
 
 
-def test_no_false_alarm_on_the_examples(examples: Repository) -> None:
+def test_no_false_alarm_on_the_examples(examples: Dependencies) -> None:
     assert len(examples.udfs) >= 20
     for each in examples.udfs:
         alarms = (each.unused, each.undeclared, each.unsure, each.broken, each.overrides)
         assert alarms == ((), (), (), (), ()), each.udf
-    assert examples.refused == ()
+    assert examples.invalid == ()
     assert examples.shared == ()
     assert examples.differing == ()
 
 
-def test_the_examples_that_add_something(examples: Repository) -> None:
+def test_the_examples_that_add_something(examples: Dependencies) -> None:
     adding = {each.udf: set(each.added) for each in examples.udfs if each.added}
     assert set(adding) == {"reduce/asyncio_reduce", "sideinput/simple_sideinput/udf"}
     assert "aiohttp" in adding["reduce/asyncio_reduce"]
-    text = findings.text(examples)
+    text = report.text(examples)
     assert "aiohttp and " in text
     assert text.endswith("nothing to move into the base")
 
@@ -314,12 +306,12 @@ def test_everything_that_is_found_is_said(tmp_path: Path) -> None:
     (root / "map/bad/example.py").write_text("")
     (root / "map/bad/pyproject.toml").write_text("[project\n")
     settings = Settings.from_config({}, root=str(root))
-    found = analysis.analyse(None, settings, *scan(settings))
-    text = findings.text(found)
+    found = gather.dependencies(None, settings, *scan(settings))
+    text = report.text(found)
     for line in (
-        "map/bad is left out: ",
+        "map/bad is skipped: ",
         "map/b declares six and never imports it",
-        "map/a: whether idle, yarl, odd belong together",
+        "map/a: build it to see whether idle, yarl, odd belong together",
         "map/a imports yaml (example.py:2) and never declares it: add pyyaml",
         "map/c: more.py is not valid Python",
         "`invoke deps --apply` moves rich into the base",

@@ -19,7 +19,7 @@ from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import load
 from tasks.core.upkeep.doctor import examine, files, machine
-from tasks.core.upkeep.doctor.check import Check, failed, guarded
+from tasks.core.upkeep.doctor.finding import Finding, failure, fix_all, guarded
 
 Plant = Callable[[Path], object]
 
@@ -42,7 +42,7 @@ def settings_of(udf: Path, **values: str) -> Settings:
     return Settings.from_config({}, root=str(udf.parents[1]), **values)
 
 
-def found_in(udf: Path) -> list[Check]:
+def found_in(udf: Path) -> list[Finding]:
     """The checks of UDFs, without the line that counts them."""
     return [check for check in files.udfs(settings_of(udf)) if check.name != "UDFs"]
 
@@ -77,6 +77,10 @@ def lock(text: str, name: str = "poetry.lock", wanted: str = '"rich>=14"') -> Pl
     return plant
 
 
+def link(target: str) -> Plant:
+    return lambda folder: (folder / "link").symlink_to(target)
+
+
 def large(folder: Path) -> None:
     with (folder / "model.bin").open("wb") as model:
         model.truncate(60_000_000)
@@ -87,8 +91,9 @@ RICH = (
     'files = [{{file = "rich.whl", hash = "sha256:00"}}]\n[metadata]\ncontent-hash = "00"\n'
 )
 SH = "#!/bin/sh\n"
+KEY = f"-----BEGIN RSA {'PRIVATE'} KEY-----\n{'MIIEpAIB' * 8}\n"
 
-# What is planted; then status, and parts of what is found and of how to mend it.
+# What is planted; then status, and parts of the detail and of the fix.
 FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "project file": (project("[project\n"), "fail", "is not valid TOML", "fix that line"),
     "unknown key": (
@@ -122,20 +127,20 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
         "no cases.toml",
         "docs/cases.md",
     ),
-    "syntax": (file("more.py", "def (:\n"), "fail", "more.py, line 1: invalid syntax", "mend"),
+    "syntax": (file("more.py", "def (:\n"), "fail", "more.py, line 1: invalid syntax", "fix"),
     "entry.sh mode": (script(f"{SH}python example.py\n", 0o644), "warn", "not executable", "chmod"),
     "entry.sh unreadable": (script(f"{SH}true\n", 0o100), "fail", "cannot be read", "chmod u+r"),
     "entry.sh line ends": (
         script("#!/bin/sh\r\npython example.py\r\n"),
         "fail",
-        "line ends of Windows",
+        "Windows line ends",
         ".gitattributes",
     ),
     "entry.sh names another file": (
         script(f"{SH}set -eu\nexec python -u starter.py \\\n  --x\n"),
         "fail",
         "entry.sh runs starter.py",
-        "mend the name",
+        "correct the name",
     ),
     "entry.sh runs Poetry": (
         script(f"{SH}exec poetry run python example.py\n"),
@@ -149,8 +154,27 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
         "entry.sh is run by fish",
         "use sh or bash",
     ),
-    "large context": (large, "warn", "60 MB go into its image, 60 of them model.bin", "ignore"),
-    "secret": (file("id_rsa", "x"), "warn", "id_rsa goes into its image", "'**/id_rsa'"),
+    "large context": (large, "warn", "60 MB go into its image, 60 MB of them model.bin", "ignore"),
+    "secret": (
+        file("key.txt", KEY),
+        "warn",
+        "key.txt goes into its image and contains",
+        "key.txt'",
+    ),
+    "link": (
+        link("gone.txt"),
+        "fail",
+        "a link to gone.txt, which is not among",
+        "replace the link",
+    ),
+    "link out of the UDF": (link("../../x"), "fail", "a link to ../../x", "replace the link"),
+    "absolute link": (link("/etc/passwd"), "fail", "a link to /etc/passwd", "replace"),
+    "link to an ignored file": (
+        link("cases.toml"),
+        "fail",
+        "a link to cases.toml",
+        "replace the link",
+    ),
     "lock lacks a package": (
         lock(RICH.format("14.1"), wanted='"rich>=14", "six"'),
         "fail",
@@ -204,7 +228,7 @@ def test_image_names_that_clash(udf: Path) -> None:
 
 def test_no_udf_at_all(tmp_path: Path) -> None:
     (check,) = files.udfs(Settings.from_config({}, root=str(tmp_path)))
-    assert (check.status, check.detail[:12]) == ("warn", "there is non")
+    assert (check.status, check.detail[:12]) == ("warn", "no UDF found")
     assert "invoke new" in check.fix
 
 
@@ -229,22 +253,22 @@ def test_scripts_without_a_fault(udf: Path, text: str) -> None:
     assert found_in(udf) == []
 
 
-# --- mending ----------------------------------------------------------------------------------
+# --- fixing -----------------------------------------------------------------------------------
 
-MENDED = {
+FIXED = {
     "mode": script(f"{SH}python example.py\n", 0o644),
     "line ends": script("#!/bin/sh\r\npython example.py\r\n"),
     "unreadable": script(f"{SH}python example.py\n", 0o300),
 }
 
 
-@pytest.mark.parametrize("plant", MENDED.values(), ids=MENDED)
-def test_what_is_safe_is_mended(udf: Path, plant: Plant) -> None:
+@pytest.mark.parametrize("plant", FIXED.values(), ids=FIXED)
+def test_what_is_safe_is_fixed(udf: Path, plant: Plant) -> None:
     plant(udf)
     said: list[str] = []
-    (check,) = examine.mend(found_in(udf), say=said.append)
-    assert (check.status, check.mended) == ("ok", True)
-    assert said == [f"mending map/good: {check.detail}"]
+    (check,) = fix_all(found_in(udf), say=said.append)
+    assert (check.status, check.fixed) == ("ok", True)
+    assert said == [f"fixing map/good: {check.detail}"]
     assert found_in(udf) == []
     assert (udf / "entry.sh").read_bytes() == f"{SH}python example.py\n".encode()
 
@@ -252,18 +276,18 @@ def test_what_is_safe_is_mended(udf: Path, plant: Plant) -> None:
 def test_what_is_not_safe_is_left_alone(udf: Path) -> None:
     project("[project\n")(udf)
     before = found_in(udf)
-    assert examine.mend(before, say=print) == before
+    assert fix_all(before, say=print) == before
     assert (udf / "pyproject.toml").read_text() == "[project\n"
 
 
-def test_a_mending_that_fails_is_told() -> None:
-    def mend() -> None:
+def test_a_fix_that_fails_is_reported() -> None:
+    def apply() -> None:
         raise PermissionError(13, "Permission denied")
 
-    check = Check(name="x", status="warn", detail="broken", mend=mend)
-    (after,) = examine.mend([check], say=lambda _: None)
+    check = Finding(name="x", status="warn", detail="broken", apply=apply)
+    (after,) = fix_all([check], say=lambda _: None)
     assert after.status == "fail"
-    assert "not mended: [Errno 13] Permission denied" in after.detail
+    assert "not fixed: [Errno 13] Permission denied" in after.detail
 
 
 # --- the repository ---------------------------------------------------------------------------
@@ -296,19 +320,24 @@ def without(name: str) -> Plant:
 
 
 REPOSITORY_FAULTS: dict[str, tuple[Plant, str, str, str]] = {
-    "no .dockerignore": (without(".dockerignore"), "fail", "it is missing", "git checkout"),
+    "no .dockerignore": (without(".dockerignore"), "fail", "not found", "git checkout"),
     "it hides the lock": (
         in_file(".dockerignore", "!poetry.lock\n", ""),
         "fail",
         "no line !poetry.lock",
         "git checkout",
     ),
-    "no allow-list": (in_file(".dockerignore", "*\n!py", "!py"), "warn", "no allow-list", "git"),
-    "no lock": (without("poetry.lock"), "fail", "poetry.lock is missing", "poetry lock"),
-    "lock out of step": (
+    "no allow-list": (
+        in_file(".dockerignore", "*\n!py", "!py"),
+        "warn",
+        "not an allow-list",
+        "git",
+    ),
+    "no lock": (without("poetry.lock"), "fail", "poetry.lock not found", "poetry lock"),
+    "lock out of date": (
         in_file("pyproject.toml", '"dumb-init==1.2.5.post1"', '"dumb-init==1.2.5.post1", "six"'),
         "fail",
-        "not made from pyproject.toml",
+        "does not fit pyproject.toml",
         "poetry lock",
     ),
 }
@@ -333,12 +362,12 @@ def test_a_group_without_what_every_image_needs(checkout: Path) -> None:
     assert details[0] == "the group udf of pyproject.toml lacks dumb-init"
 
 
-def test_a_lock_out_of_step_is_mended(checkout: Path) -> None:
+def test_a_lock_out_of_date_is_fixed(checkout: Path) -> None:
     without("poetry.lock")(checkout)
     called = []
     checks = list(files.repository(lambda: called.append(True)))
-    (mended,) = (each for each in examine.mend(checks, say=lambda _: None) if each.mended)
-    assert (mended.name, called) == ("lock of the base", [True])
+    (fixed,) = (each for each in fix_all(checks, say=lambda _: None) if each.fixed)
+    assert (fixed.name, called) == ("lock of the base", [True])
 
 
 def test_this_repository_is_without_a_fault() -> None:
@@ -350,7 +379,7 @@ def test_this_repository_is_without_a_fault() -> None:
 # --- the machine ------------------------------------------------------------------------------
 
 
-def only(checks: Iterator[Check], name: str) -> Check:
+def only(checks: Iterator[Finding], name: str) -> Finding:
     (check,) = (each for each in checks if each.name == name)
     return check
 
@@ -367,7 +396,7 @@ def test_a_python_that_is_not_supported(version: tuple[int, int]) -> None:
     (check,) = machine.python(version)
     assert (check.status, check.fix) == (
         "fail",
-        "make the virtual environment with Python 3.11 to 3.14",
+        "create the virtual environment with Python 3.11 to 3.14",
     )
 
 
@@ -396,13 +425,13 @@ def test_a_cache_folder_that_is_not_ours(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     (check,) = machine.cache({"XDG_CACHE_HOME": str(tmp_path)})
     assert check.status == "fail"
-    assert "cannot be written to: Permission denied" in check.detail
+    assert "is not writable: Permission denied" in check.detail
     assert "XDG_CACHE_HOME" in check.fix
 
 
 BUNDLES = [
-    pytest.param("missing.pem", "is not there", id="not there"),
-    pytest.param("empty.pem", "holds no certificate", id="no certificate"),
+    pytest.param("missing.pem", "does not exist", id="missing"),
+    pytest.param("empty.pem", "has no valid certificate", id="no certificate"),
 ]
 
 
@@ -496,7 +525,7 @@ def test_much_build_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setattr(store, "build_cache", lambda _: [record])
     engine = engine_that(info=f"{tmp_path}\n")
     check = only(machine.disk(engine), "build cache")
-    assert (check.status, check.detail) == ("warn", "25.0 GB in 1 records")
+    assert (check.status, check.detail) == ("warn", "25.0 GB in 1 record")
     assert "invoke clean" in check.fix
 
 
@@ -504,25 +533,25 @@ def test_much_build_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_an_error_is_a_finding_and_ends_no_other() -> None:
-    def checks() -> Iterator[Check]:
-        yield Check(name="first")
+    def checks() -> Iterator[Finding]:
+        yield Finding(name="first")
         what = "broken"
-        raise ConfigError(what, next_step="mend it")
+        raise ConfigError(what, next_step="fix it")
 
     found = guarded("second", checks)
     assert [(check.name, check.status, check.fix) for check in found] == [
         ("first", "ok", ""),
-        ("second", "fail", "mend it"),
+        ("second", "fail", "fix it"),
     ]
 
 
 def test_the_error_at_the_end() -> None:
-    good = Check(name="a"), Check(name="b", status="warn", detail="x")
-    assert failed(good) is None
-    error = failed([*good, Check(name="c", status="fail"), Check(name="d", status="fail")])
+    good = Finding(name="a"), Finding(name="b", status="warn", detail="x")
+    assert failure(good) is None
+    error = failure([*good, Finding(name="c", status="fail"), Finding(name="d", status="fail")])
     assert error is not None
     assert (error.exit_code, error.what) == (42, "2 checks failed: c, d")
     assert "--fix" not in error.next_step
-    error = failed([Check(name="c", status="fail", mend=os.getpid)])  # type: ignore[arg-type]
+    error = failure([Finding(name="c", status="fail", apply=os.getpid)])  # type: ignore[arg-type]
     assert error is not None
     assert "`invoke doctor --fix`" in error.next_step

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks import clean
 from tasks.core.engine import Image, sandbox, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
 from tasks.core.migration import journal
@@ -17,7 +16,7 @@ from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.settings import Settings
 from tasks.core.plan.specs import LOCAL_REGISTRY
-from tasks.core.upkeep import cleaning
+from tasks.core.upkeep import cleaning, leftovers, stale_images
 
 DIGEST = "0123456789ab" + "c" * 52
 NOW = 1_000_000.0
@@ -53,20 +52,20 @@ PYTHON = image("python", "python", size=200)
 class TestReplacedImages:
     def test_one_without_a_tag_goes(self) -> None:
         old = udf("old", "python", "env", "a", size=310)
-        (found,) = cleaning.replaced_images([((), old), (BASE_TAGS, BASE)], [])
+        (found,) = stale_images.replaced_images([((), old), (BASE_TAGS, BASE)], [])
         assert (found.id, found.name, found.bytes) == (old.id, "map/x", 10)
         assert found.why == "replaced (0123456789ab)"
 
     def test_one_with_a_tag_stays(self) -> None:
-        assert cleaning.replaced_images([(("map-x:stable",), udf("new", "a"))], []) == []
+        assert stale_images.replaced_images([(("map-x:stable",), udf("new", "a"))], []) == []
 
     def test_one_without_our_label_stays(self) -> None:
-        assert cleaning.replaced_images([((), image("foreign", "a"))], []) == []
+        assert stale_images.replaced_images([((), image("foreign", "a"))], []) == []
 
     @pytest.mark.parametrize("state", ["running", "exited", "created", "paused"])
     def test_one_that_a_container_uses_stays(self, state: str) -> None:
         old = udf("old", "a")
-        assert cleaning.replaced_images([((), old)], [container(old, state=state)]) == []
+        assert stale_images.replaced_images([((), old)], [container(old, state=state)]) == []
 
 
 HISTORIES = [
@@ -82,22 +81,22 @@ HISTORIES = [
 @pytest.mark.parametrize(("last", "ours"), HISTORIES)
 def test_an_image_built_on_ours_is_not_ours(last: str, ours: bool) -> None:
     steps = [Layer(made_by=last, size=1), Layer(made_by="COPY /*/ /udf/ # buildkit", size=1)]
-    assert cleaning._is_ours(steps) is ours
+    assert stale_images.is_ours(steps) is ours
 
 
 def test_an_image_without_history_is_not_ours() -> None:
-    assert cleaning._is_ours([]) is False
+    assert stale_images.is_ours([]) is False
 
 
 class TestUnusedBases:
     @staticmethod
     def found(
-        *images: cleaning.Stored,
+        *images: stale_images.Stored,
         running: tuple[Container, ...] = (),
         repository: str = BASE_NAME,
         current: tuple[str, ...] = (),
-    ) -> list[cleaning.Leftover]:
-        return cleaning.unused_bases(images, running, repository=repository, current=current)
+    ) -> list[leftovers.Leftover]:
+        return stale_images.unused_bases(images, running, repository=repository, current=current)
 
     def test_one_that_nothing_uses_goes_with_its_three_tags(self) -> None:
         (found,) = self.found((BASE_TAGS, BASE), (("python:3.13",), PYTHON))
@@ -150,7 +149,7 @@ def test_only_a_run_that_cannot_be_going_on_is_abandoned() -> None:
     old, new = run_of("old", 7200), run_of("new", 60)
     foreign = Container(id="f", image="x", image_id="y", state="running", created=0.0)
     found = cleaning.abandoned_runs([old[0], new[0], foreign], [old[1], new[1]], now=NOW)
-    assert [(each.id, each.name) for each in found] == [("old", "1 containers, 1 volumes")]
+    assert [(each.id, each.name) for each in found] == [("old", "1 container, 1 volume")]
 
 
 def test_a_run_that_has_just_made_something_is_alive() -> None:
@@ -290,19 +289,15 @@ def test_backups_of_migrate(tmp_path: Path) -> None:
 
 
 def test_backups_go_only_when_they_are_named() -> None:
-    assert "backups" not in cleaning.parts_of([])
-    assert cleaning.parts_of([], backups=True) == (*cleaning.DEFAULT_PARTS, "backups")
-    assert cleaning.parts_of(["backups"], backups=True) == ("backups",)
-    assert cleaning.parts_of(["cache"]) == ("cache",)
-
-
-def test_the_help_names_each_part() -> None:
-    assert tuple(cleaning.PARTS) == clean.PARTS
+    assert "backups" not in leftovers.parts_of([])
+    assert leftovers.parts_of([], backups=True) == (*leftovers.DEFAULT_PARTS, "backups")
+    assert leftovers.parts_of(["backups"], backups=True) == ("backups",)
+    assert leftovers.parts_of(["cache"]) == ("cache",)
 
 
 def test_an_unknown_part() -> None:
     with pytest.raises(ConfigError, match="--only 'everything'"):
-        cleaning.parts_of(["everything"])
+        leftovers.parts_of(["everything"])
 
 
 AGES = [("0s", 0), ("90s", 90), ("30min", 1800), ("12h", 43200), ("7d", 604800), ("2 w", 1209600)]
@@ -310,13 +305,13 @@ AGES = [("0s", 0), ("90s", 90), ("30min", 1800), ("12h", 43200), ("7d", 604800),
 
 @pytest.mark.parametrize(("text", "seconds"), AGES)
 def test_ages(text: str, seconds: float) -> None:
-    assert cleaning.seconds_of(text) == seconds
+    assert leftovers.seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "7 days"])
 def test_what_is_no_age(text: str) -> None:
-    with pytest.raises(ConfigError, match="no length of time"):
-        cleaning.seconds_of(text)
+    with pytest.raises(ConfigError, match="not a length of time"):
+        leftovers.seconds_of(text)
 
 
 def test_records_of_older_engines_name_their_parent_otherwise() -> None:

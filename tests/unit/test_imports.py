@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.core.upkeep import imports
-from tasks.core.upkeep.imports import Import, Source
+from tasks.core.inputs.distributions import modules_in
+from tasks.core.upkeep.deps import imports
+from tasks.core.upkeep.deps.imports import Import, Source
 
 
 def read(text: str, **others: str) -> Source:
@@ -121,7 +122,7 @@ FILES = [
 
 @pytest.mark.parametrize(("files", "names"), FILES)
 def test_import_names_of_what_is_installed(files: list[str], names: set[str]) -> None:
-    assert imports.import_names(files) == names
+    assert modules_in(files) == names
 
 
 KNOWN = {

@@ -121,7 +121,7 @@ class TestKind:
 
     @pytest.mark.parametrize(
         ("kind", "what"),
-        [("", "does not tell the kind"), ("mapp", "Did you mean 'map'?"), ("Map", "no kind")],
+        [("", "does not name the kind"), ("mapp", "Did you mean 'map'?"), ("Map", "is not a kind")],
     )
     def test_must_be_known(self, settings: Settings, kind: str, what: str) -> None:
         with pytest.raises(ConfigError) as caught:
@@ -176,7 +176,7 @@ class TestRefused:
             if taken == "full folder":
                 (path / "notes.txt").write_text("mine")
         before = tree(settings.root)
-        with pytest.raises(ExistsError, match="is there already"):
+        with pytest.raises(ExistsError, match="already exists"):
             create(settings, "map/x")
         assert tree(settings.root) == before
 
@@ -249,7 +249,7 @@ class TestAllOrNothing:
 
 def test_a_name_with_the_root_in_front() -> None:
     settings = Settings.from_config(object())
-    with pytest.raises(ExistsError, match=r"examples/map/even_odd is there already"):
+    with pytest.raises(ExistsError, match=r"examples/map/even_odd already exists"):
         create(settings, "examples/map/even_odd")
     with pytest.raises(ExistsError):
         create(settings, "./map/even_odd/")

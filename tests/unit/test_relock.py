@@ -1,4 +1,4 @@
-"""The group of the base is edited as text: everything else of the file stays as it is."""
+"""The group of the base is changed in place: everything else of the file stays as it is."""
 
 from __future__ import annotations
 
@@ -46,18 +46,22 @@ def test_this_project_itself() -> None:
     assert changed.replace(', "new==3"', "") == text
 
 
-ODD = {
-    "no group": "[project]\nname = 'x'\n",
+OTHER_FORMS = {
     "dotted": "dependency-groups.udf = ['a']\n",
     "inline": "dependency-groups = {udf = ['a']}\n",
 }
 
 
-@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_what_cannot_be_edited_is_left_to_a_person(text: str) -> None:
-    with pytest.raises(ProjectFileError) as caught:
+@pytest.mark.parametrize("text", OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_other_forms_of_the_table(text: str) -> None:
+    changed = relock.with_requirements(text, ["new==3"])
+    assert tomllib.loads(changed) == {"dependency-groups": {"udf": ["a", "new==3"]}}
+
+
+@pytest.mark.parametrize("text", ["[project]\nname = 'x'\n", "[dependency-groups]\nudf = 'a'\n"])
+def test_without_the_group(text: str) -> None:
+    with pytest.raises(ProjectFileError, match="no list udf under"):
         relock.with_requirements(text, ["new==3"])
-    assert caught.value.next_step == "add new==3 to it by hand, and run `poetry lock`"
 
 
 @pytest.fixture

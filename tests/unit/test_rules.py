@@ -23,8 +23,8 @@ MODULES = sorted(TASKS.rglob("*.py"))
 LOWER = ("output", "model", "inputs", "image", "plan", "registry", "engine", "private_engine")
 ALL = (*LOWER, "build")
 ROOMS: dict[str, tuple[str, ...]] = {
-    "output": (),
     "model": (),
+    "output": ("model",),
     "inputs": ("model",),
     "image": ("model", "inputs"),
     "plan": ("model", "inputs", "image"),
@@ -46,6 +46,7 @@ LATE = (
     "http",
     "ipaddress",
     "matplotlib",
+    "packageurl",
     "packaging",
     "requests",
     "tabulate",

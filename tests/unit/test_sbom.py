@@ -13,17 +13,24 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tasks.core.build.results import Result
 from tasks.core.engine import Endpoint, Engine
+from tasks.core.inputs.distributions import (
+    FOLDERS,
+    Distribution,
+    distributions,
+    is_metadata,
+    python_in,
+)
 from tasks.core.inputs.environment import locked_packages
 from tasks.core.model.errors import ConfigError, MissingExtraError
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import Udf, select
-from tasks.core.upkeep import sbom
-from tasks.core.upkeep.sbom import FOLDERS, Package, Subject
+from tasks.core.upkeep import bom, locked_files, sbom
+from tasks.core.upkeep.bom import DescribedImage
 
 VENV = "/opt/venv/lib/python3.13/site-packages"
 DEPS = "/opt/deps"
 ANY = "py3-none-any"
-SUBJECT = Subject(
+IMAGE = DescribedImage(
     udf="map/a",
     image="reg.example/team/map-a:1",
     fingerprint="0123456789ab",
@@ -49,13 +56,19 @@ def installed(
     return {path: text.encode() for path, text in found.items()}
 
 
-def one(*lines: str, direct_url: str = "") -> Package:
-    [package] = sbom.packages_in(installed(VENV, "x", "1.0", *lines, direct_url=direct_url))
+def packages_in(files: dict[str, bytes]) -> list[Distribution]:
+    return list(distributions(files).values())
+
+
+def one(*lines: str, direct_url: str = "") -> Distribution:
+    [package] = packages_in(installed(VENV, "x", "1.0", *lines, direct_url=direct_url))
     return package
 
 
-def written(packages: list[Package], files: sbom.Files | None = None) -> dict[str, Any]:
-    text = sbom.document(SUBJECT, packages, files or {})
+def written(
+    packages: list[Distribution], files: locked_files.Files | None = None
+) -> dict[str, Any]:
+    text = bom.document(IMAGE, packages, files or {})
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     data: dict[str, Any] = json.loads(text)
     return data
@@ -78,7 +91,8 @@ def component(data: dict[str, Any], name: str) -> dict[str, Any]:
         (f"{VENV}/x-1.0.dist-info/direct_url.json", True),
         (f"{DEPS}/x-1.0.dist-info/METADATA", True),
         ("/opt/venv/pyvenv.cfg", True),
-        (f"{VENV}/x-1.0.dist-info/RECORD", False),
+        (f"{VENV}/x-1.0.dist-info/RECORD", True),
+        (f"{VENV}/x-1.0.dist-info/INSTALLER", False),
         (f"{VENV}/x-1.0.dist-info/licenses/METADATA", False),
         (f"{VENV}/setuptools/_vendor/y-1.0.dist-info/METADATA", False),
         (f"{VENV}/x/METADATA", False),
@@ -86,14 +100,14 @@ def component(data: dict[str, Any], name: str) -> dict[str, Any]:
     ],
 )
 def test_only_metadata_of_installed_packages_is_read(path: str, wanted: bool) -> None:
-    assert sbom.wanted(path) is wanted
+    assert is_metadata(path) is wanted
     assert path.startswith(FOLDERS)
 
 
 def test_a_package_of_the_udf_hides_that_of_the_base() -> None:
     files = installed(VENV, "Typing_Extensions", "4.16.0") | installed(VENV, "six", "1.17.0")
     files |= installed(DEPS, "typing-extensions", "4.12.0")
-    found = [(each.key, each.version, each.folder) for each in sbom.packages_in(files)]
+    found = [(each.key, each.version, each.folder) for each in packages_in(files)]
     assert found == [
         ("six", "1.17.0", "/opt/venv"),
         ("typing-extensions", "4.12.0", "/opt/deps"),
@@ -102,7 +116,7 @@ def test_a_package_of_the_udf_hides_that_of_the_base() -> None:
 
 def test_the_folder_names_a_package_whose_metadata_does_not() -> None:
     folder = f"{VENV}/odd_one-2.0.dist-info"
-    [package] = sbom.packages_in({f"{folder}/METADATA": b"Metadata-Version: 2.1\n\n"})
+    [package] = packages_in({f"{folder}/METADATA": b"Metadata-Version: 2.1\n\n"})
     assert (package.name, package.version) == ("odd_one", "2.0")
 
 
@@ -139,8 +153,8 @@ def test_licences_as_the_author_gives_them(lines: list[str], licences: tuple[str
     ],
 )
 def test_the_version_of_python(config: str, version: str) -> None:
-    assert sbom.python_of({"/opt/venv/pyvenv.cfg": config.encode()}) == version
-    assert sbom.python_of({}) == ""
+    assert python_in({"/opt/venv/pyvenv.cfg": config.encode()}) == version
+    assert python_in({}) == ""
 
 
 # The files of locks
@@ -148,7 +162,7 @@ def test_the_version_of_python(config: str, version: str) -> None:
 
 def test_the_wheel_is_the_one_with_all_tags_of_what_is_installed() -> None:
     many = "x-1.0-cp313-cp313-manylinux2014_aarch64.manylinux_2_17_aarch64.whl"
-    files = sbom.locked_files(
+    files = locked_files.locked_files(
         [
             {
                 "name": "X",
@@ -164,8 +178,8 @@ def test_the_wheel_is_the_one_with_all_tags_of_what_is_installed() -> None:
     )
 
     def of(*tags: str) -> tuple[str, str]:
-        return sbom.wheel_of(
-            Package(name="x", version="1.0", folder="/opt/venv", tags=frozenset(tags)), files
+        return locked_files.wheel_of(
+            Distribution(name="x", version="1.0", folder="/opt/venv", tags=frozenset(tags)), files
         )
 
     arm = ("cp313-cp313-manylinux2014_aarch64", "cp313-cp313-manylinux_2_17_aarch64")
@@ -177,24 +191,26 @@ def test_the_wheel_is_the_one_with_all_tags_of_what_is_installed() -> None:
 
 def test_a_package_from_elsewhere_has_no_wheel_of_the_lock() -> None:
     files = {("x", "1.0"): {"x-1.0-py3-none-any.whl": "03"}}
-    assert sbom.wheel_of(one(), files)[1] == "03"
+    assert locked_files.wheel_of(one(), files)[1] == "03"
     source = one(direct_url='{"url": "file:///sdk", "dir_info": {}}')
-    assert sbom.wheel_of(source, files) == ("", "")
+    assert locked_files.wheel_of(source, files) == ("", "")
 
 
 def test_the_lock_of_a_udf(tmp_path: Path) -> None:
-    assert sbom.udf_files(tmp_path) == {}
+    assert locked_files.udf_files(tmp_path) == {}
     (tmp_path / "uv.lock").write_text(
         '[[package]]\nname = "six"\nversion = "1.17.0"\n'
         'wheels = [{ url = "https://host.invalid/a/six-1.17.0-py2.py3-none-any.whl", '
         'hash = "sha256:ab" }]\n[[package]]\nname = "own"\n'
     )
-    assert sbom.udf_files(tmp_path)["six", "1.17.0"] == {"six-1.17.0-py2.py3-none-any.whl": "ab"}
+    assert locked_files.udf_files(tmp_path)["six", "1.17.0"] == {
+        "six-1.17.0-py2.py3-none-any.whl": "ab"
+    }
     (tmp_path / "poetry.lock").write_text(
         '[[package]]\nname = "six"\nversion = "1.16.0"\n'
         'files = [{ file = "six-1.16.0-py2.py3-none-any.whl", hash = "sha256:cd" }]\n'
     )
-    assert sbom.udf_files(tmp_path) == {
+    assert locked_files.udf_files(tmp_path) == {
         ("six", "1.16.0"): {"six-1.16.0-py2.py3-none-any.whl": "cd"}
     }
 
@@ -204,9 +220,7 @@ def test_the_lock_of_a_udf(tmp_path: Path) -> None:
 
 def test_a_document_says_what_the_image_holds_and_is_valid() -> None:
     files = installed(VENV, "Six_More", "1.0", "Summary: More.", "License-Expression: MIT")
-    data = written(
-        sbom.packages_in(files), {("six-more", "1.0"): {f"six_more-1.0-{ANY}.whl": "f" * 64}}
-    )
+    data = written(packages_in(files), {("six-more", "1.0"): {f"six_more-1.0-{ANY}.whl": "f" * 64}})
     assert component(data, "Six_More") == {
         "type": "library",
         "bom-ref": "six-more==1.0",
@@ -221,16 +235,16 @@ def test_a_document_says_what_the_image_holds_and_is_valid() -> None:
     }
     image = data["metadata"]["component"]
     digest = f"sha256:{'a' * 64}"
-    assert (image["type"], image["name"], image["version"]) == ("container", SUBJECT.image, digest)
+    assert (image["type"], image["name"], image["version"]) == ("container", IMAGE.image, digest)
     purl = f"pkg:oci/map-a@{digest}?arch=arm64&repository_url=reg.example/team/map-a"
     assert image["purl"] == purl
     assert data["metadata"]["timestamp"] == "2026-03-01T10:00:00.123456+00:00"
 
 
 def test_the_same_image_gives_the_same_document_and_another_another() -> None:
-    packages = sbom.packages_in(installed(VENV, "x", "1.0") | installed(VENV, "y", "2.0"))
-    text = sbom.document(SUBJECT, packages, {})
-    assert sbom.document(SUBJECT, packages, {}) == text
+    packages = packages_in(installed(VENV, "x", "1.0") | installed(VENV, "y", "2.0"))
+    text = bom.document(IMAGE, packages, {})
+    assert bom.document(IMAGE, packages, {}) == text
     assert text.endswith("}\n")
     other = written(packages[:1])
     assert other["serialNumber"] != json.loads(text)["serialNumber"]
@@ -251,7 +265,7 @@ def test_the_same_image_gives_the_same_document_and_another_another() -> None:
 def test_licences_in_the_document(
     licences: tuple[str, ...], expected: list[dict[str, Any]] | None
 ) -> None:
-    package = Package(name="x", version="1", folder="/opt/venv", licences=licences)
+    package = Distribution(name="x", version="1", folder="/opt/venv", licences=licences)
     found = component(written([package]), "x").get("licenses")
     for licence in found or []:
         entry = licence.get("license", licence)
@@ -301,7 +315,7 @@ def test_who_needs_whom_in_this_image() -> None:
         files |= installed(VENV, name, "1")
     edges = {
         each["ref"]: each.get("dependsOn", [])
-        for each in written(sbom.packages_in(files))["dependencies"]
+        for each in written(packages_in(files))["dependencies"]
     }
     assert edges["top==1"] == ["for-arm==1", "middle==1"]
     assert edges["middle==1"] == ["engine==1"]
@@ -310,14 +324,14 @@ def test_who_needs_whom_in_this_image() -> None:
 
 def test_an_image_without_packages_has_a_document_too() -> None:
     data = written([])
-    assert data["metadata"]["component"]["name"] == SUBJECT.image
+    assert data["metadata"]["component"]["name"] == IMAGE.image
     assert "components" not in data
 
 
 def test_without_the_library_the_next_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as caught:
-        sbom.document(SUBJECT, [], {})
+        bom.document(IMAGE, [], {})
     assert "pip install -e '.[sbom]'" in caught.value.next_step
 
 
@@ -325,7 +339,7 @@ def test_every_wheel_of_this_lock_can_be_told_by_its_tags() -> None:
     """No two wheels of one package in the lock have the same tags, and no name is odd."""
     from packaging.utils import parse_wheel_filename
 
-    for (name, version), files in sbom.locked_files(locked_packages().values()).items():
+    for (name, version), files in locked_files.locked_files(locked_packages().values()).items():
         wheels = [file for file in files if file.endswith(".whl")]
         tags = {frozenset(parse_wheel_filename(file)[3]) for file in wheels}
         assert wheels, name

@@ -1,4 +1,4 @@
 """What people read and how a run ends: tables, sizes, JSON, progress. The only room that prints.
 
-It imports nothing of ours.
+It imports `model`.
 """

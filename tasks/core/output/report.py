@@ -111,6 +111,11 @@ def age(value: float | None) -> str:
     return "0 s"
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun: ``1 image``, ``2 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @contextlib.contextmanager
 def fold(title: str) -> Iterator[None]:
     """A group that a CI system can fold away; nothing on a terminal.

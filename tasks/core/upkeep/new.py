@@ -1,7 +1,6 @@
 """New UDFs: a copy of the example of the same kind, under the new UDF's names.
 
-The examples are the only templates there are. What is built and verified as an example is what
-a new UDF starts from, and no line of it is written twice.
+The examples are the only templates, so a new UDF starts from what is built and verified.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import tomlkit
 
 from ..model.errors import (
     ConfigError,
@@ -73,11 +74,11 @@ class Created:
 
 
 def create(settings: Settings, name: str, *, kind: str = "") -> Created:
-    """Make the UDF ``name`` below the root, of the kind that its path or ``kind`` tells.
+    """Make the UDF ``name`` below the root, of the kind that its path or ``kind`` names.
 
-    All of it is there at the end, or nothing: it is written into a hidden folder, read as
-    every UDF is, and only then moved to its place. Raises an error for a name that is not
-    allowed, a kind that is not known, and a path or an image that is taken.
+    It is made as a whole or not at all: written into a hidden folder, read like every UDF, and
+    only then moved to its place. Raises an error for an invalid name, an unknown kind, and a
+    path or an image that already exists.
     """
     name = _checked_name(settings, name)
     told = next((part for part in name.split("/") if part in KINDS), "")
@@ -85,7 +86,7 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     template = TEMPLATES[chosen]
     source = EXAMPLES / template
     if not (source / "example.py").is_file():
-        what = f"the example of kind {chosen} is not there: {shown(source)}"
+        what = f"the example of kind {chosen} does not exist: {shown(source)}"
         raise NoProgramError(what, next_step=f"restore it: git checkout -- {shown(source)}")
     folder = settings.root / name
     with _staging(settings.root) as stage:
@@ -108,7 +109,7 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     return Created(udf=made, image=made.image(settings), files=files, template=template)
 
 
-# --- what may be asked for --------------------------------------------------------------------
+# --- names and kinds --------------------------------------------------------------------------
 
 
 def _checked_name(settings: Settings, asked: str) -> str:
@@ -137,24 +138,24 @@ def _checked_name(settings: Settings, asked: str) -> str:
             what = f"{shown(parent)} is a file, not a folder"
             raise ExistsError(what, next_step=step)
         if not parent.resolve().is_relative_to(settings.root):
-            what = f"'{asked}' leaves {root}: {shown(parent)} is a link to {parent.resolve()}"
+            what = f"'{asked}' is outside {root}: {shown(parent)} is a link to {parent.resolve()}"
             raise OutsideRootError(what, next_step=step)
     return name
 
 
 def _checked_kind(name: str, kind: str, told: str) -> str:
     if kind and kind not in KINDS:
-        what = f"--kind '{kind}' is no kind of UDF.{did_you_mean(kind, KINDS)}"
+        what = f"--kind '{kind}' is not a kind of UDF.{did_you_mean(kind, KINDS)}"
         raise ConfigError(what, next_step=f"give one of {', '.join(KINDS)}")
     if not kind and not told:
-        what = f"the path '{name}' does not tell the kind of the UDF"
+        what = f"the path '{name}' does not name the kind of the UDF"
         step = f"give --kind, one of {', '.join(KINDS)}"
         raise ConfigError(what, next_step=step)
     return kind or told
 
 
 def _exists(path: Path) -> ExistsError:
-    what = f"{shown(path)} is there already, and is left as it is"
+    what = f"{shown(path)} already exists"
     return ExistsError(what, next_step="give the new UDF another name")
 
 
@@ -171,11 +172,11 @@ def _check_image(settings: Settings, udf: Udf) -> None:
 
 def _found(settings: Settings, stage: Path, name: str) -> Udf:
     """The new UDF as every task would find it below the root ``stage``."""
-    udfs, refused = scan(replace(settings, root=stage))
-    for each in refused:
+    udfs, invalid = scan(replace(settings, root=stage))
+    for each in invalid:
         raise each.error
     if not udfs:
-        what = f"a UDF at '{name}' would not be found: folders of such a name are passed over"
+        what = f"a UDF at '{name}' would not be found: folders with this name are ignored"
         raise ImageNameError(what, next_step="use another name for that folder")
     return udfs[0]
 
@@ -184,7 +185,7 @@ def _found(settings: Settings, stage: Path, name: str) -> Udf:
 
 
 def _template_files(source: Path) -> list[Path]:
-    """The files of an example without what is inside folders: other UDFs, and what tools left."""
+    """The files of an example without its folders: other UDFs, and what tools have left."""
     return sorted(
         path
         for path in source.iterdir()
@@ -193,12 +194,12 @@ def _template_files(source: Path) -> list[Path]:
 
 
 def _rename(settings: Settings, place: Path, template: str, name: str, *, kind: str) -> None:
-    """Put the new UDF's names in the place of the example's."""
+    """Replace the names of the example by those of the new UDF."""
     example = load(replace(settings, root=EXAMPLES), EXAMPLES / template)
     repository = image_name(name)
     image = f"{settings.registry}/{repository}" if settings.registry else repository
     image = f"{image}:{settings.tag}"
-    _edit(place / "pyproject.toml", lambda text: _project(text, example, repository, kind))
+    _edit(place / "pyproject.toml", lambda text: _project(text, repository, kind))
     _edit(place / "pipeline.yaml", lambda text: _pipeline(text, example, name, image))
     _edit(place / "README.md", lambda text: _readme(text, template, name))
 
@@ -207,9 +208,14 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _project(text: str, example: Udf, repository: str, kind: str) -> str:
-    text = text.replace(f'name = "{example.repository}"', f'name = "{repository}"', 1)
-    return f'{text}\n[tool.numaflow-udf]\nkind = "{kind}"\n' if kind else text
+def _project(text: str, repository: str, kind: str) -> str:
+    document = tomlkit.parse(text)
+    document["project"]["name"] = repository
+    if kind:
+        # Examples have no options of their own beside their kind.
+        tool = document.setdefault("tool", tomlkit.table(is_super_table=True))
+        tool.setdefault("numaflow-udf", tomlkit.table())["kind"] = kind
+    return tomlkit.dumps(document)
 
 
 _IMAGE_LINE: Final = re.compile(r"^(?P<key>\s*image: )(?P<image>\S+)$", re.MULTILINE)
@@ -230,15 +236,15 @@ def _pipeline(text: str, example: Udf, name: str, image: str) -> str:
     def renamed(match: re.Match[str]) -> str:
         if match["image"].partition(":")[0] == example.repository:
             return f"{match['key']}{image}"
-        return f"{match['key']}{match['image']} # of another example: put your own here"
+        return f"{match['key']}{match['image']} # of another example: use your own"
 
     return _IMAGE_LINE.sub(renamed, text)
 
 
 def _readme(text: str, template: str, name: str) -> str:
-    """Title and purpose anew; what the code takes and gives, and the commands, as they are."""
+    """A new title and purpose; input, output and commands stay."""
     kept = text[text.index("- **Input:**") :].replace(f"--udf {template}", f"--udf {name}")
-    return f"# {name}\n\nMade from the example {template}: say here what yours is for.\n\n{kept}"
+    return f"# {name}\n\nMade from the example {template}: describe here what yours does.\n\n{kept}"
 
 
 # --- all or nothing ---------------------------------------------------------------------------
@@ -256,7 +262,7 @@ def _staging(root: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _parents(folder: Path) -> Iterator[None]:
-    """The folders above ``folder``; those that were made here go again where it fails."""
+    """Make the folders above ``folder``, and remove those again where the body fails."""
     missing = [parent for parent in folder.parents if not parent.exists()]
     made: list[Path] = []
     try:

@@ -1,14 +1,15 @@
-"""The base's group in pyproject.toml and its lock: changed together, or not at all."""
+"""Changes the base's group in pyproject.toml and its lock: both or neither."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import tomlkit
 
 from ..engine import Engine
 from ..inputs import credentials
@@ -29,10 +30,10 @@ _PROGRESS: Final = "locking with the Poetry of the base's tools ..."
 def add(
     engine: Engine, settings: Settings, packages: Mapping[str, str], *, say: Say
 ) -> dict[str, str]:
-    """Add exact versions to the base's group and lock them; what was added.
+    """Add exact versions to the base's group and lock them; returns what was added.
 
-    Raises an error, and leaves both files as they were, where the group cannot be edited or
-    the versions cannot be locked together.
+    Raises an error, and leaves both files unchanged, where the project file has no such group
+    or the versions cannot be locked together.
     """
     if not packages:
         return {}
@@ -41,114 +42,46 @@ def add(
     text = with_requirements(path.read_text(encoding="utf-8"), lines)
     lock = _locked(engine, settings, text, say)
     found = packages_of(tomllib.loads(lock))
-    wrong = [name for name, version in packages.items() if _version(found, name) != version]
+    wrong = [
+        name
+        for name, version in packages.items()
+        if str(found.get(name, {}).get("version", "")) != version
+    ]
     if wrong:
-        what = f"the new lock does not hold {', '.join(wrong)} in the version that was asked for"
+        what = f"the new lock has another version of {', '.join(wrong)} than requested"
         raise BuildFailedError(what, next_step="add it by hand, and run `poetry lock`")
     _write(text, lock)
     return dict(packages)
 
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
-    """Bring poetry.lock up to pyproject.toml as it is."""
+    """Make poetry.lock fit pyproject.toml as it is."""
     text = (REPOSITORY / _PROJECT).read_text(encoding="utf-8")
     _write(text, _locked(engine, settings, text, say))
-
-
-def _version(found: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    return str(found.get(name, {}).get("version", ""))
 
 
 # --- the project file -------------------------------------------------------------------------
 
 
-def with_requirements(text: str, lines: list[str]) -> str:
+def with_requirements(text: str, lines: Sequence[str]) -> str:
     """The text of a project file with ``lines`` added to the group ``udf``.
 
     All else stays as it is, comments included.
     """
-    before = tomllib.loads(text)
-    expected = {**before, "dependency-groups": {**before.get("dependency-groups", {})}}
-    expected["dependency-groups"]["udf"] = [*expected["dependency-groups"].get("udf", ()), *lines]
-    changed = _inserted(text, lines)
-    try:
-        good = changed is not None and tomllib.loads(changed) == expected
-    except tomllib.TOMLDecodeError:
-        good = False
-    if changed is None or not good:
-        what = f"the group udf in {_PROJECT} is not written in a way that can be added to"
-        step = f"add {', '.join(lines)} to it by hand, and run `poetry lock`"
-        raise ProjectFileError(what, next_step=step)
-    return changed
-
-
-def _inserted(text: str, lines: list[str]) -> str | None:
-    head = re.search(r"^\[dependency-groups\][ \t]*(?:#.*)?$", text, re.MULTILINE)
-    if head is None:
-        return None
-    start = re.compile(r"^udf[ \t]*=[ \t]*\[", re.MULTILINE).search(text, head.end())
-    if start is None:
-        return None
-    end = _closing(text, start.end())
-    if end < 0:
-        return None
-    body = text[start.end() : end]
-    quoted = [f'"{line}"' for line in lines]
-    if "\n" not in body:
-        items = [body.strip().rstrip(",").rstrip(), *quoted]
-        return text[: start.end()] + ", ".join(filter(None, items)) + text[end:]
-    indent = next(
-        (match.group() for line in body.splitlines()[1:] if (match := re.match(r"[ \t]+", line))),
-        "  ",
-    )
-    kept = body.rstrip()
-    last = _code_of(kept.splitlines()[-1]).rstrip()
-    comma = "" if not last or last.endswith(",") else ","
-    if comma:
-        # Before a comment at the end of that line, if there is one.
-        place = kept.rindex(kept.splitlines()[-1]) + len(last)
-        kept = kept[:place] + comma + kept[place:]
-    added = "".join(f"\n{indent}{line}," for line in quoted)
-    return f"{text[: start.end()]}{kept}{added}\n{text[end:]}"
-
-
-def _closing(text: str, place: int) -> int:
-    """Where the list that is open at ``place`` ends, or -1."""
-    quote = ""
-    comment = False
-    for index in range(place, len(text)):
-        character = text[index]
-        if comment:
-            comment = character != "\n"
-        elif quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character == "#":
-            comment = True
-        elif character == "]":
-            return index
-    return -1
-
-
-def _code_of(line: str) -> str:
-    """A line without the comment at its end."""
-    quote = ""
-    for index, character in enumerate(line):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character == "#":
-            return line[:index]
-    return line
+    document = tomlkit.parse(text)
+    group = document.get("dependency-groups", {}).get("udf")
+    if not isinstance(group, list):
+        what = f"{_PROJECT} has no list udf under [dependency-groups]"
+        raise ProjectFileError(what, next_step="restore it: `git checkout -- pyproject.toml`")
+    group.extend(lines)
+    return tomlkit.dumps(document)
 
 
 # --- locking ----------------------------------------------------------------------------------
 
 
 def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
-    """The lock that Poetry makes of a project file, from the one there is."""
+    """The lock that Poetry makes from a project file and the lock that exists."""
     if engine.needs_python_image:
         ensure_image(engine.endpoint, settings.python_image, say)
     gathered = credentials.gather(os.environ)
@@ -165,8 +98,8 @@ def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
         if not run.ok:
             what = f"the versions cannot be locked: {run.step or run.error}"
             step = (
-                "read the lines above; where it is versions that do not go together, add those "
-                "that do by hand, and run `poetry lock`"
+                "read the lines above; where versions conflict, add those that fit by hand, and "
+                "run `poetry lock`"
             )
             raise BuildFailedError(what, next_step=step, detail=run.tail)
         return (out / _LOCK).read_text(encoding="utf-8")

@@ -1,10 +1,9 @@
-"""All checks in their order, and the mending of what is safe to be mended."""
+"""All checks in their order."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from ...build import execute
 from ...build.gather import plan_base
@@ -15,12 +14,12 @@ from ...model.settings import Settings
 from ...model.udf import scan
 from .. import relock
 from . import files, machine
-from .check import Check, guarded, of_error
+from .finding import Finding, guarded, of_error
 
 
 def examine(
     read: Callable[[], Settings], *, say: Say, environ: Mapping[str, str] | None = None
-) -> list[Check]:
+) -> list[Finding]:
     """Every check; nothing is changed. ``read`` gives the settings, or raises their error."""
     environ = os.environ if environ is None else environ
     found = [*guarded("Python", machine.python)]
@@ -42,7 +41,7 @@ def examine(
     return found
 
 
-def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Check]]:
+def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]:
     try:
         engine = connect(settings.builder)
         find.check(engine.endpoint)
@@ -68,21 +67,3 @@ def _relock(engine: Engine | None, settings: Settings, say: Say) -> Callable[[],
     if engine is None:
         return None
     return lambda: relock.refresh(engine, settings, say=say)
-
-
-def mend(checks: Sequence[Check], *, say: Say) -> list[Check]:
-    """Mend what is safe; each check as it is now."""
-    done = []
-    for check in checks:
-        if check.status == "ok" or check.mend is None:
-            done.append(check)
-            continue
-        say(f"mending {check.name}: {check.detail}")
-        try:
-            check.mend()
-        except (UdfError, OSError) as error:
-            why = error.what if isinstance(error, UdfError) else str(error)
-            done.append(replace(check, status="fail", detail=f"{check.detail}; not mended: {why}"))
-        else:
-            done.append(replace(check, status="ok", mended=True))
-    return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import tempfile
 import time
@@ -20,10 +21,11 @@ from ...model.errors import UdfError
 from ...model.reference import ImageReference
 from ...model.settings import Settings
 from ...model.udf import Udf
+from ...output import report
 from ...plan.specs import BASE_REPOSITORY, Base
 from ...private_engine import setup
 from .. import cleaning
-from .check import Check, Mend, of_error
+from .finding import Finding, Fix, Status, fail, of_error, ok, warn
 
 PYTHONS: Final = ((3, 11), (3, 14))
 """The oldest and the newest Python that these tasks run on."""
@@ -39,25 +41,25 @@ _INDEX_VARIABLES: Final = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY")
 
 
-def configuration(settings: Settings) -> Iterator[Check]:
+def configuration(settings: Settings) -> Iterator[Finding]:
     """Each setting, its value, and where it came from."""
     for key, value, source in settings.rows():
-        yield Check(name=f"udf.{key}", detail=f"{value or '(not set)'} ({source})")
+        yield ok(f"udf.{key}", f"{value or '(not set)'} ({source})")
 
 
-def python(version: tuple[int, int] = sys.version_info[:2]) -> Iterator[Check]:
+def python(version: tuple[int, int] = sys.version_info[:2]) -> Iterator[Finding]:
     """The Python that runs these tasks."""
     shown = ".".join(map(str, version))
     first, last = PYTHONS
     if first <= version <= last:
-        yield Check(name="Python", detail=f"{shown}, {sys.executable}")
+        yield ok("Python", f"{shown}, {sys.executable}")
     else:
         span = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
-        fix = f"make the virtual environment with Python {span}"
-        yield Check(name="Python", status="fail", detail=f"{shown} is not {span}", fix=fix)
+        fix = f"create the virtual environment with Python {span}"
+        yield fail("Python", f"{shown} is not {span}", fix)
 
 
-def cache(environ: Mapping[str, str]) -> Iterator[Check]:
+def cache(environ: Mapping[str, str]) -> Iterator[Finding]:
     """The folder in which builds stage their files."""
     folder = cache_folder(environ)
     place = next(each for each in (folder, *folder.parents) if each.exists())
@@ -65,23 +67,22 @@ def cache(environ: Mapping[str, str]) -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        detail = f"{place} cannot be written to: {error.strerror}"
-        fix = "set XDG_CACHE_HOME to a folder that is yours"
-        yield Check(name="cache folder", status="fail", detail=detail, fix=fix)
+        detail = f"{place} is not writable: {error.strerror}"
+        fix = "set XDG_CACHE_HOME to a folder of your own"
+        yield fail("cache folder", detail, fix)
         return
     yield _space("cache folder", str(folder), survey.free(folder))
 
 
-def _space(name: str, folder: str, free: int) -> Check:
+def _space(name: str, folder: str, free: int) -> Finding:
     detail = f"{free / 1e9:.1f} GB free at {folder}"
     fix = "`invoke clean` removes what these tasks made; `docker system df` shows the rest"
-    if free < _FULL_DISK:
-        return Check(name=name, status="fail", detail=detail, fix=fix)
-    return Check(name=name, status="warn" if free < _LOW_DISK else "ok", detail=detail, fix=fix)
+    status: Status = "fail" if free < _FULL_DISK else "warn" if free < _LOW_DISK else "ok"
+    return Finding(name=name, status=status, detail=detail, fix=fix)
 
 
-def certificates(environ: Mapping[str, str]) -> Iterator[Check]:
-    """The CA bundle that builds get, and the index and proxy that they are told of."""
+def certificates(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """The CA bundle, package index and proxy that builds use."""
     good = True
     for name in _CA_VARIABLES:
         if path := environ.get(name, ""):
@@ -89,86 +90,87 @@ def certificates(environ: Mapping[str, str]) -> Iterator[Check]:
             if problem:
                 good = False
                 detail = f"{name} names {path}, which {problem}"
-                fix = f"let {name} name a bundle in PEM form, or unset it"
-                yield Check(name="certificates", status="fail", detail=detail, fix=fix)
+                fix = f"set {name} to a bundle in PEM form, or unset it"
+                yield fail("certificates", detail, fix)
     found = credentials.gather(environ)
     bundle = next((s.partition("src=")[2] for s in found.secrets if s.startswith("id=ca,")), "")
     if good:
-        detail = f"builds get {bundle}" if bundle else "no bundle found: builds use their own"
-        yield Check(name="certificates", detail=detail)
+        detail = (
+            f"builds get {bundle}" if bundle else "no bundle found: builds use that of their image"
+        )
+        yield ok("certificates", detail)
     named = [name for name in (*_INDEX_VARIABLES, *_PROXY_VARIABLES) if environ.get(name)]
     netrc = any(secret.startswith("id=netrc,") for secret in found.secrets)
     parts = [*named, *([".netrc"] if netrc else [])]
-    detail = f"builds get {', '.join(parts)}" if parts else "none set: builds ask the public index"
-    yield Check(name="index and proxy", detail=detail)
+    detail = f"builds get {', '.join(parts)}" if parts else "not set: builds use the public index"
+    yield ok("index and proxy", detail)
 
 
 def _bundle_problem(path: Path) -> str:
     if not path.is_file():
-        return "is not there"
-    import ssl  # with OpenSSL 10 ms, which no other task pays
-
+        return "does not exist"
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError):
-        return "holds no certificate that can be read"
+        return "has no valid certificate"
     return ""
 
 
 # --- the engine -------------------------------------------------------------------------------
 
 
-def engine(engine: Engine, settings: Settings) -> Iterator[Check]:
+def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
     """The engine, buildx, the image store, platforms, the network."""
     status = setup.describe(engine.endpoint, settings.python_image)
     version = tuple(int(part) for part in status.version.split(".")[:2] if part.isdigit())
     detail = f"{status.version}, {engine.endpoint.owner}, {engine.endpoint.host}"
     if version and version < MINIMUM_ENGINE:
         fix = f"install Docker {MINIMUM_ENGINE[0]} or later"
-        yield Check(name="engine", status="fail", detail=detail, fix=fix)
+        yield fail("engine", detail, fix)
     else:
-        yield Check(name="engine", detail=detail)
-    yield Check(name="buildx", detail=status.buildx)
+        yield ok("engine", detail)
+    yield ok("buildx", status.buildx)
     yield _store(status, settings)
     yield _platforms(status, settings)
     if settings.network in ("host", "none") or survey.has_network(engine):
         detail = settings.network or engine.endpoint.network or "the engine's own"
-        yield Check(name="network", detail=f"build steps use {detail}")
+        yield ok("network", f"build steps use {detail}")
     else:
-        detail = "this engine has no network for build steps: it runs without a bridge"
+        detail = "build steps have no network: this engine runs without a bridge"
         fix = "`export INVOKE_UDF_NETWORK=host`"
-        yield Check(name="network", status="fail", detail=detail, fix=fix)
+        yield fail("network", detail, fix)
     if status.python_image_state == "stand-in":
         detail = f"{settings.python_image} is a stand-in made of Debian packages"
-        fix = "for production, build where its registry can be reached: docs/engine.md"
-        yield Check(name="Python image", status="warn", detail=detail, fix=fix)
+        fix = "for production, build where its registry is reachable: docs/engine.md"
+        yield warn("Python image", detail, fix)
     else:
-        state = {"present": "there"}.get(status.python_image_state, "pulled by the first build")
-        yield Check(name="Python image", detail=f"{settings.python_image}: {state}")
+        present = status.python_image_state == "present"
+        state = "present" if present else "the first build pulls it"
+        yield ok("Python image", f"{settings.python_image}: {state}")
 
 
-def _store(status: setup.Status, settings: Settings) -> Check:
+def _store(status: setup.Status, settings: Settings) -> Finding:
     if len(settings.platforms) > 1 and status.image_store.startswith("classic"):
         detail = f"{status.image_store}, and udf.platforms names {len(settings.platforms)}"
         fix = "turn on the containerd image store, or name a builder: `--builder NAME`"
         if not settings.builder:
-            return Check(name="image store", status="fail", detail=detail, fix=fix)
-    return Check(name="image store", detail=status.image_store)
+            return fail("image store", detail, fix)
+    return ok("image store", status.image_store)
 
 
-def _platforms(status: setup.Status, settings: Settings) -> Check:
+def _platforms(status: setup.Status, settings: Settings) -> Finding:
     foreign = [each for each in settings.platforms if each not in status.platforms]
     detail = f"runs {', '.join(status.platforms) or 'its own'}"
     if foreign:
         detail += f"; {', '.join(foreign)} is built without emulation"
     elif len(status.platforms) < 2:
-        detail += "; no emulator, which only system packages of a foreign platform need"
-    return Check(name="platforms", detail=detail)
+        detail += "; no emulator: only system packages for another platform need one"
+    return ok("platforms", detail)
 
 
-def emulation(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> Iterator[Check]:
-    """UDFs that run a step on a platform that nothing here can run."""
+def emulation(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> Iterator[Finding]:
+    """UDFs with a build step for a platform that the builder cannot run."""
     if not settings.platforms:
         return
     foreign = [each for each in settings.platforms if each not in engine.builder.platforms]
@@ -176,35 +178,35 @@ def emulation(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> Iterat
         if foreign and udf.system_packages:
             detail = f"its system packages need {foreign[0]}, which the builder does not emulate"
             fix = "register an emulator (the package qemu-user-static), or give another --builder"
-            yield Check(name=udf.name, status="fail", detail=detail, fix=fix)
+            yield fail(udf.name, detail, fix)
 
 
-def disk(engine: Engine) -> Iterator[Check]:
-    """The room for images, and what the build cache takes of it."""
+def disk(engine: Engine) -> Iterator[Finding]:
+    """The free disk space for images, and the size of the build cache."""
     found = survey.disk(engine)
     if found is None:
-        yield Check(name="disk", detail="the engine is on another machine")
+        yield ok("disk", "the engine is on another machine")
     else:
         yield _space("disk", found.folder, found.free)
     records = store.build_cache(engine)
     size = sum(each.size for each in records if not each.shared)
-    detail = f"{size / 1e9:.1f} GB in {len(records)} records"
+    detail = f"{size / 1e9:.1f} GB in {report.count(len(records), 'record')}"
     fix = "`invoke clean --older 1d` removes what these tasks made; `docker buildx prune` the rest"
-    much = size > _MUCH_CACHE
-    yield Check(name="build cache", status="warn" if much else "ok", detail=detail, fix=fix)
+    much: Status = "warn" if size > _MUCH_CACHE else "ok"
+    yield Finding(name="build cache", status=much, detail=detail, fix=fix)
 
 
-def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Mend) -> Iterator[Check]:
-    """The base of each Python that is asked for: there, current, and its size."""
+def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Fix) -> Iterator[Finding]:
+    """The base of each Python that UDFs use: whether it exists and is up to date, its size."""
     for python in sorted({"", *(udf.python for udf in udfs)}):
         base = base_of(settings, python)
         yield _base(engine, base, build if not python else None)
 
 
-def _base(engine: Engine, base: Base, build: Mend | None) -> Check:
+def _base(engine: Engine, base: Base, build: Fix | None) -> Finding:
     image = engine.images([base.image]).get(base.image)
     if image and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint:
-        return Check(name="base image", detail=f"{base.image}, {image.size / 1e6:.0f} MB")
+        return ok("base image", f"{base.image}, {image.size / 1e6:.0f} MB")
     others = [
         tag
         for tags, other in engine.every_image()
@@ -212,37 +214,37 @@ def _base(engine: Engine, base: Base, build: Mend | None) -> Check:
         for tag in tags
         if tag.startswith(f"{base.repository}:") and not tag.endswith(":latest")
     ]
-    state = f"the one there is was made from other inputs ({others[0]})" if others else "not built"
-    detail = f"{BASE_REPOSITORY}:{short(base.fingerprint)} is not there: {state}"
-    fix = "`invoke base`; the first build makes it as well"
-    return Check(name="base image", status="warn", detail=detail, fix=fix, mend=build)
+    state = f"out of date: only {others[0]} exists" if others else "not built yet"
+    detail = f"{BASE_REPOSITORY}:{short(base.fingerprint)} is {state}"
+    fix = "`invoke base`; the first build of a UDF builds it too"
+    return warn("base image", detail, fix, build)
 
 
-def leftovers(engine: Engine) -> Iterator[Check]:
-    """Containers and volumes of runs that were killed."""
+def leftovers(engine: Engine) -> Iterator[Finding]:
+    """Containers and volumes that killed runs of verify have left."""
     volumes = store.volumes(engine, sandbox.LABEL)
     found = cleaning.abandoned_runs(store.containers(engine), volumes, now=time.time())
     if found:
-        detail = f"{len(found)} runs of verify were killed and have left containers or volumes"
+        detail = f"{report.count(len(found), 'killed run')} of verify left containers or volumes"
 
-        def mend() -> None:
+        def remove() -> None:
             for each in found:
                 store.remove_run(engine, each.id)
 
         fix = "`invoke clean --only runs`"
-        yield Check(name="leftovers", status="warn", detail=detail, fix=fix, mend=mend)
+        yield warn("leftovers", detail, fix, remove)
     else:
-        yield Check(name="leftovers", detail="none of runs that were killed")
+        yield ok("leftovers", "no killed runs of verify")
 
 
 # --- the registry -----------------------------------------------------------------------------
 
 
-def registry(engine: Engine, settings: Settings) -> Iterator[Check]:
-    """The registry that images are named after: whether it answers, and takes the login."""
+def registry(engine: Engine, settings: Settings) -> Iterator[Finding]:
+    """The registry of the images: whether it answers and accepts the login."""
     if not settings.registry:
         detail = "not set: images stay on this engine"
-        yield Check(name="registry", detail=detail)
+        yield ok("registry", detail)
         return
     reference = ImageReference.parse(f"{settings.registry}/{BASE_REPOSITORY}:latest")
     try:
@@ -250,5 +252,5 @@ def registry(engine: Engine, settings: Settings) -> Iterator[Check]:
     except UdfError as error:
         yield of_error("registry", error)
         return
-    there = "has a base" if digest else "has no base yet"
-    yield Check(name="registry", detail=f"{settings.registry} answers and {there}")
+    state = "has a base" if digest else "has no base yet"
+    yield ok("registry", f"{settings.registry} answers and {state}")

@@ -1,17 +1,17 @@
-"""What `invoke deps` has found, as people read it."""
+"""The result of `invoke deps` as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..output import report
-from .analysis import Analysis, Differing, Repository, Shared, Undeclared, Upgrade
+from ...output import report
+from .findings import Analysis, Dependencies, Differing, Shared, Undeclared, Upgrade
 
 
-def text(found: Repository) -> str:
+def text(found: Dependencies) -> str:
     """The whole analysis: a table of UDFs, what is wrong with each, and what they share."""
     blocks = [_udfs(found.udfs)]
-    blocks += [f"{each.name} is left out: {each.error.what}" for each in found.refused]
+    blocks += [f"{each.name} is skipped: {each.error.what}" for each in found.invalid]
     if lines := [line for each in found.udfs for line in _remarks(each)]:
         blocks.append("\n".join(lines))
     if found.shared:
@@ -59,8 +59,8 @@ def _remarks(each: Analysis) -> list[str]:
     lines += [f"{each.udf} {_undeclared(missing)}" for missing in each.undeclared]
     if each.unsure:
         lines.append(
-            f"{each.udf}: whether {', '.join(each.unsure)} belong together is known once it is "
-            f"built (`invoke image-fast --udf {each.udf}`)"
+            f"{each.udf}: build it to see whether {', '.join(each.unsure)} belong together "
+            f"(`invoke image-fast --udf {each.udf}`)"
         )
     lines += [f"{each.udf}: {file} is not valid Python" for file in each.broken]
     return lines
@@ -68,8 +68,8 @@ def _remarks(each: Analysis) -> list[str]:
 
 def _undeclared(missing: Undeclared) -> str:
     line = f"imports {missing.module} ({missing.place}) and never declares it"
-    if missing.there:
-        return f"{line}: {missing.package} is there by chance, as a dependency of another package"
+    if missing.in_image:
+        return f"{line}: only a dependency of another package installs {missing.package}"
     return f"{line}: add {missing.package}" if missing.package else f"{line}; the image lacks it"
 
 
@@ -100,7 +100,7 @@ def _differing(differing: Sequence[Differing]) -> str:
     return report.table(("in several versions", "version", "where"), rows)
 
 
-def _advice(found: Repository) -> str:
+def _advice(found: Dependencies) -> str:
     names = found.suggestions
     if not names:
         return "nothing to move into the base"
@@ -109,8 +109,7 @@ def _advice(found: Repository) -> str:
     lines = [f"`invoke deps --apply` moves {', '.join(names)} into the base{size}"]
     if found.freed:
         lines.append(
-            f"{', '.join(found.freed)} then install nothing: a build of each takes no step that "
-            "goes to the index"
+            f"{', '.join(found.freed)} then install nothing: their builds need no package index"
         )
     return "\n".join(lines)
 
@@ -118,7 +117,7 @@ def _advice(found: Repository) -> str:
 def outdated(newer: Sequence[Upgrade]) -> str:
     """The packages that have a newer version."""
     if not newer:
-        return "\nnothing is known to be outdated"
+        return "\nno outdated packages found"
     rows = [(each.package, each.version, each.newest, ", ".join(each.users)) for each in newer]
     return "\n" + report.table(("outdated", "version", "newest", "where"), rows)
 
@@ -128,4 +127,6 @@ def moved(packages: dict[str, str]) -> str:
     if not packages:
         return "\nnothing was added to the base"
     names = ", ".join(f"{name} {version}" for name, version in packages.items())
-    return f"\nadded to the base and locked: {names}\nnext: `invoke image-all` builds all on it"
+    return (
+        f"\nadded to the base and locked: {names}\nnext: `invoke image-all` rebuilds all UDFs on it"
+    )

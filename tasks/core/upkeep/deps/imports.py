@@ -1,7 +1,7 @@
 """Which packages a program imports: from its source, read and never run. Pure.
 
-A package's import names are known for certain where an image holds it. Elsewhere they are
-guessed, from the names that well-known packages have, and from the package's own name.
+The import names of a package are known for certain where an image holds it. Elsewhere they are
+guessed from a list of well-known packages and from the package's own name.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from ..inputs.names import normalised
+from ...inputs.names import normalised
 
 Names = Mapping[str, frozenset[str]]
 """Normalised names of packages to what can be imported from them, such as ``google.protobuf``."""
@@ -71,10 +71,10 @@ _WORD: Final = re.compile(r"[A-Za-z_][\w.-]*")
 
 @dataclass(frozen=True, order=True)
 class Import:
-    """One import: the module, what is taken from it, and where it stands.
+    """One import: the module, the names imported from it, and its place as ``file:line``.
 
-    It is ``needed`` where the program cannot do without: not behind an ``except ImportError``,
-    not for type checkers alone.
+    It is ``needed`` where the program fails without it: it is not guarded by an
+    ``except ImportError``, and not for type checkers alone.
     """
 
     module: str
@@ -92,12 +92,11 @@ class Import:
 class Source:
     """What the files of a UDF say: its imports, and every word that may name a package.
 
-    ``local`` are the names of its own modules. ``broken`` are files that are no Python.
+    ``broken`` are files that are not valid Python.
     """
 
     imports: tuple[Import, ...]
     words: frozenset[str]
-    local: frozenset[str]
     broken: tuple[str, ...] = ()
 
 
@@ -115,18 +114,13 @@ def read(files: Mapping[str, str]) -> Source:
             continue
         try:
             tree = ast.parse(text)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: too deep
             broken.append(path)
             continue
         found += _imports(tree, path)
         words |= _strings(tree)
     outside = [each for each in found if not _is_own(each.module, local)]
-    return Source(
-        imports=tuple(outside),
-        words=frozenset(words),
-        local=frozenset(local),
-        broken=tuple(broken),
-    )
+    return Source(imports=tuple(outside), words=frozenset(words), broken=tuple(broken))
 
 
 def _is_own(module: str, local: set[str]) -> bool:
@@ -134,36 +128,27 @@ def _is_own(module: str, local: set[str]) -> bool:
     return first in local or first in sys.stdlib_module_names
 
 
-def _imports(tree: ast.AST, path: str, *, needed: bool = True) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
-        place = f"{path}:{getattr(node, 'lineno', 0)}"
+def _imports(tree: ast.AST, path: str) -> Iterator[Import]:
+    pending = [(tree, True)]
+    while pending:
+        node, needed = pending.pop()
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(alias.name, (), needed, place)
+                yield Import(alias.name, (), needed, f"{path}:{node.lineno}")
         elif isinstance(node, ast.ImportFrom):
             if not node.level and node.module:
                 names = tuple(alias.name for alias in node.names if alias.name != "*")
-                yield Import(node.module, names, needed, place)
+                yield Import(node.module, names, needed, f"{path}:{node.lineno}")
         elif isinstance(node, ast.Try | ast.TryStar):
-            guarded = any(_catches_import_error(handler) for handler in node.handlers)
-            for child in node.body:
-                yield from _imports(_alone(child), path, needed=needed and not guarded)
-            for handler in node.handlers:
-                # What stands in for the import that failed is optional as well.
-                yield from _imports(handler, path, needed=needed and not guarded)
-            for child in (*node.orelse, *node.finalbody):
-                yield from _imports(_alone(child), path, needed=needed)
+            # What replaces an import that failed is optional as well.
+            optional = any(_catches_import_error(handler) for handler in node.handlers)
+            pending += [(each, needed and not optional) for each in (*node.body, *node.handlers)]
+            pending += [(each, needed) for each in (*node.orelse, *node.finalbody)]
         elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            for child in node.body:
-                yield from _imports(_alone(child), path, needed=False)
-            for child in node.orelse:
-                yield from _imports(_alone(child), path, needed=needed)
-        else:
-            yield from _imports(node, path, needed=needed)
-
-
-def _alone(statement: ast.stmt) -> ast.Module:
-    return ast.Module(body=[statement], type_ignores=[])
+            pending += [(each, False) for each in node.body]
+            pending += [(each, needed) for each in node.orelse]
+        elif not isinstance(node, ast.expr):
+            pending += [(each, needed) for each in ast.iter_child_nodes(node)]
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:
@@ -195,7 +180,7 @@ def _strings(tree: ast.AST) -> set[str]:
 
 
 def guess(package: str) -> frozenset[str]:
-    """What can likely be imported from a package that is not at hand."""
+    """What can likely be imported from a package that no image holds."""
     name = normalised(package)
     if name in _WELL_KNOWN:
         return frozenset(_WELL_KNOWN[name])
@@ -212,25 +197,6 @@ def guess(package: str) -> frozenset[str]:
         if third:
             found.add(f"{first}.{second}.{third.replace('-', '_')}")
     return frozenset(found)
-
-
-def import_names(files: Iterable[str]) -> frozenset[str]:
-    """What can be imported from a package with these ``files``, relative to its site folder.
-
-    Of a namespace such as ``google``, these are its parts: the first folders that are packages
-    of their own.
-    """
-    modules = [PurePosixPath(file) for file in files if file.endswith((".py", ".so"))]
-    packages = {path.parent for path in modules if path.stem.partition(".")[0] == "__init__"}
-    found = set()
-    for path in modules:
-        if ".." in path.parts or path.is_absolute():
-            continue
-        outermost = next((parent for parent in reversed(path.parents) if parent in packages), None)
-        module = outermost or path.with_name(path.name.partition(".")[0])
-        if all(part.isidentifier() for part in module.parts):
-            found.add(".".join(module.parts))
-    return frozenset(found - {""})
 
 
 def providers(wanted: Import, known: Names) -> set[str]:
@@ -262,7 +228,7 @@ def is_used(package: str, names: frozenset[str], source: Source) -> bool:
 
 
 def is_well_known(package: str) -> bool:
-    """Whether the import names of a package are known without having it at hand."""
+    """Whether the import names of a package are known without an image that holds it."""
     return normalised(package) in _WELL_KNOWN
 
 
