@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -132,6 +133,54 @@ def test_each_task_has_the_flags_that_its_row_names() -> None:
     for name, text in rows:
         after = text.rpartition(";")[2] if ";" in text else ""
         assert set(re.findall(r"`(--[a-z-]+)`", after)) <= flags(TASKS[name]), name
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+ELSEWHERE = {
+    "CERTIFICATE_VERIFY_FAILED",
+    "ModuleNotFoundError",
+    "No space left on device",
+    "base image not found",
+    "could not resolve",
+    "entry.sh: not found",
+    "network bridge not found",
+    "permission denied: ./entry.sh",
+    "poetry: not found",
+    "pull access denied for numaflow-python-base",
+    "pyproject.toml changed significantly since poetry.lock was last generated",
+    "uv: not found",
+    "x509",
+    "\\r: command not found",
+}
+"""Messages of other programs that the pages explain."""
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    """All text in the source of the tasks, and the names of the checks of verify."""
+    texts = []
+    for file in (REPOSITORY / "tasks").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def messages(page: Path) -> Iterator[str]:
+    """The messages in the tables of a page that explain some."""
+    for table in re.findall(
+        r"^\| message \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", prose(page), re.MULTILINE
+    ):
+        for row in table.splitlines():
+            yield from re.findall(r"`([^`]+)`", row.split(" | ")[0])
+
+
+@pytest.mark.parametrize("name", ["troubleshooting", "engine", "registry"])
+def test_messages_are_those_of_the_tasks(name: str, said: str) -> None:
+    found = set(messages(REPOSITORY / f"docs/{name}.md")) - ELSEWHERE
+    assert found
+    assert [text for text in found for part in text.split("...") if part.strip() not in said] == []
 
 
 # --- words --------------------------------------------------------------------------------------
