@@ -29,8 +29,8 @@ each_page = pytest.mark.parametrize(
 TASKS = {context.name: context for context in ns.to_contexts()}
 CORE = Program(namespace=ns).initial_context
 
-OTHERS = {"--allow", "--build-arg", "--driver-opt", "--privileged", "--target"}
-"""Flags of Docker and buildx that the pages name."""
+OTHERS = {"--allow", "--build-arg", "--driver-opt", "--privileged", "--require-docker", "--target"}
+"""Flags of Docker, buildx and pytest that the pages name."""
 
 
 def prose(page: Path) -> str:
