@@ -11,15 +11,18 @@ from invoke.context import Context
 from . import options
 from .core.build import execute, results
 from .core.build import report as texts
+from .core.build.bases import build_base
 from .core.build.gather import plan_base, plan_images
-from .core.engine import connect
+from .core.build.graph import definition_of
+from .core.engine import Engine, connect
 from .core.inputs.recipe import Strategy
 from .core.inputs.selection import Selected
+from .core.model.errors import BuildxError, EngineUnreachableError
+from .core.model.loading import lazily
 from .core.model.progress import Say
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import sbom as sboms
@@ -29,7 +32,7 @@ _BASE = (
     *("registry", "python-image", "network", "platforms", "builder"),
     *("cache-to", "cache-from", "sdk"),
 )
-_IMAGES = ("root", "tag", *_BASE)
+_IMAGES = ("root", "tag", *_BASE, "assemble")
 
 
 @options.verb(settings=_BASE)
@@ -45,7 +48,7 @@ def base(
     engine = connect(settings.builder)
     plan = plan_base(engine, settings, force=force, push=push)
     with interruptible(_INTERRUPTED):
-        made = execute.build_base(engine, settings, plan, say=_say(quiet))
+        made = build_base(engine, settings, plan, say=_say(quiet))
     if metadata:
         report.write(metadata, results.metadata(engine, settings, [made]))
     report.show(made.reference if quiet else texts.base_line(made))
@@ -114,7 +117,7 @@ def image_all(
     if dry_run:
         engine = connect(settings.builder)
         plan = plan_images(engine, settings, selected, strategy=strategy, force=force, push=push)
-        report.show(report.as_json(execute.definition_of(engine, settings, plan)))
+        report.show(report.as_json(definition_of(engine, settings, plan)))
         return
     sbom = options.folder(sbom)
     how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)
@@ -138,7 +141,7 @@ class _How:
 def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How) -> None:
     if how.sbom:
         sboms.check(selected.udfs, how.sbom)
-    engine = connect(settings.builder)
+    engine = _engine(settings, how)
     plan = plan_images(
         engine, settings, selected, strategy=strategy, force=how.force, push=how.push
     )
@@ -147,7 +150,7 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         made = execute.build(engine, settings, plan, say=_say(how.quiet))
     if how.metadata:
         report.write(how.metadata, results.metadata(engine, settings, made))
-    if how.sbom:
+    if how.sbom and engine is not None:
         specs = {step.spec.udf.name: step.spec for step in plan.steps}
         sboms.write_built(engine, settings, selected.udfs, made, how.sbom, specs)
     if how.summary:
@@ -160,6 +163,16 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         report.show(texts.text_table(made) if how.many else texts.lines(made))
     if error := results.failed(made):
         raise error
+
+
+def _engine(settings: Settings, how: _How) -> Engine | None:
+    """The engine to build with; a push does without where none answers."""
+    try:
+        return connect(settings.builder)
+    except (EngineUnreachableError, BuildxError):
+        if not how.push or how.sbom or settings.assemble == "never":
+            raise
+        return None
 
 
 @contextmanager

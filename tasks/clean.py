@@ -10,10 +10,10 @@ from invoke.tasks import task
 
 from . import options
 from .core.engine import connect
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.upkeep.leftovers import PARTS, Leftover, parts_of, seconds_of
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import cleaning

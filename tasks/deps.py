@@ -10,12 +10,12 @@ from invoke.tasks import task
 from . import options
 from .core.engine import Engine, connect
 from .core.model.errors import BuildxError, EngineUnreachableError
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.model.udf import scan
 from .core.output import report
 from .core.output.interrupts import interruptible
 from .core.plan.specs import python_version
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import relock

@@ -8,10 +8,10 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from . import options
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .loading import lazily
 
 with lazily():
     from .core.upkeep.doctor import examine, finding

@@ -10,10 +10,10 @@ from invoke.tasks import task
 
 from . import options
 from .core.model.errors import ConfigError, MigrationError
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .loading import lazily
 
 with lazily():
     from .core.migration import plan as plans

@@ -9,11 +9,11 @@ from invoke.tasks import task
 
 from . import options
 from .core.model.errors import UnknownUdfError
+from .core.model.loading import lazily
 from .core.model.reading import shown
 from .core.model.settings import Settings
 from .core.model.udf import KINDS
 from .core.output import report
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import new as core

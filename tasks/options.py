@@ -30,6 +30,7 @@ SETTINGS: Final = {
     "cache-to": "repository, or type=..., that keeps the build cache (udf.cache_to)",
     "cache-from": "repository, or type=..., whose build cache is used (udf.cache_from)",
     "sdk": "source tree of pynumaflow to use in place of the release (udf.sdk)",
+    "assemble": "assemble images from layers; --no-assemble builds each (udf.assemble)",
 }
 """The help of the flag of each setting."""
 
@@ -52,6 +53,7 @@ _SELECTION: Final = {
     "changed-since": "only UDFs that changed since this git revision",
 }
 _LISTS: Final = ("udf", "only", "exclude")
+_KINDS: Final[Mapping[str, tuple[object, type]]] = {"assemble": (True, bool)}
 
 
 def verb(
@@ -81,6 +83,8 @@ def verb(
             parts: list[object] = [c]
             if settings is not None:
                 flags = {key: given.pop(key, "") for key in keys}
+                if flags.get("assemble") is not None:  # a flag that is only turned off
+                    flags["assemble"] = "" if flags["assemble"] else "never"
                 parts.append(Settings.from_config(c.config, **flags))
             if udfs:
                 choice = _choice(given)
@@ -93,7 +97,7 @@ def verb(
                 *(_flag(each, [], list) for each in (_LISTS if udfs else ())),
                 *([_flag("all", False, bool)] if udfs else []),
                 *([_flag("changed_since", "", str)] if udfs else []),
-                *(_flag(key, "", str) for key in keys),
+                *(_flag(key, *_KINDS.get(key, ("", str))) for key in keys),
                 *own[taken:],
             ]
         )

@@ -10,12 +10,12 @@ from invoke.tasks import task
 from . import options
 from .core.engine import connect
 from .core.model.errors import ConfigError, NotBuiltError, PipelineError
+from .core.model.loading import lazily
 from .core.model.reading import read_text, shown
 from .core.model.reference import ImageReference
 from .core.model.settings import Settings
 from .core.model.udf import Udf, select
 from .core.output import report
-from .loading import lazily
 
 with lazily():
     from .core.engine import registries

@@ -9,10 +9,10 @@ from .core.build import execute, results
 from .core.build import report as texts
 from .core.engine import connect
 from .core.inputs.selection import Selected
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import sbom as sboms

@@ -8,10 +8,10 @@ from invoke.tasks import task
 from . import options
 from .core.engine import connect
 from .core.model.errors import ConfigError, UnknownUdfError
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.model.udf import discover, select
 from .core.output import report
-from .loading import lazily
 
 with lazily():
     from .core.upkeep import sbom as sboms

@@ -65,7 +65,7 @@ def test_runs_at_the_same_moment_build_one_base(
     for done in runs:
         assert done.returncode == 0, done.stderr
     # Exactly one of them has built the base, and said so; the others have waited for it.
-    assert sum("is not there: it is built first" in done.stderr for done in runs) == 1
+    assert sum("does not exist: building it first" in done.stderr for done in runs) == 1
     listed = engine.docker(
         "image", "ls", "--no-trunc", "--format", "{{.ID}}", f"{registry}/numaflow-python-base"
     )

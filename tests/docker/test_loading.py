@@ -22,7 +22,8 @@ from tasks.core.image.archive import Image, Variant
 from tasks.core.image.blob import BadImageError
 from tasks.core.image.cache import Records
 from tasks.core.image.config import Step
-from tasks.core.image.layer import Entry, FileChangedError, Layer, pack
+from tasks.core.image.layer import Entry, Layer, pack
+from tasks.core.model.errors import FileChangedError
 from tasks.core.model.settings import DEFAULTS
 from tasks.core.private_engine import packages, private
 from tests.docker import engines, repository

@@ -19,7 +19,7 @@ from tasks.core.engine.channel import (
     NoSuchImageError,
     open_channel,
 )
-from tasks.core.image.layer import FileChangedError
+from tasks.core.model.errors import FileChangedError
 
 # --- the socket --------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
         channel.info()
 
 
-@pytest.mark.parametrize("error", [FileChangedError("a"), PermissionError("b")])
+@pytest.mark.parametrize("error", [FileChangedError("a", next_step="b"), PermissionError("b")])
 def test_a_fault_of_the_archive_is_no_fault_of_the_engine(
     listening: Callable[..., Listener], error: Exception
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_cli_that_knows_no_such_image(tmp_path: Path) -> None:
 def test_a_cli_is_ended_where_the_archive_fails(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"abc"
-        raise FileChangedError
+        raise FileChangedError("a", next_step="b")  # noqa: EM101
 
     channel = cli(tmp_path, f'cat >/dev/null; touch "{tmp_path}/ended"')
     with pytest.raises(FileChangedError):

@@ -13,13 +13,14 @@ from tasks.core.inputs.fingerprint import digest
 from tasks.core.model.errors import (
     ConfigError,
     EmulationError,
+    EngineUnreachableError,
     ImageNameError,
     NoProgramError,
 )
 from tasks.core.model.labels import Inputs, RecordedInputs
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import InvalidUdf
-from tasks.core.plan.decide import Step, added_bytes, decide, decide_base, reason
+from tasks.core.plan.decide import Plan, Step, added_bytes, decide, decide_base, reason
 from tasks.core.plan.facts import Facts, PublishedImage, StoredImage
 from tasks.core.plan.graph import bake
 from tasks.core.plan.specs import ImageSpec, without_wheel
@@ -198,9 +199,16 @@ class TestPush:
         found = one(settings(registry=REGISTRY), [shared()], known, push=True, force=True)
         assert (found.reason, found.digest) == ("forced", "")
 
-    def test_the_base_of_the_registry_is_pulled_for_the_store(self) -> None:
+    def test_a_base_of_the_registry_is_enough_for_what_is_assembled(self) -> None:
         known = facts(published=with_base())
         plan = decide(settings(registry=REGISTRY), [shared()], known, push=True)
+        (found,) = plan.bases
+        assert (found.reason, found.stored, found.digest) == ("", False, "sha256:b")
+
+    def test_it_is_pulled_for_what_is_built(self) -> None:
+        known = facts(published=with_base())
+        never = settings(registry=REGISTRY, assemble="never")
+        plan = decide(never, [shared()], known, push=True)
         (found,) = plan.bases
         assert (found.reason, found.reuse, found.digest) == ("not built yet", True, "sha256:b")
 
@@ -283,6 +291,113 @@ class TestLinked:
         (found,) = after.bases
         assert (found.reason, found.digest, found.source) == ("", "sha256:new", "registry")
         assert after.steps == plan.steps
+
+
+# --- assembling -------------------------------------------------------------------------------
+
+
+def ways(plan: Plan) -> list[str]:
+    return [each.way for each in plan.steps]
+
+
+class TestAssembling:
+    @pytest.mark.parametrize(
+        ("own", "flags", "way"),
+        [
+            (spec(), {}, "assemble"),
+            (spec(extra=LOCKED), {}, "assemble"),
+            (spec(), {"assemble": "never"}, "build"),
+            (spec(strategy="optimized"), {}, "build"),
+            (spec(udf(system_packages=("ffmpeg",))), {}, "build"),
+            (spec(), {"platforms": NATIVE}, "assemble"),
+            (spec(), {"platforms": BOTH}, "build"),
+        ],
+        ids=["plain", "packages", "never", "optimized", "system packages", "own", "platforms"],
+    )
+    def test_into_the_store(self, own: ImageSpec, flags: dict[str, str], way: str) -> None:
+        assert ways(decide(settings(**flags), [own], facts(base()))) == [way]
+
+    def test_a_builder_elsewhere_does_not_see_the_store(self) -> None:
+        assert ways(decide(settings(), [spec()], facts(sees_store=False))) == ["build"]
+
+    def test_into_a_registry_for_any_platform_and_from_any_builder(self) -> None:
+        given = settings(registry=REGISTRY, platforms=BOTH)
+        known = facts(sees_store=False, published=with_base("sha256:b", *BOTH.split(",")))
+        assert ways(decide(given, [shared()], known, push=True)) == ["assemble"]
+
+    def test_packages_are_made_once_for_all_that_add_them(self) -> None:
+        old = base("3.13", registry="another.test")
+        specs = [
+            spec(udf("map/a"), extra=LOCKED),
+            spec(udf("map/b"), extra=LOCKED, on=old),
+            spec(udf("map/c")),
+        ]
+        plan = decide(settings(), specs, facts(base(), old))
+        (made,) = plan.packages
+        assert made.users == ("map/a", "map/b")
+        assert made.key == specs[0].packages_key(native_platform())
+
+    def test_packages_that_exist_are_not_made(self) -> None:
+        own = spec(extra=LOCKED)
+        known = replace(facts(base()), packages=frozenset({own.packages_key(native_platform())}))
+        assert decide(settings(), [own], known).packages == ()
+
+    def test_packages_of_each_platform(self) -> None:
+        given = settings(registry=REGISTRY, platforms=BOTH)
+        own = compiled(b=WHEELS["amd"])
+        known = facts(platforms=("linux/amd64", "linux/arm64"))
+        plan = decide(given, [own], known, push=True)
+        assert {(each.platform, each.from_source) for each in plan.packages} == {
+            ("linux/amd64", False),
+            ("linux/arm64", True),
+        }
+
+    def test_unchanged_images_need_no_packages(self) -> None:
+        own = spec(extra=LOCKED)
+        assert decide(settings(), [own], facts(own, base())).packages == ()
+
+    def test_another_python_or_other_requirements_are_another_layer(self) -> None:
+        inputs = {"requirements requirements.txt": "644 abc"}
+        one = replace(spec(extra=LOCKED), inputs=inputs)
+        keys = {
+            one.packages_key(NATIVE),
+            one.packages_key("linux/arm64"),
+            replace(one, base=base("3.12")).packages_key(NATIVE),
+            replace(one, inputs={"requirements requirements.txt": "644 def"}).packages_key(NATIVE),
+        }
+        assert len(keys) == 4
+        other = replace(base(), inputs={"package six": "2"})
+        assert replace(one, base=other).packages_key(NATIVE) == one.packages_key(NATIVE)
+        # What is not locked is resolved to fit what the base has.
+        loose = replace(one, extra=replace(LOCKED, locked=False))
+        assert loose.packages_key(NATIVE) != replace(loose, base=other).packages_key(NATIVE)
+
+
+class TestWithoutAnEngine:
+    NOTHING = replace(facts(sees_store=False).builder, exists=False)
+
+    def known(self) -> Facts:
+        return replace(facts(), builder=self.NOTHING, published=with_base())
+
+    def test_a_base_in_the_registry_is_enough(self) -> None:
+        plan = decide(settings(registry=REGISTRY), [shared()], self.known(), push=True)
+        assert ways(plan) == ["assemble"]
+
+    @pytest.mark.parametrize(
+        ("own", "what"),
+        [
+            (spec(extra=LOCKED, on=base(registry=REGISTRY)), "the packages of map/a must be built"),
+            (
+                spec(udf(system_packages=("x",)), on=base(registry=REGISTRY)),
+                "the image of map/a must be built",
+            ),
+            (spec(), "the base image numaflow-python-base:"),
+        ],
+        ids=["packages", "system packages", "base"],
+    )
+    def test_what_has_to_be_built_is_named(self, own: ImageSpec, what: str) -> None:
+        with pytest.raises(EngineUnreachableError, match=what):
+            decide(settings(registry=REGISTRY), [own], self.known(), push=True)
 
 
 # --- several UDFs -----------------------------------------------------------------------------

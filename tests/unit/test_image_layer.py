@@ -21,11 +21,11 @@ from tasks.core.image import tar
 from tasks.core.image.layer import (
     DamagedLayerError,
     Entry,
-    FileChangedError,
     Layer,
     UnfitNameError,
     pack,
 )
+from tasks.core.model.errors import FileChangedError
 from tasks.core.model.labels import EPOCH
 from tasks.core.model.settings import REPOSITORY
 

@@ -6,12 +6,14 @@ registry may be far away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..engine import Engine
 from ..inputs.recipe import Strategy
 from ..inputs.selection import Selected
+from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
@@ -19,12 +21,16 @@ from ..plan.decide import Plan, decide, decide_base, is_linked, reason
 from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
 from ..plan.specs import Base, ImageSpec
 from ..registry.client import Registry
+from .layers import LayerCache
 from .publish import registry_of
 from .specs import base_of, specs_of
 
+with lazily():
+    from . import upload
+
 
 def plan_images(
-    engine: Engine,
+    engine: Engine | None,
     settings: Settings,
     selected: Selected,
     *,
@@ -61,7 +67,7 @@ def plan_base(
 
 
 def gather(
-    engine: Engine,
+    engine: Engine | None,
     settings: Settings,
     specs: Sequence[ImageSpec],
     *,
@@ -75,17 +81,27 @@ def gather(
         registry = registry_of(engine, settings)
         published = {} if force else _contents(registry, specs)
         changed = [spec for spec in specs if spec.content_image not in published]
-        store = _stored(engine, list(bases)) if changed else {}
+        store = _stored(engine, list(bases)) if changed and engine else {}
     else:
         registry, published = None, {}
-        store = _stored(engine, [*(spec.image for spec in specs), *bases])
+        wanted_images = [*(spec.image for spec in specs), *bases]
+        store = _stored(engine, wanted_images) if engine else {}
         changed = [spec for spec in specs if force or _differs(spec, store)]
     wanted = {spec.base.image: spec.base for spec in changed if spec.strategy == "shared-base"}
     if wanted and registry is None and is_linked(settings, facts) and settings.registry:
         registry = registry_of(engine, settings)
     if wanted and registry is not None:
         published |= _published(registry, wanted.values())
-    return replace(facts, store=store, published=published)
+    keys = {
+        spec.packages_key(platform)
+        for spec in changed
+        if spec.extra
+        for platform in settings.targets
+    }
+    packages = LayerCache(os.environ).has(keys)
+    if registry is not None and keys - packages:
+        packages |= upload.published_packages(registry, changed, settings.targets).keys()
+    return replace(facts, store=store, published=published, packages=packages)
 
 
 def _differs(spec: ImageSpec, store: Mapping[str, StoredImage]) -> bool:
@@ -94,9 +110,12 @@ def _differs(spec: ImageSpec, store: Mapping[str, StoredImage]) -> bool:
 
 
 def _about_builder(
-    engine: Engine, settings: Settings, *, push: bool, specs: Sequence[ImageSpec] = ()
+    engine: Engine | None, settings: Settings, *, push: bool, specs: Sequence[ImageSpec] = ()
 ) -> Facts:
     native = native_platform()
+    if engine is None:
+        nothing = BuilderFacts(platforms=(native,), sees_store=False, exists=False)
+        return Facts(native=native, builder=nothing)
     several = len(settings.platforms) > 1
     emulates = settings.platforms and any(spec.extra or spec.udf.system_packages for spec in specs)
     asked = emulates or (push and not settings.platforms)

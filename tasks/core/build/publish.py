@@ -7,8 +7,10 @@ image, whoever built it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ..engine import Engine
@@ -25,6 +27,7 @@ from ..plan.decide import Step
 from ..plan.specs import Base, content_tag
 from ..registry import faults
 from ..registry.client import Registry
+from ..registry.credentials import stored_login
 from ..registry.manifests import Manifest, merged
 
 # At a time: each is a program of its own, and the engine uploads several layers for each.
@@ -40,13 +43,19 @@ class Published:
     error: UdfError | None = None
 
 
-def registry_of(engine: Engine, settings: Settings) -> Registry:
-    """The registry of the settings; :class:`ConfigError` where they name none."""
+def registry_of(engine: Engine | None, settings: Settings) -> Registry:
+    """The registry of the settings, with what ``engine`` is configured to do with it.
+
+    Raises :class:`ConfigError` where they name none.
+    """
     if not settings.registry:
         what = "a push needs a registry, and none is set"
         step = "give --registry or set udf.registry, such as ghcr.io/team"
         raise ConfigError(what, next_step=step)
-    return registry_for(engine, ImageReference.parse(f"{settings.registry}/x").host)
+    host = ImageReference.parse(f"{settings.registry}/x").host
+    if engine is None:
+        return Registry(host, logins=partial(stored_login, environ=os.environ))
+    return registry_for(engine, host)
 
 
 # --- bases ------------------------------------------------------------------------------------
@@ -97,7 +106,7 @@ def _keep_platforms(registry: Registry, reference: ImageReference, old: Manifest
 
 
 def publish(
-    registry: Registry, engine: Engine, steps: Sequence[Step], *, stored: bool, say: Say
+    registry: Registry, engine: Engine | None, steps: Sequence[Step], *, stored: bool, say: Say
 ) -> dict[str, Published]:
     """Push what was built, and move the tags of what the registry has already; by target.
 
@@ -108,7 +117,7 @@ def publish(
         content = ImageReference.parse(step.spec.content_image)
         chosen = ImageReference.parse(step.spec.image)
         try:
-            if step.digest or not stored:
+            if step.digest or not stored or engine is None:
                 digest = registry.copy_tag(content, chosen.tag)
             else:
                 digest = _push_under(registry, engine, chosen, content, say)

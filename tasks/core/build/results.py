@@ -130,7 +130,9 @@ def failed(results: Sequence[Result]) -> UdfError | None:
     return BuildFailedError(what, next_step=step, detail=detail)
 
 
-def metadata(engine: Engine, settings: Settings, results: Sequence[Result]) -> list[dict[str, Any]]:
+def metadata(
+    engine: Engine | None, settings: Settings, results: Sequence[Result]
+) -> list[dict[str, Any]]:
     """What is known of the images of a run, for other programs: see :func:`publish.metadata`.
 
     An image that was not pushed has no digest, and its size is that in the engine's store.
@@ -146,7 +148,7 @@ def metadata(engine: Engine, settings: Settings, results: Sequence[Result]) -> l
         registry = publish.registry_of(engine, settings)
         rows = {row["udf"]: row for row in publish.metadata(registry, images, published)}
     local = [image for name, image in images.items() if name not in rows]
-    found: Mapping[str, Image] = engine.images(local) if local else {}
+    found: Mapping[str, Image] = engine.images(local) if local and engine else {}
     for name, image in images.items():
         if name not in rows and image in found:
             reference = ImageReference.parse(image)

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 from urllib.parse import quote
 
+from .endpoint import Endpoint
+
 _UNIX: Final = "unix://"
 _SECONDS: Final = 600.0
 _LOADED: Final = "Loaded image: "
@@ -69,6 +71,13 @@ class Channel(Protocol):
 
     def remove(self, image: str) -> None:
         """Remove a name; whether it was there does not matter."""
+
+
+def channel_of(endpoint: Endpoint) -> Channel:
+    """The engine's API, for loading and saving images without starting a program."""
+    return open_channel(
+        Address(host=endpoint.host, docker=endpoint.docker, environ=endpoint.environ())
+    )
 
 
 def open_channel(address: Address) -> Channel:

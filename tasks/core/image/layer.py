@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
+from ..model.errors import FileChangedError
 from . import tar
 from .blob import Descriptor
 
@@ -27,10 +28,6 @@ IN_MEMORY: Final = 256 * 1024
 
 _CHUNK: Final = 1 << 20
 _WHITEOUT: Final = b".wh."
-
-
-class FileChangedError(Exception):
-    """A file is not what was planned, or changed while it was read. The message names it."""
 
 
 class UnfitNameError(Exception):
@@ -241,19 +238,19 @@ def _sorted(entries: Iterable[Entry], root: str) -> list[tuple[bytes, Entry | No
 def _file(name: bytes, entry: Entry) -> Generator[bytes, None, Entry]:
     with _opened(entry) as (file, size):
         if entry.size not in (None, size):  # no need to read 2 GB to find out
-            raise FileChangedError(_changed(entry, "differs from what was planned"))
+            raise _changed(entry, "differs from what was planned")
         yield tar.header(name, mode=0o755 if entry.executable else 0o644, size=size)
         digest = hashlib.sha256()
         left = size
         while left:
             chunk = file.read(min(left, _CHUNK))
             if not chunk:
-                raise FileChangedError(_changed(entry, "became shorter"))
+                raise _changed(entry, "became shorter")
             digest.update(chunk)
             left -= len(chunk)
             yield chunk
         if file.read(1):
-            raise FileChangedError(_changed(entry, "became longer"))
+            raise _changed(entry, "became longer")
     yield tar.padding(size)
     return replace(entry, size=size, digest=_as_planned(entry, digest.hexdigest()))
 
@@ -269,33 +266,34 @@ def _opened(entry: Entry) -> Iterator[tuple[IO[bytes], int]]:
     try:
         descriptor = os.open(entry.source, flags)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileChangedError(_changed(entry, "was removed")) from error
+        raise _changed(entry, "was removed") from error
     except OSError as error:
         if entry.source.is_symlink():
-            raise FileChangedError(_changed(entry, "became a link")) from error
+            raise _changed(entry, "became a link") from error
         raise
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
-            raise FileChangedError(_changed(entry, "is not a regular file"))
+            raise _changed(entry, "is not a regular file")
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
             yield file, before.st_size
         after = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise FileChangedError(_changed(entry, "was written to"))
+        raise _changed(entry, "was written to")
 
 
 def _as_planned(entry: Entry, digest: str) -> str:
     if entry.digest not in ("", digest):
-        raise FileChangedError(_changed(entry, "differs from what was planned"))
+        raise _changed(entry, "differs from what was planned")
     return digest
 
 
-def _changed(entry: Entry, how: str) -> str:
+def _changed(entry: Entry, how: str) -> FileChangedError:
     name = entry.source if isinstance(entry.source, Path) else entry.path
-    return f"{name} changed while the image was made: it {how}"
+    what = f"{name} changed while the image was made: it {how}"
+    return FileChangedError(what, next_step="run the command again")
 
 
 def _has_size(path: Path, size: int) -> bool:

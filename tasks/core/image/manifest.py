@@ -33,17 +33,20 @@ def manifest(
 def index(
     manifests: Sequence[tuple[Blob, Mapping[str, Any]]],
     *,
+    more: Sequence[Descriptor] = (),
     annotations: Mapping[str, str] | None = None,
 ) -> Blob:
     """An index over manifests, each with its platform (see :func:`config.platform`).
 
-    The order is kept: where a client finds several that fit, it takes the first.
+    The order is kept: where a client finds several that fit, it takes the first. ``more`` are
+    entries behind these, such as attestations.
     """
     value: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": INDEX,
         "manifests": [
-            replace(blob.descriptor, platform=platform).as_dict() for blob, platform in manifests
+            *(replace(blob.descriptor, platform=each).as_dict() for blob, each in manifests),
+            *(entry.as_dict() for entry in more),
         ],
     }
     if annotations:

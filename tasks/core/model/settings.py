@@ -31,6 +31,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "cache_to": "",
     "cache_from": "",
     "sdk": "",
+    "assemble": "auto",
 }
 """Every key with its default. An empty string leaves the choice to the engine."""
 
@@ -65,6 +66,7 @@ class Settings:
     cache_to: str
     cache_from: str
     sdk: Path | None
+    assemble: str
     sources: Mapping[str, str]
 
     @classmethod
@@ -249,4 +251,5 @@ _CHECKS: Final[Mapping[str, Callable[[object, Fail], object]]] = {
     "cache_to": _matching(_CACHE, _CACHE_ALLOWED),
     "cache_from": _matching(_CACHE, _CACHE_ALLOWED),
     "sdk": _sdk,
+    "assemble": _matching(re.compile("auto|never"), "one of auto, never", optional=False),
 }

@@ -39,7 +39,7 @@ KINDS: Final = (
 )
 """The kinds of UDF container that Numaflow's main container knows."""
 
-OPTIONS: Final = ("image", "kind", "system-packages", "include", "python")
+OPTIONS: Final = ("image", "kind", "system-packages", "include", "data", "python")
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
 _LIST: Final = "run `invoke list` to see the UDFs"
@@ -63,8 +63,13 @@ class Udf:
     repository: str
     system_packages: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
     python: str = ""
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def is_data(self, path: str) -> bool:
+        """Whether a file of its image, by its path there, belongs into the data layer."""
+        return any(path == item or path.startswith(f"{item}/") for item in self.data)
 
     def image(self, settings: Settings) -> str:
         """The full image reference: ``[registry/]repository:tag``."""
@@ -145,6 +150,7 @@ def load(settings: Settings, path: Path) -> Udf:
         repository=repository,
         system_packages=tuple(options.get("system-packages", ())),
         include=tuple(options.get("include", ())),
+        data=tuple(item.rstrip("/") for item in options.get("data", ())),
         python=options.get("python", ""),
         project=project,
     )
@@ -290,7 +296,7 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def _wrong(key: str, value: object) -> str:
     """What is valid for ``key`` where ``value`` is not, else ``""``."""
-    if key in ("system-packages", "include"):
+    if key in ("system-packages", "include", "data"):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return "a list of strings"
         if key == "system-packages":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..inputs.fingerprint import digest
-from ..model.errors import ConfigError, EmulationError
+from ..model.errors import ConfigError, EmulationError, EngineUnreachableError
 from ..model.labels import BASE_FINGERPRINT, Inputs, RecordedInputs
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
@@ -19,6 +19,7 @@ from .facts import BuilderFacts, Facts, StoredImage
 from .specs import Base, ImageSpec, check_images, without_wheel
 
 Source = Literal["store", "registry"]
+Way = Literal["assemble", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +27,17 @@ class BaseStep:
     """A base of a plan: made because of ``reason``, or used as it is where that is empty.
 
     ``source`` says where builds start from: the engine's store, or the registry for a builder
-    that does not see it. ``digest`` is that in the registry, where known. ``named`` says that
-    the store has it under the name that local builds start from. ``reuse`` says that it need
-    not be built where the store has it after all, from another run or from the registry.
+    that does not see it. ``digest`` is that in the registry, where known. ``stored`` says that
+    the store has it, ``named`` that it has it under the name that local builds start from.
+    ``reuse`` says that it need not be built where the store has it after all, from another run
+    or from the registry.
     """
 
     base: Base
     reason: str = ""
     source: Source = "store"
     digest: str = ""
+    stored: bool = False
     named: bool = False
     reuse: bool = True
 
@@ -48,6 +51,7 @@ class BaseStep:
 class Step:
     """One image of a plan: built because of ``reason``, or unchanged where it is empty.
 
+    ``way`` says how: assembled from layers, or built by the builder as a whole.
     ``added`` is what an unchanged image holds beyond its base, in bytes, where it is known.
     ``digest`` is that of the image in its registry, where a push has found it there.
     ``emulated`` says which of its platforms the builder emulates, and for what;
@@ -55,6 +59,7 @@ class Step:
     """
 
     spec: ImageSpec
+    way: Way = "build"
     reason: str = ""
     added: int | None = None
     digest: str = ""
@@ -68,8 +73,24 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackagesStep:
+    """A packages layer that has to be made, for one platform; ``users`` are all that add it.
+
+    ``key`` is its name in the layer cache. ``spec`` is an image that needs it.
+    """
+
+    key: str
+    platform: str
+    spec: ImageSpec
+    users: tuple[str, ...]
+    from_source: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to make: ``bases`` that the images to build stand on, ``steps`` for all images.
+
+    ``packages`` are the packages layers that assembled images need and that do not exist.
 
     ``invalid`` are UDFs that cannot be built as they are. ``push`` says that a registry gets
     what it does not have. ``linked`` says that builds cannot start from the engine's store:
@@ -78,6 +99,7 @@ class Plan:
     """
 
     bases: tuple[BaseStep, ...] = ()
+    packages: tuple[PackagesStep, ...] = ()
     steps: tuple[Step, ...] = ()
     invalid: tuple[InvalidUdf, ...] = ()
     push: bool = False
@@ -87,6 +109,10 @@ class Plan:
     @property
     def to_build(self) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.reason)
+
+    @property
+    def to_assemble(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.to_build if step.way == "assemble")
 
     @property
     def missing_bases(self) -> tuple[BaseStep, ...]:
@@ -136,18 +162,22 @@ def decide(
     check_images(settings, [spec.udf for spec in specs])
     check_platforms(settings, facts, push=push)
     steps = tuple(_step(settings, spec, facts, force=force, push=push) for spec in specs)
+    built_on = {step.spec.base.image for step in steps if step.reason and step.way == "build"}
     bases = tuple(
-        _base_step(settings, base, facts, push=push, builds=True)
+        _base_step(settings, base, facts, push=push, builds=base.image in built_on)
         for base in needed_bases(steps).values()
     )
-    return Plan(
+    plan = Plan(
         bases=bases,
+        packages=_packages(settings, steps, facts),
         steps=steps,
         invalid=tuple(invalid),
         push=push,
         linked=is_linked(settings, facts),
         attest=push and _can_attest(facts.builder),
     )
+    check_builder(plan, facts)
+    return plan
 
 
 def decide_base(
@@ -230,6 +260,20 @@ def check_platforms(settings: Settings, facts: Facts, *, push: bool) -> None:
         raise ConfigError(what, next_step=step)
 
 
+def check_builder(plan: Plan, facts: Facts) -> None:
+    """:class:`EngineUnreachableError` where something has to be built and nothing builds."""
+    if facts.builder.exists:
+        return
+    needs = [f"the base image {each.base.image}" for each in plan.missing_bases]
+    needs += [f"the packages of {each.users[0]}" for each in plan.packages]
+    needs += [f"the image of {each.spec.udf.name}" for each in plan.to_build if each.way == "build"]
+    if needs:
+        more = f" and {len(needs) - 1} more" if len(needs) > 1 else ""
+        what = f"{needs[0]}{more} must be built, and no Docker engine answers"
+        step = "start Docker or run `invoke engine`, or push them once from a machine with Docker"
+        raise EngineUnreachableError(what, next_step=step)
+
+
 def _can_attest(builder: BuilderFacts) -> bool:
     return not builder.sees_store or builder.store_holds_platforms
 
@@ -239,12 +283,49 @@ def _step(settings: Settings, spec: ImageSpec, facts: Facts, *, force: bool, pus
     if push:
         found = facts.published.get(spec.content_image)
         why = "forced" if force else "" if found else "not in the registry yet"
-        step = Step(spec=spec, reason=why, digest=found.digest if found and not force else "")
+        digest_ = found.digest if found and not force else ""
+        step = Step(spec=spec, reason=why, digest=digest_)
     else:
         why = reason(spec.inputs, image.recorded if image else None, force=force)
         added = None if why else added_bytes(image, facts.store.get(spec.base.image))
         step = Step(spec=spec, reason=why, added=added)
+    step = replace(step, way=_way(settings, spec, facts, push=push))
     return _emulating(settings, step, facts.builder)
+
+
+def _way(settings: Settings, spec: ImageSpec, facts: Facts, *, push: bool) -> Way:
+    """How an image is made: from layers wherever nothing of it has to run on its platform.
+
+    Without a push, that takes a store that has the base, for the one platform that is wanted.
+    """
+    if settings.assemble == "never" or spec.strategy == "optimized" or spec.udf.system_packages:
+        return "build"
+    return "assemble" if push or not is_linked(settings, facts) else "build"
+
+
+def _packages(settings: Settings, steps: Iterable[Step], facts: Facts) -> tuple[PackagesStep, ...]:
+    """The packages layers that have to be made, each once."""
+    made: dict[str, PackagesStep] = {}
+    for step in steps:
+        if not step.reason or step.way == "build" or not step.spec.extra:
+            continue
+        for platform in settings.targets:
+            key = step.spec.packages_key(platform)
+            if key in facts.packages:
+                continue
+            name = step.spec.udf.name
+            if known := made.get(key):
+                made[key] = replace(known, users=(*known.users, name))
+            else:
+                foreign = platform != facts.builder.platforms[0]
+                made[key] = PackagesStep(
+                    key=key,
+                    platform=platform,
+                    spec=step.spec,
+                    users=(name,),
+                    from_source=foreign and bool(without_wheel(step.spec.extra, platform)),
+                )
+    return tuple(made.values())
 
 
 def _base_step(
@@ -271,6 +352,7 @@ def _base_step(
         reason=why,
         source="registry" if linked and found else "store",
         digest=found,
+        stored=has,
         named=stored is not None and base.local in stored.names,
         reuse=not linked and not (push and not found),
     )

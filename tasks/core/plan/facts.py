@@ -40,11 +40,13 @@ class BuilderFacts:
     """What builds: ``platforms`` that it builds for, its own first, others by emulation.
 
     ``sees_store`` says that it is the engine itself, which builds on what its store has;
-    ``store_holds_platforms`` that this store keeps several platforms of an image.
+    ``store_holds_platforms`` that this store keeps several platforms of an image. ``exists`` is
+    false where there is neither a builder nor an engine.
     """
 
     platforms: tuple[str, ...]
     sees_store: bool = True
+    exists: bool = True
     store_holds_platforms: bool = True
 
 
@@ -54,9 +56,12 @@ class Facts:
 
     ``native`` is the platform of this machine. ``store`` are the images that the engine has
     and ``published`` those that the registry has, both by the reference as it was asked for.
+    ``packages`` are the keys of the packages layers that exist, in the layer cache or in the
+    registry.
     """
 
     native: str
     builder: BuilderFacts
     store: Mapping[str, StoredImage] = field(default_factory=dict)
     published: Mapping[str, PublishedImage] = field(default_factory=dict)
+    packages: frozenset[str] = frozenset()

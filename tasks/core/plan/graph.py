@@ -14,7 +14,7 @@ from ..inputs.fingerprint import short
 from ..inputs.origin import Origin
 from ..inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
 from ..model.errors import ConfigError
-from .decide import BaseStep, Plan, Step
+from .decide import BaseStep, PackagesStep, Plan, Step
 from .specs import BASE_REPOSITORY, Base, base_labels, image_labels
 
 STORE: Final = "type=docker"
@@ -69,8 +69,44 @@ def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
         # The environment stage of the base, to install on: from the cache where the base was
         # built here, and of no use to a UDF that adds nothing.
         if step.spec.extra and step.spec.strategy == "shared-base":
-            targets[_builder_name(step)] = _builder_target(step, where)
+            name = _builder_name(step)
+            targets[name] = _builder(step.spec.base, name, where, bool(step.from_source))
     return {"group": {"default": {"targets": wanted}}, "target": targets}
+
+
+def packages_definition(
+    steps: Sequence[PackagesStep], where: BuildEnvironment, folder: str
+) -> dict[str, Any]:
+    """The definition that installs the packages of layers, each into ``folder/KEY``."""
+    targets: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        base = step.spec.base
+        platforms = {"platforms": [step.platform]} if where.platforms else {}
+        kind = "emulated" if step.from_source else "builder"
+        builder = "-".join(filter(None, [base.target, kind, *_slugs(platforms)]))
+        name = f"packages-{short(step.key)}"
+        targets[name] = {
+            "context": where.repository,
+            "dockerfile": DOCKERFILES["shared-base"],
+            "target": "packages",
+            "args": {"BUILDER_IMAGE": _BUILDER_CONTEXT, **_epoch(where)},
+            "contexts": {
+                _BUILDER_CONTEXT: f"target:{builder}",
+                "requirements": where.requirements[step.spec.target],
+            },
+            "output": [f"type=local,dest={folder}/{step.key}"],
+            **platforms,
+            **_cache(where, name, base.target, exported=True),
+            **_secrets(where),
+            **_network(where),
+        }
+        targets[builder] = _builder(base, builder, where, step.from_source) | platforms
+    wanted = [name for name in targets if name.startswith("packages-")]
+    return {"group": {"default": {"targets": wanted}}, "target": targets}
+
+
+def _slugs(platforms: Mapping[str, Sequence[str]]) -> list[str]:
+    return [each.replace("/", "-") for names in platforms.values() for each in names]
 
 
 def batches(plan: Plan) -> list[Plan]:
@@ -131,7 +167,7 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
         contexts["requirements"] = where.requirements[spec.target]
     linked = spec.strategy == "shared-base" and bool(base.reason)
     if spec.strategy == "optimized":
-        arguments |= _tools(step)
+        arguments |= _tools(bool(step.from_source))
         contexts |= _sdk_context(where)
     else:
         arguments["BASE_IMAGE"] = base.start
@@ -167,25 +203,25 @@ def _builder_name(step: Step) -> str:
     return f"{step.spec.base.target}-{'emulated' if step.from_source else 'builder'}"
 
 
-def _builder_target(step: Step, where: BuildEnvironment) -> dict[str, Any]:
-    base = step.spec.base
+def _builder(base: Base, name: str, where: BuildEnvironment, from_source: bool) -> dict[str, Any]:
+    """The environment stage of a base, to install on; ``name`` is that of its cache."""
     return {
         "context": where.repository,
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
-        "args": {"PYTHON_IMAGE": base.python_image, **_tools(step), **_epoch(where)},
+        "args": {"PYTHON_IMAGE": base.python_image, **_tools(from_source), **_epoch(where)},
         "contexts": _sdk_context(where),
         # Without this, the engine would export it as an image without a name.
         "output": [CACHE],
         **_platforms(where),
-        **_cache(where, _builder_name(step), base.target, exported=True),
+        **_cache(where, name, base.target, exported=True),
         **_secrets(where),
         **_network(where),
     }
 
 
-def _tools(step: Step) -> dict[str, str]:
-    return {"TOOLS": "target"} if step.from_source else {}
+def _tools(from_source: bool) -> dict[str, str]:
+    return {"TOOLS": "target"} if from_source else {}
 
 
 def _common(

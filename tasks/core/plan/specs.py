@@ -112,6 +112,10 @@ class ImageSpec:
         """The image under its content tag."""
         return str(ImageReference.parse(self.image).with_tag(self.content_tag).familiar)
 
+    def packages_key(self, platform: str) -> str:
+        """What names the layer of the packages that it adds, whatever base it stands on."""
+        return digest(packages_inputs(self, platform))
+
     @property
     def base_name(self) -> str:
         """The image that it starts from."""
@@ -165,6 +169,28 @@ def image_labels(spec: ImageSpec) -> dict[str, str]:
         "org.opencontainers.image.version": short(spec.fingerprint),
         "org.opencontainers.image.base.name": spec.base_name,
     }
+
+
+def packages_inputs(spec: ImageSpec, platform: str) -> dict[str, str]:
+    """Everything that the layer of a UDF's packages is made from.
+
+    The base takes part by its Python version, and where there is no lock also by the packages
+    that it has: the rest is resolved to fit these.
+    """
+    image = spec.base.python_image
+    inputs = {"python": python_version(image) or image, "platform": platform}
+    inputs |= {
+        name: state
+        for name, state in spec.inputs.items()
+        if name.startswith(("requirements ", "recipe dockerfiles/udf/install-dependencies"))
+    }
+    if not spec.extra.locked:
+        inputs |= {
+            name: state
+            for name, state in spec.base.inputs.items()
+            if name.startswith(("package ", "sdk "))
+        }
+    return inputs
 
 
 def content_tag(fingerprint: str) -> str:

@@ -217,7 +217,7 @@ class Session:
         image = self.engine.images([name]).get(name)
         last, self._image = self._image, image.id if image else ""
         if last and last != self._image:
-            # Refused where it has a name or is in use, which is as it should be.
+            # InvalidUdf where it has a name or is in use, which is as it should be.
             store.remove_nameless(self.engine, last)
 
     def _ready(self, verdict: verify.Verdict, saved: float, built: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from ...build import execute
+from ...build.bases import build_base
 from ...build.gather import plan_base
 from ...engine import Engine, connect, find
 from ...model.errors import ConfigError, UdfError
@@ -50,7 +50,7 @@ def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]
     udfs, _ = scan(settings)
 
     def build() -> None:
-        execute.build_base(engine, settings, plan_base(engine, settings), say=say)
+        build_base(engine, settings, plan_base(engine, settings), say=say)
 
     parts = {
         "engine": lambda: machine.engine(engine, settings),

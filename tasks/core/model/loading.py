@@ -1,7 +1,7 @@
-"""Import a verb's part of the core when it is used, and not when Invoke starts.
+"""Import a part of the core when it is used, and not when Invoke starts.
 
-``invoke image-fast`` imports every verb, for their names and flags. What only one verb needs
-of the core is imported inside ``with lazily():``, which is read by people and type checkers
+``invoke image-fast`` imports every verb, for their names and flags. What only one verb or only
+some runs need is imported inside ``with lazily():``, which is read by people and type checkers
 as the plain import that it is.
 """
 
@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Final
 
-_CORE: Final = f"{__package__}.core."
+_CORE: Final = f"{(__package__ or '').rpartition('.')[0]}."
 
 
 class _Finder:

@@ -1,0 +1,220 @@
+"""Assembles images: writes their layers, configs and manifests, and loads them into the store.
+
+No builder takes part. A load sends what the store does not have. An engine that refuses that
+gets all layers; where it refuses these as well, the images are built, and each is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..engine import Engine
+from ..engine.channel import Channel, EngineLostError, NoSuchImageError, channel_of
+from ..engine.loading import LoadFailedError, LoadRefusedError, load, load_complete
+from ..engine.stored import ImageParts, Store, store_of, stored_image
+from ..image import layer as layers
+from ..image.archive import Image, Variant
+from ..image.assembly import Part, assemble
+from ..image.blob import BadImageError
+from ..model.errors import (
+    BuildFailedError,
+    EngineUnreachableError,
+    ProjectFileError,
+    UdfError,
+)
+from ..model.progress import Say
+from ..model.reference import ImageReference
+from ..plan.decide import Step
+from ..plan.specs import Base, ImageSpec, image_labels
+from .layers import LayerCache, PackagesLayer, code_parts, packages_part
+from .results import Result
+
+# Images in one load: the names of all come at its end, so a long one shows nothing for long.
+_BATCH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembled:
+    """An image in parts: ``parts`` lie on the base's layers."""
+
+    spec: ImageSpec
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def added(self) -> int:
+        """What it holds beyond its base, in bytes."""
+        return sum(entry.size or 0 for part in self.parts for entry in part.layer.entries) or sum(
+            part.layer.size for part in self.parts
+        )
+
+    def on(
+        self, base: ImageParts, created: int, annotations: Mapping[str, str] | None = None
+    ) -> Variant:
+        """The image on a base for one platform."""
+        return assemble(
+            base.config,
+            base.layers,
+            self.parts,
+            labels=image_labels(self.spec),
+            created=created,
+            annotations=annotations,
+        )
+
+
+@dataclass
+class Outcome:
+    """What an assembly gave: results by target, and the steps that have to be built instead."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    to_build: list[Step] = field(default_factory=list)
+
+
+def parts_of(spec: ImageSpec, cache: LayerCache, packages: PackagesLayer | None) -> Assembled:
+    """The layers of an image on its base, the packages below the code."""
+    with _explained(spec):
+        parts = code_parts(spec, cache)
+    if packages is None:
+        return Assembled(spec=spec, parts=tuple(parts))
+    return Assembled(spec=spec, parts=(packages_part(spec, packages), *parts), notes=packages.notes)
+
+
+def into_store(
+    engine: Engine,
+    steps: Sequence[Step],
+    packages: Mapping[str, PackagesLayer],
+    cache: LayerCache,
+    *,
+    created: int,
+    say: Say,
+) -> Outcome:
+    """Assemble images into the engine's store; ``packages`` are layers by their target.
+
+    A UDF whose files changed meanwhile fails alone.
+    """
+    outcome = Outcome()
+    start = time.monotonic()
+    ready: list[tuple[Step, Assembled]] = []
+    for step in steps:
+        try:
+            made = parts_of(step.spec, cache, packages.get(step.spec.target))
+        except UdfError as error:
+            outcome.results[step.spec.target] = failure(step, error)
+        else:
+            ready.append((step, made))
+    if not ready:
+        return outcome
+    channel = channel_of(engine.endpoint)
+    with _load_errors():
+        store = store_of(channel.info())
+        bases = _base_parts(channel, [made.spec.base for _, made in ready], cache)
+        for first in range(0, len(ready), _BATCH):
+            batch = ready[first : first + _BATCH]
+            images = [_image(made, bases[made.spec.base.image], created) for _, made in batch]
+            loaded = _load(channel, store, images, batch, say)
+            for step, made in batch:
+                if step.spec.image in loaded:
+                    outcome.results[step.spec.target] = _result(step, made, start)
+                else:
+                    outcome.to_build.append(step)
+    return outcome
+
+
+def _image(made: Assembled, base: ImageParts, created: int) -> Image:
+    name = str(ImageReference.parse(made.spec.image))
+    return Image(names=(name,), variants=(made.on(base, created),))
+
+
+def _base_parts(
+    channel: Channel, bases: Iterable[Base], cache: LayerCache
+) -> dict[str, ImageParts]:
+    found: dict[str, ImageParts] = {}
+    for base in bases:
+        if base.image in found:
+            continue
+        try:
+            found[base.image] = stored_image(channel, base.image, records=cache.records)
+        except (NoSuchImageError, BadImageError) as error:
+            what = f"the base image {base.image} cannot be used: {error}"
+            raise BuildFailedError(what, next_step="run `invoke base`, then try again") from error
+    return found
+
+
+def _load(
+    channel: Channel,
+    store: Store,
+    images: Sequence[Image],
+    batch: Sequence[tuple[Step, Assembled]],
+    say: Say,
+) -> set[str]:
+    """Load images; the references of those that the engine has now."""
+    names = {str(ImageReference.parse(step.spec.image)): step.spec.image for step, _ in batch}
+    try:
+        load(channel, store, images)
+    except LoadRefusedError as refused:
+        left = [image for image in images if not set(image.names) <= set(refused.loaded)]
+        say(f"the engine does not take layers alone ({refused.said}): sending the bases as well")
+        bases = list(dict.fromkeys(step.spec.base.image for step, _ in batch))
+        try:
+            load_complete(channel, store, left, bases)
+        except (LoadRefusedError, NoSuchImageError) as error:
+            say(f"{error}: building {_count(left)} instead")
+            missing = {name for image in left for name in image.names}
+            return {image for name, image in names.items() if name not in missing}
+    return set(names.values())
+
+
+def _count(images: Sequence[Image]) -> str:
+    return "the image" if len(images) == 1 else f"{len(images)} images"
+
+
+def _result(step: Step, made: Assembled, start: float) -> Result:
+    notes = (*made.notes, *(note for note in step.notes if note not in made.notes))
+    return Result(
+        name=step.spec.udf.name,
+        image=step.spec.image,
+        result="built",
+        reason=step.reason,
+        seconds=time.monotonic() - start,
+        added=made.added,
+        notes=notes,
+    )
+
+
+def failure(step: Step, error: UdfError) -> Result:
+    """The result of an image that could not be made."""
+    return Result(
+        name=step.spec.udf.name,
+        image=step.spec.image,
+        result="failed",
+        reason=step.reason,
+        error=error.what,
+        tail=error.detail,
+        cause=error,
+    )
+
+
+@contextmanager
+def _explained(spec: ImageSpec) -> Iterator[None]:
+    """Errors of reading a UDF's files as errors that a person can act on."""
+    try:
+        yield
+    except (layers.UnfitNameError, OSError) as error:
+        what = f"a file of UDF {spec.udf.name} cannot go into its image: {error}"
+        raise ProjectFileError(what, next_step="rename it, or name it in .dockerignore") from error
+
+
+@contextmanager
+def _load_errors() -> Iterator[None]:
+    """Errors of the engine while it loads, as errors that a person can act on."""
+    try:
+        yield
+    except LoadFailedError as error:
+        what = f"the engine did not load the images: {error}"
+        raise BuildFailedError(what, next_step="see `docker system df`, then try again") from error
+    except EngineLostError as error:
+        what = f"the Docker engine went away: {error}"
+        raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error

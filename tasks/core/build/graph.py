@@ -1,0 +1,208 @@
+"""Runs a graph of builds: the bases and images of a plan that the builder makes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..engine import Engine
+from ..engine.bake import BakeRun
+from ..engine.pushing import PAUSES
+from ..inputs import credentials
+from ..inputs.files import sdk_files
+from ..inputs.origin import origin_of
+from ..model import labels
+from ..model.errors import ConfigError
+from ..model.progress import Say
+from ..model.reference import DOCKER_HUB, ImageReference
+from ..model.settings import REPOSITORY, Settings, native_platform
+from ..plan.decide import Plan, Step
+from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
+from ..plan.specs import Base
+from ..private_engine.standin import ensure_image
+from ..registry import faults
+from .failures import base_failed, isolate, push_error
+from .results import Result, added_bytes
+from .staging import in_own_folder, stage
+
+
+def definition_of(engine: Engine, settings: Settings, plan: Plan) -> dict[str, Any]:
+    """The bake definition of a plan, as it would be built now."""
+    return bake(
+        plan, environment_of(engine, settings, plan, credentials.gather(os.environ).secrets)
+    )
+
+
+def run_graph(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Result]:
+    """The result of every step that was to be built, by target."""
+    if plan.is_empty:
+        return {}
+    gathered = credentials.gather(os.environ)
+    if engine.needs_python_image:
+        # A private engine may have no registry to pull from; others pull while they build.
+        for image in _python_images(plan):
+            _ensure_python(engine, settings, image, say)
+    if engine.builds:
+        _name_bases(engine, plan)
+    where = environment_of(engine, settings, plan, gathered.secrets)
+    definition = bake(plan, where)
+    runs: list[BakeRun] = []
+
+    def run(targets: Sequence[str]) -> BakeRun:
+        for pause in (*PAUSES, None):
+            done = engine.bake(part(definition, targets), say=say, environment=gathered.environment)
+            pushed = where.output == REGISTRY and faults.is_push(done.error)
+            if done.ok or pause is None or not pushed or not faults.is_passing(done.error):
+                break
+            say(f"{done.error}; trying again")
+            time.sleep(pause)
+        runs.append(done)
+        return done
+
+    failures: dict[str, BakeRun] = {}
+    for batch in batches(plan):
+        names = [step.spec.target for step in batch.to_build]
+        done = run([*(each.base.target for each in batch.missing_bases), *names])
+        if not done.ok:
+            _require_bases(engine, batch, done, run)
+            failures |= isolate(names, done, run)
+    return _results(engine, plan, failures, runs, stored=where.output == STORE)
+
+
+def environment_of(
+    engine: Engine, settings: Settings, plan: Plan, secrets: tuple[str, ...] = ()
+) -> BuildEnvironment:
+    """Where a plan is built: the staged contexts and what the machine needs."""
+    output = STORE if engine.builds or not plan.push else REGISTRY
+    specs = [step.spec for step in plan.to_build]
+    return BuildEnvironment(
+        repository=str(REPOSITORY),
+        contexts={spec.target: str(stage(in_own_folder(spec.files), os.environ)) for spec in specs},
+        requirements={
+            spec.target: str(stage(spec.requirements, os.environ)) for spec in specs if spec.extra
+        },
+        network=settings.network or engine.network,
+        platforms=settings.platforms,
+        secrets=secrets,
+        sdk=str(stage(sdk_files(settings.sdk), os.environ)) if settings.sdk else "",
+        output=output,
+        # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
+        base_output=CACHE if plan.steps and not engine.builds else output,
+        origin=origin_of(settings.root) if plan.attest else None,
+        epoch=str(created()),
+        cache_to=settings.cache_to,
+        cache_from=settings.cache_from,
+    )
+
+
+def created() -> int:
+    """The time of creation of all images, so that the same inputs give the same image."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or labels.EPOCH)
+
+
+def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> None:
+    state = ensure_image(engine.endpoint, image, say)
+    foreign = [each for each in settings.platforms if each != native_platform()]
+    # One that has been given to another registry may be there for more platforms.
+    if state == "stand-in" and foreign and ImageReference.parse(image).host == DOCKER_HUB:
+        what = f"{image} is a stand-in on this engine, which has no {foreign[0]}"
+        step = "set udf.python_image to an image for all platforms in a registry that answers"
+        raise ConfigError(what, next_step=step)
+
+
+def _require_bases(
+    engine: Engine, plan: Plan, done: BakeRun, run: Callable[[Sequence[str]], BakeRun]
+) -> None:
+    """Raise the error of a base that does not exist after a failed run.
+
+    The log names the target that asked for a failed step, not the one that the step is in.
+    """
+    for step in plan.missing_bases:
+        if plan.linked or not has_base(engine, step.base):
+            alone = run([step.base.target]) if plan.to_build else done
+            if not alone.ok:
+                raise base_failed(step.base, alone)
+
+
+def has_base(engine: Engine, base: Base) -> bool:
+    image = engine.images([base.image]).get(base.image)
+    return image is not None and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint
+
+
+def _python_images(plan: Plan) -> list[str]:
+    """The Python images that the targets of a plan start from."""
+    images = [each.base.python_image for each in plan.missing_bases]
+    images += [
+        step.spec.base.python_image
+        for step in plan.to_build
+        if step.spec.extra or step.spec.strategy == "optimized"
+    ]
+    return list(dict.fromkeys(images))
+
+
+def _name_bases(engine: Engine, plan: Plan) -> None:
+    """Give bases of the store the name that local builds start from."""
+    if plan.to_build:
+        for step in plan.bases:
+            if not step.reason and step.source == "store" and not step.named:
+                engine.tag(step.base.image, step.base.local)
+
+
+def _results(
+    engine: Engine,
+    plan: Plan,
+    failures: Mapping[str, BakeRun],
+    runs: Sequence[BakeRun],
+    *,
+    stored: bool,
+) -> dict[str, Result]:
+    built = [step.spec for step in plan.to_build if step.spec.target not in failures]
+    references = {spec.image for spec in built} | {spec.base.image for spec in built}
+    images = engine.images(sorted(references)) if stored else {}
+    results = {}
+    for step in plan.to_build:
+        spec = step.spec
+        failure = failures.get(spec.target)
+        if failure is not None:
+            results[spec.target] = failed_build(step, failure)
+            continue
+        results[spec.target] = Result(
+            name=spec.udf.name,
+            image=spec.image,
+            result="built",
+            reason=step.reason,
+            seconds=sum(run.seconds for run in runs),
+            added=added_bytes(images.get(spec.image), images.get(spec.base.image)),
+            notes=_notes(spec.target, step.notes, runs),
+        )
+    return results
+
+
+def failed_build(step: Step, run: BakeRun) -> Result:
+    return Result(
+        name=step.spec.udf.name,
+        image=step.spec.image,
+        result="failed",
+        reason=step.reason,
+        seconds=run.seconds,
+        notes=step.notes,
+        step=run.step,
+        error=run.error,
+        tail=run.tail,
+        cause=None if run.step else push_error(step.spec.image, run),
+    )
+
+
+def _notes(target: str, planned: Sequence[str], runs: Sequence[BakeRun]) -> tuple[str, ...]:
+    """The notes of a step, with the versions that its build found in place of the asked."""
+    found = [note for run in runs for note in run.notes.get(target, ())]
+    known = {_overridden(note) for note in found}
+    others = [note for note in planned if _overridden(note) not in known]
+    return tuple(dict.fromkeys((*found, *others)))
+
+
+def _overridden(note: str) -> str:
+    """The package of a note such as ``overrides protobuf 6.33.6 -> 6.32.1``, or the note."""
+    return note.partition(" ->")[0] if note.startswith("overrides ") else note

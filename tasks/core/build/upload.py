@@ -1,0 +1,331 @@
+"""Assembles images into a registry, without an engine and without a builder.
+
+The layers of a base are mounted from its repository, so that an image costs what it adds. A
+packages layer is kept in the base's repository under a tag of its own, from where machines that
+did not make it take it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ..engine.stored import ImageParts
+from ..image import attestation, manifest
+from ..image import config as configs
+from ..image.archive import Variant
+from ..image.attestation import Attestation
+from ..image.blob import CONFIG, MANIFEST, BadImageError, Blob, Descriptor, canonical
+from ..image.layer import MEDIA_TYPE, Layer
+from ..image.manifest import read_index, read_manifest
+from ..inputs.origin import Origin
+from ..model.errors import PushFailedError, UdfError
+from ..model.parallel import parallel
+from ..model.reference import ImageReference
+from ..plan.decide import Plan, Step
+from ..plan.graph import oci_annotations
+from ..plan.specs import Base, ImageSpec
+from ..registry.blobs import BlobSource
+from ..registry.client import Registry
+from ..registry.pushing import ImageUpload, push_images
+from .assemble import Assembled, failure, parts_of
+from .layers import PACKAGES_ROOT, LayerCache, PackagesLayer
+from .results import Result
+
+Packages = Mapping[str, PackagesLayer]
+"""Packages layers by their key."""
+
+_BUILDER: Final = "urn:numaflow-udf-build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where images go, and what they say of themselves: ``platforms`` in one order.
+
+    ``created`` is in seconds of the epoch. ``origin`` is where the source comes from; without
+    it, nothing is attested.
+    """
+
+    registry: Registry
+    platforms: tuple[str, ...]
+    created: int
+    origin: Origin | None
+
+
+def into_registry(
+    target: Target,
+    plan: Plan,
+    steps: Sequence[Step],
+    packages: Packages,
+    cache: LayerCache,
+) -> dict[str, Result]:
+    """Assemble and push images; the result of each by its bake target.
+
+    An image that cannot be made or pushed does not keep the others from it. Raises the error
+    of a base that the registry does not have whole, since nothing can follow.
+    """
+    start = time.monotonic()
+    bases = _bases(target, {step.spec.base.image: step.spec.base for step in steps}, cache)
+    results: dict[str, Result] = {}
+    ready: list[tuple[Step, int, ImageUpload]] = []
+    for step in steps:
+        try:
+            upload, added = _upload(target, plan, step, bases, packages, cache)
+        except UdfError as error:
+            results[step.spec.target] = failure(step, error)
+        else:
+            ready.append((step, added, upload))
+    for (step, added, upload), done in zip(
+        ready, push_images(target.registry, [each for *_, each in ready]), strict=True
+    ):
+        if done.error:
+            results[step.spec.target] = failure(step, done.error)
+            continue
+        results[step.spec.target] = Result(
+            name=step.spec.udf.name,
+            image=step.spec.image,
+            result="built",
+            reason=step.reason,
+            seconds=time.monotonic() - start,
+            added=added,
+            notes=step.notes,
+            digest=done.digest,
+            tags=tuple(reversed(upload.tags)),
+        )
+    return results
+
+
+def published_packages(
+    registry: Registry, specs: Iterable[ImageSpec], platforms: Sequence[str]
+) -> dict[str, PackagesLayer]:
+    """The packages layers that the registry has, by key; their content stays there."""
+    wanted = {
+        spec.packages_key(platform): _packages_reference(spec, platform)
+        for spec in specs
+        for platform in platforms
+    }
+    found = parallel(registry.manifest, list(wanted.values()))
+    layers = {}
+    for key, known in zip(wanted, found, strict=True):
+        if known is None:
+            continue
+        try:
+            _, (descriptor,) = read_manifest(known.content)
+        except (BadImageError, ValueError):
+            continue  # not what we put there: it is made again, and the tag is set anew
+        if descriptor.media_type == MEDIA_TYPE:
+            layer = Layer(
+                digest=descriptor.digest,
+                size=descriptor.size,
+                root=PACKAGES_ROOT,
+                entries=(),
+                content=None,
+            )
+            layers[key] = PackagesLayer(layer=layer)
+    return layers
+
+
+def publish_packages(
+    target: Target, steps: Sequence[Step], packages: Packages, known: Iterable[str]
+) -> None:
+    """Keep packages layers in the registry: those that it does not have yet by ``known``."""
+    there = set(known)
+    uploads = []
+    for step in steps:
+        for platform in target.platforms if step.spec.extra else ():
+            key = step.spec.packages_key(platform)
+            if key in there or key not in packages:
+                continue
+            there.add(key)
+            layer = packages[key].layer
+            config = Blob(media_type=CONFIG, data=canonical({"rootfs": {"type": "layers"}}))
+            made = manifest.manifest(config.descriptor, [layer.descriptor])
+            reference = _packages_reference(step.spec, platform)
+            uploads.append(
+                ImageUpload(
+                    repository=reference.repository,
+                    manifest=made.data,
+                    media_type=MANIFEST,
+                    blobs=(BlobSource.of_bytes(config.data), _source(layer)),
+                    tags=(reference.tag,),
+                )
+            )
+    for done in push_images(target.registry, uploads):
+        if done.error:
+            raise done.error
+
+
+def _packages_reference(spec: ImageSpec, platform: str) -> ImageReference:
+    base = ImageReference.parse(spec.base.image)
+    return base.with_tag(f"packages-{spec.packages_key(platform)[:24]}")
+
+
+def _bases(
+    target: Target, bases: Mapping[str, Base], cache: LayerCache
+) -> dict[tuple[str, str], ImageParts]:
+    """What bases consist of, by image and platform, as the registry's manifests say."""
+
+    def one(base: Base) -> dict[tuple[str, str], ImageParts]:
+        parts = _parts(target, ImageReference.parse(base.image), cache)
+        return {(base.image, platform): each for platform, each in parts.items()}
+
+    found = parallel(one, list(bases.values()))
+    return {key: parts for each in found for key, parts in each.items()}
+
+
+def _parts(target: Target, base: ImageReference, cache: LayerCache) -> dict[str, ImageParts]:
+    registry = target.registry
+    top = registry.manifest(base)
+    if top is None:
+        raise _incomplete(base, "it does not exist")
+    parts = {}
+    for digest, platform in registry.platforms(base, top).items():
+        if platform not in target.platforms:
+            continue
+        record = f"published-image {digest}"
+        known = cache.records.get(record)
+        if known is None:
+            known = _ask(target, base.with_digest(digest), digest, top.content)
+            cache.records.put(record, known)
+        try:
+            layers = tuple(map(Descriptor.from_dict, known["layers"]))
+        except (BadImageError, KeyError, TypeError) as error:
+            raise _incomplete(base, str(error)) from error
+        parts[platform] = ImageParts(id=digest, config=known["config"], layers=layers)
+    return parts
+
+
+def _ask(target: Target, image: ImageReference, digest: str, top: bytes) -> dict[str, Any]:
+    content = top
+    if read_index(top):
+        found = target.registry.manifest(image)
+        if found is None:
+            raise _incomplete(image, "its manifest is missing")
+        content = found.content
+    try:
+        config, layers = read_manifest(content)
+        data = target.registry.blob(image, config.digest)
+        if data is None:
+            raise _incomplete(image, f"its config {config.digest} is missing")
+        parsed = configs.parse(data)
+    except BadImageError as error:
+        raise _incomplete(image, str(error)) from error
+    return {"config": parsed, "layers": [each.as_oci().as_dict() for each in layers]}
+
+
+def _incomplete(image: ImageReference, why: str) -> PushFailedError:
+    what = f"the base image {image} in the registry cannot be used: {why}"
+    return PushFailedError(what, next_step="push it again: `invoke base --push --force`")
+
+
+def _upload(
+    target: Target,
+    plan: Plan,
+    step: Step,
+    bases: Mapping[tuple[str, str], ImageParts],
+    packages: Packages,
+    cache: LayerCache,
+) -> tuple[ImageUpload, int]:
+    """An image as it is pushed, and what it adds to its base for one platform, in bytes."""
+    spec = step.spec
+    base = ImageReference.parse(spec.base.image)
+    annotations = _annotations(target, plan, step)
+    images: list[tuple[Variant, ImageUpload]] = []
+    made: Assembled | None = None
+    for platform in target.platforms:
+        key = spec.packages_key(platform) if spec.extra else ""
+        made = parts_of(spec, cache, packages.get(key))
+        lower = bases[spec.base.image, platform]
+        variant = made.on(lower, target.created, annotations)
+        upload = ImageUpload(
+            repository=ImageReference.parse(spec.image).repository,
+            manifest=variant.manifest.data,
+            media_type=MANIFEST,
+            blobs=(
+                BlobSource.of_bytes(variant.config.data),
+                *(_source(layer, base.repository) for layer in variant.layers),
+                *(_mounted(layer, base.repository) for layer in lower.layers),
+            ),
+        )
+        images.append((variant, upload))
+    tags = (spec.content_tag, ImageReference.parse(spec.image).tag)
+    added = made.added if made else 0
+    if target.origin is None and len(images) == 1:
+        return replace(images[0][1], tags=tags), added
+    platforms = [(variant.manifest, _platform(variant)) for variant, _ in images]
+    attested = [
+        _attested(target, plan, step, variant, bases[spec.base.image, name])
+        for (variant, _), name in zip(images, target.platforms, strict=True)
+        if target.origin is not None
+    ]
+    index = manifest.index(
+        platforms, more=[each.entry for each in attested], annotations=annotations
+    )
+    whole = ImageUpload(
+        repository=images[0][1].repository,
+        manifest=index.data,
+        media_type=index.media_type,
+        tags=tags,
+        parts=(
+            *(upload for _, upload in images),
+            *(
+                ImageUpload(
+                    repository=images[0][1].repository,
+                    manifest=each.manifest.data,
+                    media_type=MANIFEST,
+                    blobs=tuple(BlobSource.of_bytes(blob.data) for blob in each.blobs),
+                )
+                for each in attested
+            ),
+        ),
+    )
+    return whole, added
+
+
+def _platform(variant: Variant) -> dict[str, Any]:
+    return configs.platform(configs.parse(variant.config.data))
+
+
+def _annotations(target: Target, plan: Plan, step: Step) -> dict[str, str]:
+    if target.origin is None:
+        return {}
+    spec = step.spec
+    return oci_annotations(
+        title=spec.udf.name,
+        version=spec.content_tag.removeprefix("fp-"),
+        origin=target.origin,
+        base_name=spec.base_name,
+        base_digest=plan.base_of(step).digest,
+    )
+
+
+def _attested(
+    target: Target, plan: Plan, step: Step, variant: Variant, base: ImageParts
+) -> Attestation:
+    """The provenance of an image: its source, its base and the layers on it."""
+    spec, origin = step.spec, target.origin or Origin()
+    revision, _, dirty = origin.revision.partition("-")
+    materials = [(f"pkg:docker/{spec.base.image}", plan.base_of(step).digest or base.id)]
+    if origin.source and revision:
+        materials.append((f"git+{origin.source}", f"sha1:{revision}"))
+    materials += [(f"layer:{layer.root}", layer.digest) for layer in variant.layers]
+    parameters = {
+        "udf": spec.udf.name,
+        "fingerprint": spec.fingerprint,
+        **({"source": "the working tree differs from the revision"} if dirty else {}),
+    }
+    predicate = attestation.provenance(parameters=parameters, materials=materials, builder=_BUILDER)
+    return attestation.attest(variant.manifest, spec.image, {attestation.PROVENANCE: predicate})
+
+
+def _source(layer: Layer, repository: str = "") -> BlobSource:
+    """A layer of ours; one without content is in ``repository``."""
+    if layer.content is None and not layer.entries:
+        return BlobSource(digest=layer.digest, size=layer.size, repository=repository)
+    return BlobSource.of_chunks(layer.digest, layer.size, layer.chunks)
+
+
+def _mounted(layer: Descriptor, repository: str) -> BlobSource:
+    return BlobSource(digest=layer.digest, size=layer.size, repository=repository)
