@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.engine import connect
@@ -19,24 +18,16 @@ with lazily():
     from .core.upkeep import cleaning
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["only"],
-    help=options.of(
-        "root",
-        "registry",
-        "python-image",
-        "sdk",
-        "json",
-        **{
-            "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
-            "older": "minimum age of build cache and staged files to remove, such as 12h or 7d",
-            "backups": "also remove the backups of `invoke migrate`",
-            "dry-run": "show what would be removed, and remove nothing",
-        },
-    ),
+@options.verb(
+    settings=("root", "registry", "python-image", "sdk"),
+    lists=("only",),
+    help={
+        "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
+        "older": "minimum age of build cache and staged files to remove, such as 12h or 7d",
+        "backups": "also remove the backups of `invoke migrate`",
+        "dry-run": "show what would be removed, and remove nothing",
+    },
 )
-@options.with_settings("root", "registry", "python-image", "sdk")
 def clean(
     c: Context,
     settings: Settings,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.engine import Engine, connect
+from .core.inputs.selection import Selected
 from .core.model.errors import BuildxError, EngineUnreachableError
 from .core.model.loading import lazily
 from .core.model.settings import Settings
-from .core.model.udf import scan
 from .core.output import report
 from .core.output.interrupts import interruptible
 from .core.plan.specs import python_version
@@ -25,25 +24,23 @@ with lazily():
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        *_SETTINGS,
-        "json",
-        apply="add what several UDFs share to the base's group, and lock it",
-        outdated="also ask the package index for newer versions",
-    ),
+@options.verb(
+    settings=_SETTINGS,
+    udfs="all",
+    help={
+        "apply": "add what several UDFs share to the base's group, and lock it",
+        "outdated": "also ask the package index for newer versions",
+    },
 )
-@options.with_settings(*_SETTINGS)
 def deps(
     c: Context,
     settings: Settings,
+    selected: Selected,
     apply: bool = False,
     outdated: bool = False,
     json: bool = False,
 ) -> None:
     """Show what UDFs add to the base, share, never import, or forget to declare."""
-    udfs, invalid = scan(settings)
     engine: Engine | None = None
     try:
         engine = connect(settings.builder)
@@ -51,7 +48,7 @@ def deps(
         if apply:
             raise
         report.say(f"{error.what}: sizes and import names are not known")
-    found = gather.dependencies(engine, settings, udfs, invalid)
+    found = gather.dependencies(engine, settings, selected.udfs, selected.invalid)
     newer = []
     if outdated:
         python = python_version(settings.python_image)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.model.loading import lazily
@@ -17,46 +16,13 @@ with lazily():
     from .core.upkeep.doctor import examine, finding
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        "root",
-        "registry",
-        "tag",
-        "python-image",
-        "network",
-        "builder",
-        "sdk",
-        "json",
-        fix="fix what is safe to fix: nothing is lost",
-    ),
+@options.verb(
+    settings=("root", "registry", "tag", "python-image", "network", "builder", "sdk"),
+    unchecked=True,
+    help={"fix": "fix what is safe to fix: nothing is lost"},
 )
-def doctor(
-    c: Context,
-    fix: bool = False,
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    python_image: str = "",
-    network: str = "",
-    builder: str = "",
-    sdk: str = "",
-    json: bool = False,
-) -> None:
+def doctor(c: Context, read: Callable[[], Settings], fix: bool = False, json: bool = False) -> None:
     """Check engine, base, settings, locks and each UDF, and say how to fix what is wrong."""
-
-    def read() -> Settings:
-        return Settings.from_config(
-            c.config,
-            root=root,
-            registry=registry,
-            tag=tag,
-            python_image=python_image,
-            network=network,
-            builder=builder,
-            sdk=sdk,
-        )
-
     with interruptible("doctor was interrupted"):
         found = examine.examine(read, say=report.say)
         if fix:

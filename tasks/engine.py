@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.model.settings import Settings
@@ -11,26 +10,23 @@ from .core.output import report
 from .core.private_engine import private, setup
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        "python-image",
-        "json",
-        status="only show the engine; start and change nothing",
-        stop="stop the private engine; its images stay",
-        remove="stop the private engine and delete its files",
-    ),
+@options.verb(
+    settings=("python-image",),
+    help={
+        "status": "only show the engine; start and change nothing",
+        "stop": "stop the private engine; its images stay",
+        "remove": "stop the private engine and delete its files",
+    },
 )
 def engine(
     c: Context,
+    settings: Settings,
     status: bool = False,
     stop: bool = False,
     remove: bool = False,
-    python_image: str = "",
     json: bool = False,
 ) -> None:
     """Find a Docker engine, or bring up a private one."""
-    settings = Settings.from_config(c.config, python_image=python_image)
     if stop or remove:
         done = private.remove(report.say) if remove else private.stop(report.say)
         word = "removed" if remove else "stopped"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.model.errors import UnknownUdfError
@@ -19,28 +18,15 @@ with lazily():
     from .core.upkeep import new as core
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        "root",
-        "registry",
-        "tag",
-        "json",
-        udf="path of the new UDF below the root, such as map/my_udf",
-        kind=f"kind of the UDF, if its path does not name one: {', '.join(KINDS)}",
-    ),
+@options.verb(
+    settings=("root", "registry", "tag"),
+    help={
+        "udf": "path of the new UDF below the root, such as map/my_udf",
+        "kind": f"kind of the UDF, if its path does not name one: {', '.join(KINDS)}",
+    },
 )
-def new(
-    c: Context,
-    udf: str = "",
-    kind: str = "",
-    root: str = "",
-    registry: str = "",
-    tag: str = "",
-    json: bool = False,
-) -> None:
+def new(c: Context, settings: Settings, udf: str = "", kind: str = "", json: bool = False) -> None:
     """Make a new UDF that builds and verifies at once."""
-    settings = Settings.from_config(c.config, root=root, registry=registry, tag=tag)
     if not udf:
         what = "the new UDF has no name"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/my_udf")
@@ -48,8 +34,11 @@ def new(
     if json:
         report.show(report.as_json(created.row()))
         return
-    given = {"root": root, "registry": registry, "tag": tag}
-    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
+    flags = "".join(
+        f" --{name} {shlex.quote(value)}"
+        for name, value, source in settings.rows()
+        if source.startswith("flag ")
+    )
     report.show(f"{shown(created.udf.path)}: a new {created.udf.kind}, from {created.template}")
     report.show(f"next: invoke image-fast --udf {created.udf.name}{flags}")
     report.show(f"      invoke verify --udf {created.udf.name}{flags}")

@@ -60,6 +60,7 @@ def verb(
     *,
     settings: tuple[str, ...] | None = None,
     udfs: Literal["", "named", "all"] = "",
+    unchecked: bool = False,
     name: str = "",
     help: Mapping[str, str] | None = None,
     lists: tuple[str, ...] = (),
@@ -67,16 +68,19 @@ def verb(
     """Make a task of a function.
 
     ``settings`` are the settings that have a flag; the function gets the checked
-    :class:`Settings` after the context. ``udfs`` gives the task the flags that select UDFs,
-    and the function gets the :class:`Selected` after the settings: ``named`` asks for at least
-    one of the flags, ``all`` takes all UDFs where none is given. ``help`` is that of the
-    function's own flags; ``lists`` are those that may be given more than once.
+    :class:`Settings` after the context, or what reads them where they are ``unchecked``.
+    ``udfs`` gives the task the flags that select UDFs, and the function gets the
+    :class:`Selected` after the settings: ``named`` asks for at least one of these flags,
+    ``all`` takes all UDFs where none is given. ``help`` is that of the function's own flags;
+    ``lists`` are those that may be given more than once.
     """
     keys = [each.replace("-", "_") for each in settings or ()]
     taken = 1 + (settings is not None) + bool(udfs)
 
     def declare(body: Body) -> Task[Body]:
         own = list(inspect.signature(body).parameters.values())
+        needed = [each for each in own[taken:] if each.default is inspect.Parameter.empty]
+        optional = [each for each in own[taken:] if each not in needed]
 
         @functools.wraps(body)
         def run(c: Context, **given: Any) -> None:  # noqa: ANN401  (whatever Invoke parsed)
@@ -85,7 +89,8 @@ def verb(
                 flags = {key: given.pop(key, "") for key in keys}
                 if flags.get("assemble") is not None:  # a flag that is only turned off
                     flags["assemble"] = "" if flags["assemble"] else "never"
-                parts.append(Settings.from_config(c.config, **flags))
+                read = functools.partial(Settings.from_config, c.config, **flags)
+                parts.append(read if unchecked else read())
             if udfs:
                 choice = _choice(given)
                 parts.append(select(parts[1], choice, all_by_default=udfs == "all"))  # type: ignore[arg-type]
@@ -94,11 +99,12 @@ def verb(
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
                 own[0],
+                *needed,
                 *(_flag(each, [], list) for each in (_LISTS if udfs else ())),
                 *([_flag("all", False, bool)] if udfs else []),
                 *([_flag("changed_since", "", str)] if udfs else []),
                 *(_flag(key, *_KINDS.get(key, ("", str))) for key in keys),
-                *own[taken:],
+                *optional,
             ]
         )
         texts = {**FLAGS, **(_selection_help(udfs) if udfs else {}), **(help or {})}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.engine import connect
@@ -22,18 +21,14 @@ with lazily():
     from .core.upkeep import pipelines
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        "root",
-        "registry",
-        "tag",
-        udf="UDF by its path, such as map/even_odd",
-        image="name this image in place of the pushed one",
-        metadata="take the digest from this file, which a push has written",
-    ),
+@options.verb(
+    settings=("root", "registry", "tag"),
+    help={
+        "udf": "UDF by its path, such as map/even_odd",
+        "image": "name this image in place of the pushed one",
+        "metadata": "take the digest from this file, which a push has written",
+    },
 )
-@options.with_settings("root", "registry", "tag")
 def pipeline(c: Context, settings: Settings, udf: str, image: str = "", metadata: str = "") -> None:
     """Print the pipeline of a UDF with its image at the pushed digest, for kubectl apply."""
     [chosen] = select(settings, [udf])
