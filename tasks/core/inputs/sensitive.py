@@ -17,7 +17,9 @@ _KEY: Final = (
     rb"(?:\s|\\[rn]|[A-Za-z-]+: [^\r\n]*){0,20}[A-Za-z0-9+/]{32}"
 )
 _KINDS: Final[Mapping[str, re.Pattern[bytes]]] = {
-    "a private key": re.compile(_KEY + rb"|^PuTTY-User-Key-File-\d: |AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    "a private key": re.compile(
+        _KEY + rb"|^PuTTY-User-Key-File-\d: |AGE-SECRET-KEY-1[0-9A-Z]{58}", re.MULTILINE
+    ),
     "a token of GitHub": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{82})"),
     "a token of GitLab": re.compile(rb"\bgl(?:pat|dt|rt|cbt|ptt)-[\w-]{20}"),
     "a key of AWS": re.compile(
