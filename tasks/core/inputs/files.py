@@ -225,8 +225,12 @@ def _walk(
     pending = [""]
     while pending:
         current = pending.pop()
-        with os.scandir(folder / current) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        try:
+            with os.scandir(folder / current) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            what = f"{shown(folder / current)} cannot be read: {error.strerror}"
+            raise ProjectFileError(what, next_step="check its permissions") from error
         for entry in found:
             relative = f"{current}{entry.name}"
             ignored = matcher.ignores(above + relative)

@@ -1,0 +1,114 @@
+"""Whatever one UDF holds is one row: the tasks about all UDFs go on with the others."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import scan
+from tasks.core.upkeep.deps import gather
+from tasks.core.upkeep.doctor import files
+from tests.conftest import Invoke
+
+Plant = Callable[[Path], object]
+
+
+def file(name: str, content: str | bytes) -> Plant:
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def folder_as_project(folder: Path) -> None:
+    (folder / "pyproject.toml").mkdir()
+    (folder / "requirements.txt").write_text("-r none.txt\n")
+
+
+HEAD = '[project]\nname = "x"\nversion = "1"\n'
+
+BAD: dict[str, Plant] = {
+    "not TOML": file("pyproject.toml", "[project\n"),
+    "not UTF-8": file("pyproject.toml", b"\xff\xfe[project]\n"),
+    "long number": file("pyproject.toml", f"x = {'9' * 5000}\n"),
+    "deep nesting": file("pyproject.toml", f"x = {'[' * 5000}{']' * 5000}\n"),
+    "dependencies are a number": file("pyproject.toml", f"{HEAD}dependencies = 3\n"),
+    "tool is a list": file("pyproject.toml", "tool = [1]\n"),
+    "options are a string": file("pyproject.toml", "[tool]\nnumaflow-udf = 'x'\n"),
+    "Poetry is a string": file("pyproject.toml", "[tool]\npoetry = 'x'\n"),
+    "FIFO among the files": lambda folder: os.mkfifo(folder / "data.bin"),
+    "dangling link": lambda folder: (folder / "data.bin").symlink_to("nowhere"),
+    "link to itself": lambda folder: (folder / "data.bin").symlink_to("data.bin"),
+    "lock is not TOML": lambda folder: (
+        (folder / "pyproject.toml").write_text(HEAD),
+        (folder / "uv.lock").write_text("[[package]\n"),
+    ),
+    "requirements are not UTF-8": file("requirements.txt", b"rich==1\xff\n"),
+    "requirements include themselves": file("requirements.txt", "-r requirements.txt\n"),
+    "project file is a folder": folder_as_project,
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number, plant in enumerate(BAD.values()):
+        folder = tmp_path / f"udfs/map/bad{number}"
+        folder.mkdir(parents=True)
+        (folder / "example.py").write_text("print()\n")
+        plant(folder)
+    good = tmp_path / "udfs/map/good"
+    good.mkdir()
+    (good / "example.py").write_text("import yaml\n")
+    (good / "pyproject.toml").write_text(f'{HEAD}dependencies = ["rich==14.1"]\n')
+    return tmp_path / "udfs"
+
+
+def test_deps(invoke: Invoke, root: Path) -> None:
+    done = invoke("deps", "--json", "--root", str(root), DOCKER_HOST=f"unix://{root}/none.sock")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["adds"] for row in found["udfs"]] == [{"rich": "14.1"}]
+    left_out = {row["udf"]: row["error"] for row in found["left_out"]}
+    bad = {name: left_out.get(f"map/bad{number}") for number, name in enumerate(BAD)}
+    assert [name for name, error in bad.items() if not error] == []
+
+
+def test_doctor(invoke: Invoke, root: Path) -> None:
+    done = invoke("doctor", "--json", "--root", str(root), DOCKER_HOST=f"unix://{root}/none.sock")
+    assert done.returncode == 42, done.stderr
+    assert "Traceback" not in done.stderr
+    rows = json.loads(done.stdout)
+    failed = {row["check"] for row in rows if row["status"] == "fail"}
+    bad = {name: f"map/bad{number}" in failed for number, name in enumerate(BAD)}
+    assert [name for name, found in bad.items() if not found] == []
+    assert "map/good" not in failed
+
+
+def test_list(invoke: Invoke, root: Path) -> None:
+    done = invoke("list", "--json", "--root", str(root), DOCKER_HOST=f"unix://{root}/none.sock")
+    assert "Traceback" not in done.stderr
+    assert "map/good" in {row["udf"] for row in json.loads(done.stdout)}, done.stderr
+
+
+def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: nothing is unreadable for root, who may run these tests."""
+    (root / "map/good/data").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        if str(path).rstrip("/").endswith("good/data"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    settings = Settings.from_config({}, root=str(root))
+    udfs, invalid = scan(settings)
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = gather.dependencies(None, settings, udfs, invalid)
+    (error,) = (each.error for each in found.invalid if each.name == "map/good")
+    assert error.what == f"{root}/map/good/data cannot be read: Permission denied"
+    rows = [each for each in files.udfs(settings) if each.name == "map/good"]
+    assert [each.detail for each in rows if not each] == [error.what]
