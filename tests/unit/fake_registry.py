@@ -63,6 +63,8 @@ class FakeRegistry:
     mounts: bool = True
     says_digest: bool = True
     ranges: bool = True
+    keeps: bool = True
+    """Whether it keeps what is uploaded, and does not only count it."""
     faults: list[Fault] = field(default_factory=list)
 
     seen: list[tuple[str, str, str]] = field(default_factory=list)
@@ -255,7 +257,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         while left:
             part = self.rfile.read(min(left, 65536))
             left -= len(part)
-            into += part
+            into += part if self.registry.keeps else b""
             self.registry.uploaded[name] += len(part)
 
     def _body(self) -> bytes:

@@ -55,6 +55,26 @@ def test_registries_that_the_engine_lists_as_insecure(host: str, insecure: bool)
     assert transport.is_insecure(host, config) is insecure
 
 
+@pytest.mark.parametrize(
+    ("text", "insecure"),
+    [
+        ('{"insecure-registries": ["r.test:5000", "10.0.0.0/8"]}', True),
+        ('{"insecure-registries": ["10.1.0.0/16"]}', False),
+        ("{}", False),
+        ("{", False),
+        ("[]", False),
+    ],
+)
+def test_insecure_registries_of_this_machines_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, insecure: bool
+) -> None:
+    (tmp_path / "daemon.json").write_text(text)
+    monkeypatch.setattr(transport, "DAEMON_CONFIG", tmp_path / "daemon.json")
+    assert transport.listed_as_insecure("r.test:5000") is insecure
+    assert transport.listed_as_insecure("10.2.3.4") is insecure
+    assert not transport.listed_as_insecure("ghcr.io")
+
+
 # --- a registry that answers as it is told ----------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -284,6 +285,66 @@ class TestFaults:
         server.faults = [Fault("PATCH", after=170_000), wrong]
         push(registry, BIG)
         assert is_whole(server, BIG)
+
+    def test_a_blob_that_was_stored_without_an_answer(
+        self, registry: Registry, server: FakeRegistry
+    ) -> None:
+        server.faults = [Fault("PUT .*uploads.*", after=len(CODE))]
+        source = BlobSource.of_bytes(CODE)
+        sleep = registry.connection.transport.sleep
+
+        def meanwhile(seconds: float) -> None:
+            server.has("one", CODE)
+            sleep(seconds)
+
+        registry.connection.transport.sleep = meanwhile
+        target = ImageReference(host=registry.host, repository="one", tag="v1")
+        assert push_image(registry, target, [source], manifest_of(CODE), MANIFEST).uploaded
+        assert len(server.requests("PUT .*uploads")) == 1
+
+    def test_a_registry_that_does_not_know_its_own_scheme(
+        self, registry: Registry, server: FakeRegistry
+    ) -> None:
+        server.open_uploads["u"] = bytearray()
+        place = f"https://{server.host}/v2/one/blobs/uploads/u"
+        server.faults = [Fault("POST", 202, headers={"Location": place})]
+        target = ImageReference(host=registry.host, repository="one", tag="v1")
+        push_image(registry, target, [BlobSource.of_bytes(CODE)], manifest_of(CODE), MANIFEST)
+        assert server.blobs["one", digest_of(CODE)] == CODE
+
+    def test_a_registry_that_gives_no_place(self, registry: Registry, server: FakeRegistry) -> None:
+        server.faults = [Fault("POST", 202, times=1000)]
+        with pytest.raises(PushFailedError, match="does not say where to upload"):
+            push(registry, CODE)
+
+    def test_an_interrupt_ends_the_other_uploads(
+        self, registry: Registry, server: FakeRegistry
+    ) -> None:
+        begun, ended = threading.Event(), []
+
+        def interrupted(offset: int) -> Iterator[bytes]:
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+            yield b""
+
+        def endless(offset: int) -> Iterator[bytes]:
+            begun.set()
+            try:
+                while True:
+                    yield bytes(1000)
+            finally:
+                ended.append(offset)
+
+        sources = [
+            BlobSource(digest=digest_of(b"1"), size=1 << 40, read=interrupted),
+            BlobSource(digest=digest_of(b"2"), size=1 << 40, read=endless),
+        ]
+        target = ImageReference(host=registry.host, repository="one", tag="v1")
+        server.keeps = False
+        with pytest.raises(KeyboardInterrupt):
+            push_image(registry, target, sources, manifest_of(b"1", b"2"), MANIFEST)
+        assert ended == [0]
+        assert is_untouched(server)
 
     def test_a_small_upload_starts_again(self, registry: Registry, server: FakeRegistry) -> None:
         server.faults = [Fault("PUT .*uploads", after=3)]

@@ -12,8 +12,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Final, Literal
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from ..model.errors import RegistryDeniedError, RegistryUnreachableError, UdfError
 from . import faults
@@ -74,11 +75,16 @@ class Placed:
     sent: int = 0
 
 
-class Blobs:
-    """The blobs of one registry. Safe to use from threads."""
+class StoppedError(Exception):
+    """Raised within uploads once they are to stop."""
 
-    def __init__(self, connection: Connection) -> None:
+
+class Blobs:
+    """The blobs of one registry. Safe to use from threads; ``stop`` ends its uploads."""
+
+    def __init__(self, connection: Connection, stop: Event | None = None) -> None:
         self._connection = connection
+        self._stop = stop or Event()
         self._refuses_mounts = False
         self._closed_sources: set[str] = set()
 
@@ -146,8 +152,8 @@ class Blobs:
         if answer.status == 201:
             return ""
         self._refuses_mounts = True
-        if answer.status == 202 and (location := answer.headers.get("Location", "")):
-            return urljoin(answer.url, location)
+        if answer.status == 202:
+            return self._connection.location(answer, repository)
         if answer.status in (401, 403):
             self._closed_sources.add(source)
         return self._begin(repository)
@@ -158,14 +164,23 @@ class Blobs:
         place = f"v2/{repository}/blobs/uploads/"
         answer = self._connection.send("POST", place, push(repository))
         self._connection.require(answer, repository)
-        return urljoin(answer.url, answer.headers.get("Location", ""))
+        return self._connection.location(answer, repository)
 
     def _cancel(self, repository: str, location: str) -> None:
         with contextlib.suppress(UdfError):
             self._connection.send("DELETE", location, push(repository), tries=1)
 
+    def _until_stopped(self, read: Read) -> Read:
+        def pieces(offset: int) -> Iterator[bytes]:
+            for piece in read(offset):
+                if self._stop.is_set():
+                    raise StoppedError
+                yield piece
+
+        return pieces
+
     def _upload(self, repository: str, blob: BlobSource, read: Read, location: str) -> int:
-        upload = _Upload(self._connection, repository, blob, read)
+        upload = _Upload(self._connection, repository, blob, self._until_stopped(read))
         upload.location = location
         try:
             transport = self._connection.transport
@@ -173,6 +188,9 @@ class Blobs:
             while True:
                 before = upload.offset
                 if not upload.location:
+                    # A registry may have stored it and been too slow to say so.
+                    if upload.sent and self.exists(repository, blob.digest):
+                        return upload.sent
                     upload.restart(self._begin(repository))
                 wait = upload.attempt()
                 if wait is None:
@@ -276,7 +294,8 @@ class _Upload:
         self.location = ""
 
     def _move(self, answer: Answer) -> None:
-        self.location = urljoin(answer.url, answer.headers.get("Location", "") or answer.url)
+        if "Location" in answer.headers:
+            self.location = self._connection.location(answer, self._repository)
 
 
 def _skipped(pieces: Iterable[bytes], count: int) -> Iterator[bytes]:

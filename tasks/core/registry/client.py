@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
-from urllib.parse import urljoin
 
 from ..model.errors import PushFailedError
 from ..model.parallel import parallel
@@ -150,8 +149,7 @@ class Registry:
         answer = self.connection.send("POST", f"v2/{repository}/blobs/uploads/", scope)
         if not answer.ok:
             return answer.said
-        if place := answer.headers.get("Location", ""):
-            self.connection.send("DELETE", urljoin(answer.url, place), scope)
+        self.connection.send("DELETE", self.connection.location(answer, repository), scope)
         return ""
 
     def _refusal(self, reference: ImageReference, why: str) -> PushFailedError:

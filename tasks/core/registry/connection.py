@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..model.errors import PushFailedError
 from . import faults
@@ -79,6 +79,16 @@ class Connection:
             answer = Answer.of(place, response)
             response = ask(self._authentication.renew(answer, scopes))
         return response
+
+    def location(self, answer: Answer, repository: str) -> str:
+        """The URL to which an answer sends its client."""
+        found = answer.headers.get("Location", "")
+        if not found:
+            name = f"{self.host}/{repository}"
+            raise self.refusal(name, "it does not say where to upload")
+        url, ours = urlsplit(urljoin(answer.url, found)), urlsplit(self.transport.base)
+        # Behind a proxy with TLS, a registry may not know its own scheme.
+        return (url._replace(scheme=ours.scheme) if url.netloc == ours.netloc else url).geturl()
 
     def require(self, answer: Answer, repository: str) -> None:
         """Raise the error for an answer that is a refusal."""

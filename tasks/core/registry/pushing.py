@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Event
 from typing import Final
 
 from ..model.errors import RegistryUnreachableError, UdfError
@@ -115,7 +116,8 @@ class _Push:
     def __init__(self, registry: Registry, images: Sequence[ImageUpload]) -> None:
         self._registry = registry
         self._images = images
-        self._blobs = Blobs(registry.connection)
+        self._stop = Event()
+        self._blobs = Blobs(registry.connection, self._stop)
         self._down: RegistryUnreachableError | None = None
         self._tasks: dict[tuple[str, str], _Task] = {}
         self._firsts: dict[str, _Task] = {}
@@ -127,9 +129,9 @@ class _Push:
                 self._tasks.setdefault((image.repository, blob.digest), task)
         for task in self._tasks.values():
             self._firsts.setdefault(task.blob.digest, task)
-        parallel(self._place, list(self._firsts.values()), _PARALLEL)
+        parallel(self._place, list(self._firsts.values()), _PARALLEL, stop=self._stop.set)
         rest = [task for task in self._tasks.values() if not task.placed and not task.error]
-        parallel(self._place, rest, _PARALLEL)
+        parallel(self._place, rest, _PARALLEL, stop=self._stop.set)
         return parallel(self._publish, range(len(self._images)), _PARALLEL)
 
     def _place(self, task: _Task) -> None:

@@ -35,7 +35,7 @@ _LONGEST_PAUSE: Final = 60.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _TEMPORARY: Final = frozenset({429, 500, 502, 503, 504})
 _CERTIFICATES: Final = Path("/etc/docker/certs.d")
-_DAEMON_CONFIG: Final = Path("/etc/docker/daemon.json")
+DAEMON_CONFIG: Final = Path("/etc/docker/daemon.json")
 
 Body = bytes | Callable[[], Iterable[bytes]] | None
 """What is sent: a function is called for each try, so that a stream starts anew."""
@@ -305,7 +305,7 @@ def is_loopback(host: str) -> bool:
 def listed_as_insecure(host: str) -> bool:
     """Whether the Docker engine of this machine is configured to use no TLS for a registry."""
     try:
-        listed = json.loads(_DAEMON_CONFIG.read_text(encoding="utf-8"))["insecure-registries"]
+        listed = json.loads(DAEMON_CONFIG.read_text(encoding="utf-8"))["insecure-registries"]
         return is_insecure(
             host,
             {
