@@ -185,11 +185,6 @@ class TestPresent:
         assert found == labels.RecordedInputs(fingerprint="")
 
 
-def test_network_of_a_private_engine() -> None:
-    assert Engine(endpoint=Endpoint(host="unix:///x", private=True)).network == "host"
-    assert Engine(endpoint=Endpoint(host="unix:///x")).network == ""
-
-
 def test_a_lock_is_held_by_one(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
