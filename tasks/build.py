@@ -21,7 +21,7 @@ from .core.model.errors import BuildxError, EngineUnreachableError
 from .core.model.loading import lazily
 from .core.model.progress import Say
 from .core.model.settings import Settings
-from .core.output import report
+from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
@@ -45,13 +45,14 @@ def base(
     quiet: bool = False,
 ) -> None:
     """Build the base image that all UDFs share, unless it exists."""
+    written.check(metadata=metadata)
     engine = connect(settings.builder)
     plan = plan_base(engine, settings, force=force, push=push)
     with interruptible(_INTERRUPTED):
         made = build_base(engine, settings, plan, say=_say(quiet))
+    report.show(made.reference if quiet else texts.base_line(made))
     if metadata:
         report.write(metadata, results.metadata(engine, settings, [made]))
-    report.show(made.reference if quiet else texts.base_line(made))
 
 
 @options.verb(settings=_IMAGES, udfs="named")
@@ -139,6 +140,7 @@ class _How:
 
 
 def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How) -> None:
+    written.check(metadata=how.metadata, summary=how.summary)
     if how.sbom:
         sboms.check(selected.udfs, how.sbom)
     engine = _engine(settings, how)
@@ -148,6 +150,12 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
     with interruptible(_INTERRUPTED), _folded(title, how):
         made = execute.build(engine, settings, plan, say=_say(how.quiet))
+    if how.json:
+        report.show(report.as_json([each.row() for each in made]))
+    elif how.quiet:
+        report.show("\n".join(each.reference for each in made if each))
+    else:
+        report.show(texts.text_table(made) if how.many else texts.lines(made))
     if how.metadata:
         report.write(how.metadata, results.metadata(engine, settings, made))
     if how.sbom and engine is not None:
@@ -155,12 +163,6 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         sboms.write_built(engine, settings, selected.udfs, made, how.sbom, specs)
     if how.summary:
         report.append(how.summary, "Images", texts.summary(made))
-    if how.json:
-        report.show(report.as_json([each.row() for each in made]))
-    elif how.quiet:
-        report.show("\n".join(each.reference for each in made if each))
-    else:
-        report.show(texts.text_table(made) if how.many else texts.lines(made))
     if error := results.failed(made):
         raise error
 

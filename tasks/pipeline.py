@@ -25,7 +25,7 @@ with lazily():
     settings=("root", "registry", "tag"),
     help={
         "udf": "UDF by its path, such as map/even_odd",
-        "image": "name this image in place of the pushed one",
+        "image": "name this image instead of the pushed one",
         "metadata": "take the digest from this file, which a push has written",
     },
 )

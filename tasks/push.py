@@ -11,7 +11,7 @@ from .core.engine import connect
 from .core.inputs.selection import Selected
 from .core.model.loading import lazily
 from .core.model.settings import Settings
-from .core.output import report
+from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
@@ -31,16 +31,17 @@ def push(
 ) -> None:
     """Push the images of UDFs as they are built."""
     chosen = selected.valid()
+    written.check(metadata=metadata)
     if sbom:
         sboms.check(chosen, sbom)
     engine = connect(settings.builder)
     with interruptible(_INTERRUPTED):
         made = execute.push(engine, settings, chosen, say=report.say)
+    rows = [each.row() for each in made]
+    report.show(report.as_json(rows) if json else texts.lines(made))
     if sbom:
         sboms.write_built(engine, settings, chosen, made, sbom)
     if metadata:
         report.write(metadata, results.metadata(engine, settings, made))
-    rows = [each.row() for each in made]
-    report.show(report.as_json(rows) if json else texts.lines(made))
     if error := results.failed(made):
         raise error

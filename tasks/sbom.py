@@ -35,16 +35,18 @@ def sbom(
 ) -> None:
     """Write an SBOM (CycloneDX) of the Python packages in the images of UDFs."""
     chosen = selected.valid()
-    many = len(chosen) != 1 or not selected.named
+    # What a pattern selects may be one UDF today, and several tomorrow.
+    many = len(chosen) > 1 or not selected.named
     if many and (image or not output):
         place = "--image names one" if image else "they cannot share the screen"
-        what = f"{len(chosen)} UDFs have an SBOM each, and {place}"
+        what = f"each UDF has an SBOM of its own, and {place}"
         step = "give --output with a folder, such as --output sboms/, and no --image"
         raise ConfigError(what, next_step=step)
     if platform:
         platform = Settings.from_config(c.config, platforms=platform).platforms[0]
-    if many:
-        output = options.folder(output)
+    if output:
+        output = options.folder(output) if many else output
+        sboms.check(chosen, output, flag="output")
     engine = connect(settings.builder)
     images = {chosen[0].name: image} if image else {}
     if not output:

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..model.errors import ConfigError
 
 
-def check_writable(flag: str, path: str, *, makes_folders: bool = False) -> None:
-    """Raise :class:`ConfigError` where the file that ``flag`` names cannot be written.
+def check(**paths: str) -> None:
+    """Raise :class:`ConfigError` for the first file that cannot be written; ``""`` is none.
 
-    Nothing is left behind. With ``makes_folders``, the task makes the folders above the file;
-    a path that ends with a slash is then a folder to write into.
+    The names are those of the flags that name the files. Nothing is left behind.
     """
-    place = Path(path)
+    for flag, path in paths.items():
+        if path:
+            _check(flag, Path(path), makes_folders=False)
+
+
+def check_with_folders(flag: str, paths: Iterable[Path]) -> None:
+    """The same for files whose folders are made when they are written."""
+    for path in paths:
+        _check(flag, path, makes_folders=True)
+
+
+def _check(flag: str, path: Path, *, makes_folders: bool) -> None:
     try:
-        if makes_folders and (path.endswith("/") or place.is_dir()):
-            _try_folder(next(each for each in (place, *place.parents) if each.exists()))
-        elif place.exists():
-            if place.is_file():  # opening a pipe would wait for its reader
-                place.open("ab").close()
-            elif place.is_dir():
-                raise IsADirectoryError(21, "it is a folder")
-        else:
-            folder = place.parent
-            if makes_folders:
-                folder = next(each for each in (folder, *folder.parents) if each.exists())
-            _try_folder(folder)
-    except (OSError, ValueError) as error:
-        why = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        what = f"{flag} {path} cannot be written: {why[:1].lower()}{why[1:]}"
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        if path.is_file():
+            path.open("ab").close()
+        elif not path.exists():
+            folders = path.parents if makes_folders else [path.parent]
+            folder = next((each for each in folders if each.exists()), path.parent)
+            tempfile.TemporaryFile(dir=folder).close()
+        # Anything else is a pipe or a device: opening it would wait for its reader.
+    except OSError as error:
+        why = error.strerror or str(error)
+        what = f"--{flag} {path} cannot be written: {why[:1].lower()}{why[1:]}"
         raise ConfigError(
             what, next_step="name a file in a folder that you can write to"
         ) from error
-
-
-def _try_folder(folder: Path) -> None:
-    with tempfile.TemporaryFile(dir=folder):
-        pass

@@ -23,6 +23,7 @@ from ..model.errors import ConfigError
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
 from ..model.udf import Udf
+from ..output import written
 from ..plan.specs import ImageSpec
 from .bom import DescribedImage, document, require_library
 from .locked_files import Files, locked_files, udf_files
@@ -101,10 +102,10 @@ def write(
     return list(found.values())
 
 
-def check(udfs: Sequence[Udf], output: str) -> None:
-    """Raise now what :func:`write` would raise after a build."""
+def check(udfs: Sequence[Udf], output: str, *, flag: str = "sbom") -> None:
+    """Raise before a build what :func:`write` would raise after it."""
     require_library()
-    places(udfs, output)
+    written.check_with_folders(flag, places(udfs, output).values())
 
 
 def write_built(
