@@ -1017,15 +1017,15 @@ class TestLayout:
     def test_files_that_were_ignored(self, tree: Tree) -> None:
         files = {
             "Dockerfile": f"{DOCKERFILE}CMD python main.py\n",
-            ".dockerignore": "*.csv\nsecrets\n.git\nDockerfile\n",
+            ".dockerignore": "*.csv\nprivate\n.git\nDockerfile\n",
             "map/a/data.csv": "",
-            "map/a/secrets/key": "",
+            "map/a/private/key": "",
             "map/a/run.log": "",
         }
         settings = tree(files)
         place = settings.root / ".dockerignore"
         assert left(settings, the_one(settings)) == [
-            ".dockerignore: it keeps data.csv, secrets/key out of the image: add them to "
+            ".dockerignore: it keeps data.csv, private/key out of the image: add them to "
             + str(place)
         ]
 
