@@ -8,11 +8,16 @@ from invoke.tasks import task
 from . import options
 from .core.model.settings import Settings
 from .core.output import report as reports
+from .loading import lazily
+
+with lazily():
+    from .core.bench import session
 
 
 @task(
     auto_shortflags=False,
     help=options.of(
+        "root",
         "python-image",
         "network",
         quick="few runs, and few of the examples: some minutes",
@@ -26,10 +31,15 @@ from .core.output import report as reports
         read="show this file of samples, and measure nothing",
         check="compare with this earlier file of samples, and fail where something is worse",
         factor="with --check: how many times worse is still allowed",
+        udf="compare a UDF's own Dockerfile with these tasks, for a pull request",
+        dockerfile="with --udf: the Dockerfile of before (default: its Dockerfile.backup)",
+        context="with --udf: the folder that it is built from (default: the UDF's folder)",
     ),
 )
+@options.with_settings("root", "python-image", "network")
 def bench(
     c: Context,
+    settings: Settings,
     quick: bool = False,
     strategies: str = "",
     scenarios: str = "",
@@ -41,14 +51,13 @@ def bench(
     read: str = "",
     check: str = "",
     factor: float = 1.5,
-    python_image: str = "",
-    network: str = "",
+    udf: str = "",
+    dockerfile: str = "",
+    context: str = "",
 ) -> None:
-    """Measure builds, several strategies side by side."""
-    from .core.bench import session  # no other task needs it, and it takes its time
-
-    settings = Settings.from_config(c.config, python_image=python_image, network=network)
+    """Measure builds, several approaches side by side."""
     request = session.Request.of(
+        settings,
         scenarios=scenarios,
         strategies=strategies,
         scale=scale,
@@ -60,5 +69,8 @@ def bench(
         read=read,
         check=check,
         factor=factor,
+        udf=udf,
+        dockerfile=dockerfile,
+        context=context,
     )
     session.run(settings, request, say=reports.say, show=reports.show)

@@ -10,6 +10,7 @@ from tasks.core.bench import check, session, summary, tables
 from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.summary import Cell
 from tasks.core.model.errors import BenchWorseError, ConfigError
+from tasks.core.model.settings import Settings
 
 
 def sample(scenario: str, strategy: str, seconds: float, **more: int) -> Sample:
@@ -38,7 +39,7 @@ def edits(shared: float, *, unoptimized: float = 10.0, floor: float = 0.4) -> Re
 
 
 def test_a_cell_tells_of_all_runs() -> None:
-    (cell,) = summary.cells(measured(*(sample("edit", "floor", each) for each in (3, 1, 2, 8))))
+    cell = summary.Cell.of([sample("edit", "floor", each) for each in (3, 1, 2, 8)])
     assert (cell.median, cell.low, cell.high, cell.runs) == (2.5, 1, 8, 4)
 
 
@@ -47,7 +48,7 @@ def test_bytes_are_of_the_last_run_that_has_them() -> None:
         sample("edit", "floor", 1, image_bytes=5, context_bytes=1),
         sample("edit", "floor", 1, round=2, context_bytes=2),
     )
-    (cell,) = summary.cells(measured(*runs))
+    cell = summary.Cell.of(runs)
     assert (cell.image_bytes, cell.context_bytes, cell.unique_bytes) == (5, 2, None)
 
 
@@ -55,23 +56,23 @@ def test_cells_come_in_the_order_of_tables() -> None:
     results = measured(
         sample("edit", "floor", 1), sample("cold", "shared-base", 1), sample("edit", "optimized", 1)
     )
-    order = [(cell.scenario, cell.strategy) for cell in summary.cells(results)]
-    assert order == [("cold", "shared-base"), ("edit", "optimized"), ("edit", "floor")]
+    assert list(summary.cells(results)) == [
+        ("cold", "shared-base"),
+        ("edit", "optimized"),
+        ("edit", "floor"),
+    ]
 
 
 def test_ratios_are_of_medians_and_never_to_oneself() -> None:
     cells = summary.cells(edits(0.8))
-    shared = summary.find(cells, "edit", "shared-base")
-    floor = summary.find(cells, "edit", "floor")
-    assert shared
-    assert floor
+    shared, floor = cells["edit", "shared-base"], cells["edit", "floor"]
     assert summary.ratios(cells, shared) == pytest.approx({"unoptimized": 0.08, "floor": 2.0})
     assert summary.ratios(cells, floor) == pytest.approx({"unoptimized": 0.04})
 
 
 def test_a_reference_that_was_not_measured_gives_no_ratio() -> None:
-    (cell,) = summary.cells(measured(sample("cold", "shared-base", 1)))
-    assert summary.ratios([cell], cell) == {}
+    cells = summary.cells(measured(sample("cold", "shared-base", 1)))
+    assert summary.ratios(cells, cells["cold", "shared-base"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_reuse(image: int | None, new: int | None, share: float | None) -> None:
         image_bytes=image,
         new_bytes=new,
     )
-    assert summary.reuse(cell) == share
+    assert cell.reuse == share
 
 
 # --- growth -----------------------------------------------------------------------------------
@@ -181,12 +182,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bench.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match="no measurement of"):
+    with pytest.raises(ConfigError, match="not a measurement of"):
         Results.read(path)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no measurement of"):
+    with pytest.raises(ConfigError, match="not a measurement of"):
         Results.read(tmp_path / "none.json")
 
 
@@ -214,18 +215,40 @@ def test_every_row_has_a_cell_for_each_column() -> None:
     )
     for table in found:
         assert table.rows
-        assert {len(table.headers), len(table.align)} == {len(row) for row in table.rows}
+        assert {len(table.headers)} == {len(row) for row in table.rows}
 
 
 def test_approaches_say_how_many_times_faster() -> None:
-    row = next(row for row in tables.approaches(edits(0.8)).rows if "shared-base" in row[0])
-    assert row[2] == "0.80 s (12x)"
+    table = tables.approaches(edits(0.8))
+    row = next(row for row in table.rows if "shared-base" in row[0])
+    assert row[table.headers.index("after an edit")] == "0.80 s (12x)"
 
 
 def test_markdown_aligns_numbers_to_the_right() -> None:
     lines = tables.scenarios(edits(1)).markdown().splitlines()
     assert lines[:2] == ["| scenario | what it is |", "| --- | --- |"]
     assert "| ---: |" in tables.times(edits(1)).markdown()
+
+
+def test_a_column_without_a_value_is_left_out() -> None:
+    assert "peak memory" not in tables.times(edits(1)).headers
+    with_memory = measured(sample("edit", "floor", 1, peak_bytes=10**7))
+    assert tables.times(with_memory).rows[0][-1] == "10 MB"
+
+
+def test_before_and_after_stand_in_one_row() -> None:
+    results = measured(
+        sample("cold", "before", 80),
+        sample("cold", "after", 20),
+        sample("edit", "before", 9, image_bytes=5 * 10**8, push_bytes=10**8),
+        sample("edit", "after", 0.5, image_bytes=2 * 10**8, push_bytes=2000),
+    )
+    assert [row[1:] for row in tables.before_and_after(results).rows] == [
+        ("80 s", "20 s", "4.0x"),
+        ("9.00 s", "0.50 s", "18.0x"),
+        ("500 MB", "200 MB", "-"),
+        ("100 MB", "2.0 kB", "-"),
+    ]
 
 
 def test_nothing_measured_shows_nothing() -> None:
@@ -235,21 +258,24 @@ def test_nothing_measured_shows_nothing() -> None:
 # --- flags ------------------------------------------------------------------------------------
 
 
+SETTINGS = Settings.from_config(None)
+
+
 def request(**flags: object) -> session.Request:
     plain: dict[str, object] = {
         **dict.fromkeys(("scenarios", "strategies", "scale", "json", "report", "read"), ""),
-        "check": "",
+        **dict.fromkeys(("check", "udf", "dockerfile", "context"), ""),
         "rounds": 0,
         "quick": False,
         "here": False,
         "factor": 1.5,
     }
-    return session.Request.of(**{**plain, **flags})  # type: ignore[arg-type]
+    return session.Request.of(SETTINGS, **{**plain, **flags})  # type: ignore[arg-type]
 
 
 def test_by_default_everything_is_measured() -> None:
     asked = request()
-    assert {each.name for each in asked.strategies} >= {"unoptimized", "floor", "shared-base"}
+    assert {each.name for each in asked.approaches} >= {"unoptimized", "floor", "shared-base"}
     assert asked.scenarios[0].name == "cold"
     assert asked.scenarios[-2].name == "sdk"
 
@@ -257,7 +283,7 @@ def test_by_default_everything_is_measured() -> None:
 def test_names_choose_in_the_order_of_measuring() -> None:
     asked = request(scenarios="edit, cold", strategies="floor")
     assert [each.name for each in asked.scenarios] == ["cold", "edit"]
-    assert [each.name for each in asked.strategies] == ["floor"]
+    assert [each.name for each in asked.approaches] == ["floor"]
     assert request(scenarios="none").scenarios == ()
 
 
@@ -268,15 +294,15 @@ def test_sizes_are_sorted_and_each_once() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"scenarios": "edti"}, "no scenario 'edti'. Did you mean 'edit'"),
-        ({"strategies": "quick"}, "no strategy 'quick'"),
+        ({"scenarios": "edti"}, "scenario 'edti' not found. Did you mean 'edit'"),
+        ({"strategies": "quick"}, "strategy 'quick' not found"),
         ({"scale": "10,x"}, "--scale 10,x"),
         ({"scale": "0"}, "--scale 0"),
         ({"rounds": -1}, "neither can be negative"),
         ({"factor": 0.0}, "neither can be negative"),
-        ({"json": "no-such-folder/bench.json"}, "no such folder"),
-        ({"read": "no-such-file.json"}, "no measurement"),
-        ({"check": "no-such-file.json"}, "no measurement"),
+        ({"json": "no-such-folder/bench.json"}, "does not exist"),
+        ({"read": "no-such-file.json"}, "not a measurement"),
+        ({"check": "no-such-file.json"}, "not a measurement"),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )

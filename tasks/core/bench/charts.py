@@ -1,9 +1,9 @@
 """The figures as pictures: SVG that follows the reader's light or dark scheme.
 
 The only file that imports matplotlib, which takes half a second and comes with the extra
-``bench``. It draws with colours that stand for "text" and "background"; in the SVG they are
-replaced by what the scheme says. The background is part of the picture: a page with a dark
-theme on a light system would show a transparent one with dark text on dark.
+``bench``. It draws with a colour that stands for "text"; in the SVG that is replaced by what the
+scheme says. The background is part of the picture: a page with a dark theme on a light system
+would show a transparent one with dark text on dark.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..model.errors import MissingExtraError
 from ..output.report import seconds, size
 from .results import Results
-from .strategies import STRATEGIES
-from .summary import Cell, cells, find, growth
+from .summary import Cell, cells, growth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,10 +37,22 @@ svg { color: #1f2328 }
 }
 </style>
 """
+_LOOK: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _TEXT),
+    "axes.edgecolor": _TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 # Of a contrast of at least 3:1 with white and with near-black; told apart by shape as well.
-_LOOKS: Final = {
+_MARKS: Final = {
     "unoptimized": ("#d1495b", "s"),
     "uv-example": ("#b7791f", "D"),
+    "bake": ("#a855c7", "v"),
+    "buildah": ("#c2577f", "P"),
     "optimized": ("#3b82c4", "^"),
     "shared-base": ("#2a9461", "o"),
     "floor": ("#85858f", "X"),
@@ -52,8 +63,17 @@ _STEPS: Final = {
     "unchanged": ("#2a9461", "o", "image-all, none changed"),
     "list": ("#3b82c4", "^", "list"),
 }
+_BYTES: Final = {
+    "image": "image_bytes",
+    "unique to one UDF": "unique_bytes",
+    "pushed after an edit": "push_bytes",
+    "context sent after an edit": "context_bytes",
+}
 _IN_README: Final = ("cold", "edit", "edit-to-ready", "all")
 _ROW: Final = 0.21
+
+Line = tuple[str, float, float, float]
+"""An approach with its lowest, middle and highest value."""
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -67,20 +87,17 @@ def draw(results: Results, folder: Path) -> list[Path]:
         what = "the charts need matplotlib, which is not installed"
         step = "install the extra: `pip install -e '.[bench]'`"
         raise MissingExtraError(what, next_step=step) from error
-    look: dict[Any, Any] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "bench",
-        "font.family": "sans-serif",
-        "font.size": 9,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _TEXT),
-        "axes.edgecolor": _TEXT,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+    every = [cell for cell in cells(results).values() if cell.scenario != "list"]
+    some = [cell for cell in every if cell.scenario in _IN_README]
     written = []
-    with mpl.rc_context(look):
-        for name, picture in _pictures(results).items():
-            figure = picture()
+    with mpl.rc_context(_LOOK):
+        figures = (
+            _seconds(some, "Seconds of a build"),
+            _seconds(every, "Every scenario"),
+            _bytes([cell for cell in every if cell.scenario == "edit"]),
+            _scale(results),
+        )
+        for name, figure in zip(NAMES, figures, strict=True):
             if figure is not None:
                 path = folder / f"{name}.svg"
                 path.write_text(_svg(figure, digest(results)), encoding="utf-8")
@@ -95,146 +112,102 @@ def digest(results: Results) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _pictures(results: Results) -> dict[str, Callable[[], Figure | None]]:
-    every = cells(results)
-    some = [cell for cell in every if cell.scenario in _IN_README]
-    titles = ("Seconds of a build", "Every scenario")
-    pictures: tuple[Callable[[], Figure | None], ...] = (
-        lambda: _seconds(some, titles[0]),
-        lambda: _seconds(every, titles[1]),
-        lambda: _bytes(every),
-        lambda: _scale(results),
-    )
-    return dict(zip(NAMES, pictures, strict=True))
-
-
 def _seconds(every: Sequence[Cell], title: str) -> Figure | None:
-    every = [cell for cell in every if cell.scenario != "list"]
+    groups: dict[str, list[Line]] = {}
+    for cell in every:
+        line = (cell.strategy, cell.low, cell.median, cell.high)
+        groups.setdefault(cell.scenario, []).append(line)
+    name = f"{title}: median, fastest and slowest run"
+    return _dots(groups, name, "seconds", seconds, lambda value: f"{value:g}")
+
+
+def _bytes(edits: Sequence[Cell]) -> Figure | None:
+    def shown(value: float) -> str:
+        return size(round(value))
+
     groups = {
-        scenario: [cell for cell in every if cell.scenario == scenario]
-        for scenario in dict.fromkeys(cell.scenario for cell in every)
+        title: [(cell.strategy, *[value] * 3) for cell in edits if (value := getattr(cell, name))]
+        for title, name in _BYTES.items()
     }
-    rows = [
-        (scenario, [(cell.strategy, cell.low, cell.median, cell.high) for cell in group])
-        for scenario, group in groups.items()
-    ]
-    return _dots(rows, f"{title}: median, fastest and slowest run", "s", seconds)
-
-
-def _bytes(every: Sequence[Cell]) -> Figure | None:
-    figures = (
-        ("image", "edit", "image_bytes"),
-        ("unique to one UDF", "edit", "unique_bytes"),
-        ("pushed after an edit", "edit", "push_bytes"),
-        ("context sent after an edit", "edit", "context_bytes"),
-    )
-    rows = []
-    for title, scenario, name in figures:
-        values = []
-        for strategy in STRATEGIES:
-            cell = find(every, scenario, strategy)
-            value = getattr(cell, name) if cell else None
-            if value:
-                values.append((strategy, value, value, value))
-        if values:
-            rows.append((title, values))
-    return _dots(rows, "Bytes of one UDF's image", "B", lambda value: size(round(value or 0)))
-
-
-Row = tuple[str, Sequence[tuple[str, float, float, float]]]
+    groups = {title: lines for title, lines in groups.items() if lines}
+    return _dots(groups, "Bytes of one UDF's image", "bytes", shown, shown)
 
 
 def _dots(
-    rows: Sequence[Row], title: str, unit: str, shown: Callable[[float | None], str]
+    groups: dict[str, list[Line]],
+    title: str,
+    unit: str,
+    shown: Callable[[float], str],
+    tick: Callable[[float], str],
 ) -> Figure | None:
     """Groups of lines, each a dot with its range and its value, on a logarithmic axis."""
-    if not rows:
+    if not groups:
         return None
-    lines = sum(len(values) + 1.6 for _, values in rows)
-    figure, axes = _figure(7.6, 0.9 + lines * _ROW)
+    figure, axes = _figure(0.9 + sum(len(lines) + 1.6 for lines in groups.values()) * _ROW)
     place = 0.0
-    ticks = []
-    for name, values in rows:
-        axes.annotate(
-            name,
-            (0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            weight="bold",
-        )
-        for strategy, low, middle, high in values:
+    ticks = {}
+    beside: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
+    for name, lines in groups.items():
+        at: Any = ("axes fraction", "data")
+        label = {**beside, "xytext": (-4, 0), "ha": "right", "weight": "bold"}
+        axes.annotate(name, (0, place), xycoords=at, **label)
+        for approach, low, middle, high in lines:
             place += 1
-            colour, marker = _LOOKS[strategy]
+            colour, marker = _MARKS[approach]
             axes.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.6)
-            axes.plot(
-                [middle], [place], marker=marker, color=colour, markersize=6, markeredgewidth=1
-            )
-            axes.annotate(
-                shown(middle),
-                (high, place),
-                xytext=(8, 0),
-                textcoords="offset points",
-                va="center",
-                size=8,
-            )
-            ticks.append((place, strategy))
+            axes.plot([middle], [place], marker=marker, color=colour, markersize=6)
+            axes.annotate(shown(middle), (high, place), xytext=(8, 0), size=8, **beside)
+            ticks[place] = approach
         place += 1.6
     axes.set_xscale("log")
     left, right = axes.get_xlim()
     axes.set_xlim(left, right * (right / left) ** 0.1)  # room for the last value
     axes.set_ylim(place - 0.8, -0.9)
-    axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    axes.set_yticks(list(ticks), list(ticks.values()))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _finish(axes, title, f"{_WORDS[unit]}, logarithmic")
-    axes.xaxis.set_major_formatter(lambda value, _: shown(value) if unit == "B" else f"{value:g}")
+    _finish(axes, title, f"{unit}, logarithmic", tick)
     return figure
-
-
-_WORDS: Final = {"s": "seconds", "B": "bytes"}
 
 
 def _scale(results: Results) -> Figure | None:
     steps = [each for each in growth(results.scale) if each.step in _STEPS]
     if not steps:
         return None
-    figure, axes = _figure(7.6, 4.2)
+    figure, axes = _figure(4.2)
     for each in steps:
         colour, marker, name = _STEPS[each.step]
-        numbers = [number for number, _, _ in each.points]
-        values = [median for _, median, _ in each.points]
+        numbers, values, _ = zip(*each.points, strict=True)
         axes.plot(numbers, values, color=colour, marker=marker, linewidth=1.8, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(sorted({number for each in steps for number, _, _ in each.points}))
     axes.minorticks_off()
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylabel("seconds, logarithmic")
     axes.grid(axis="y", color=_TEXT, alpha=0.15, linewidth=0.6)
     axes.legend(frameon=False, loc="upper left")
-    _finish(axes, "Seconds by the number of UDFs", "UDFs, logarithmic")
+    title = "Seconds by the number of UDFs"
+    _finish(axes, title, "UDFs, logarithmic", lambda value: f"{value:g}")
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _figure(height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(7.6, height), layout="constrained")
     figure.patch.set_gid("background")
     axes = figure.subplots()
     axes.patch.set_visible(False)
     return figure, axes
 
 
-def _finish(axes: Axes, title: str, label: str) -> None:
+def _finish(axes: Axes, title: str, label: str, tick: Callable[[float], str]) -> None:
     axes.grid(axis="x", color=_TEXT, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(title, loc="left", size=10, weight="bold")
     axes.set_xlabel(label)
+    axes.xaxis.set_major_formatter(lambda value, _: tick(value))
 
 
 def _svg(figure: Figure, data: str) -> str:

@@ -1,6 +1,6 @@
 """Whether a measurement is worse than an earlier one. Ratios are compared, never seconds.
 
-A slower machine or a noisy hour changes the seconds of all strategies. So each of ours is set
+A slower machine or a noisy hour changes the seconds of all approaches. So each of ours is set
 in relation to the references of the same run, by the fastest of its runs, which noise changes
 least; and it is worse only where it is worse in relation to every reference there is.
 """
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..model.errors import BenchWorseError, ConfigError
+from .approaches import APPROACHES, REFERENCES
 from .results import Results
-from .strategies import REFERENCES, STRATEGIES
-from .summary import Cell, cells, find
+from .summary import Cell, Cells, cells
 
 _BYTES: Final = {"image_bytes": "image", "unique_bytes": "unique", "context_bytes": "context"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One figure of a strategy, now and before, in relation to a reference.
+    """One figure of an approach, now and before, in relation to a reference.
 
     ``factor`` is above 1 where it became worse.
     """
@@ -43,9 +43,9 @@ def compare(before: Results, now: Results) -> list[Change]:
     old, new = cells(before), cells(now)
     changes = [
         change
-        for cell in new
-        if STRATEGIES[cell.strategy].task and (earlier := find(old, cell.scenario, cell.strategy))
-        for change in _changes(old, earlier, new, cell)
+        for (scenario, name), cell in new.items()
+        if name in APPROACHES and APPROACHES[name].tool == "invoke" and (scenario, name) in old
+        for change in _changes(old, new, cell)
     ]
     if not changes:
         what = "the two measurements have no figure in common"
@@ -54,38 +54,32 @@ def compare(before: Results, now: Results) -> list[Change]:
     return changes
 
 
-def _changes(old: Sequence[Cell], before: Cell, new: Sequence[Cell], now: Cell) -> Iterator[Change]:
-    seconds = []
-    for reference in REFERENCES:
-        then, today = (find(each, now.scenario, reference) for each in (old, new))
-        if then and today and then.low and today.low:
-            ratios = before.low / then.low, now.low / today.low
-            seconds.append(_change(now, "seconds", reference, *ratios))
-    if seconds:
-        yield min(seconds, key=lambda change: change.factor)
-    reference = REFERENCES[0]
-    then, today = (find(each, now.scenario, reference) for each in (old, new))
-    for name, figure in _BYTES.items():
-        shares = _share(before, then, name), _share(now, today, name)
-        if all(shares):
-            yield _change(now, figure, reference, *shares)
+def _changes(old: Cells, new: Cells, cell: Cell) -> Iterator[Change]:
+    names = {"seconds": "low", **{figure: name for name, figure in _BYTES.items()}}
+    for figure, name in names.items():
+        found = []
+        for reference in REFERENCES if figure == "seconds" else REFERENCES[:1]:
+            shares = [_share(each, cell, reference, name) for each in (old, new)]
+            if all(shares):
+                found.append(
+                    Change(
+                        scenario=cell.scenario,
+                        strategy=cell.strategy,
+                        figure=figure,
+                        reference=reference,
+                        before=shares[0],
+                        now=shares[1],
+                    )
+                )
+        if found:
+            yield min(found, key=lambda change: change.factor)
 
 
-def _share(cell: Cell, reference: Cell | None, name: str) -> float:
-    """A number of bytes in relation to that of another cell; 0 where one is not known."""
-    mine, other = getattr(cell, name), getattr(reference, name, None)
+def _share(every: Cells, cell: Cell, reference: str, name: str) -> float:
+    """A figure in relation to that of a reference; 0 where one is not known."""
+    pair = (every.get((cell.scenario, each)) for each in (cell.strategy, reference))
+    mine, other = (getattr(each, name, None) for each in pair)
     return mine / other if mine and other else 0.0
-
-
-def _change(cell: Cell, figure: str, reference: str, before: float, now: float) -> Change:
-    return Change(
-        scenario=cell.scenario,
-        strategy=cell.strategy,
-        figure=figure,
-        reference=reference,
-        before=before,
-        now=now,
-    )
 
 
 def worse(changes: Sequence[Change], factor: float) -> BenchWorseError | None:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,9 @@ from typing import Final
 from ..engine.client import Engine, connect
 from ..engine.layout import Layout, cache_folder
 from ..model.errors import EngineUnreachableError
+from ..model.programs import Runner, run
 from ..model.progress import Say
+from ..model.reference import ImageReference
 from ..private_engine import packages, private, standin
 
 _NONE: Final = "<none>"
@@ -33,8 +34,7 @@ class Lab:
 
     ``environ`` is the environment in which what is measured runs; ``own`` says whether the
     engine is the measurement's own, so that it may be emptied. ``state`` tells whether its
-    Python image is a stand-in. ``folder`` is there to work in. ``made`` are the names of
-    images that were made beside those that :func:`is_ours` knows by their name.
+    Python image is a stand-in. ``folder`` is there to work in.
     """
 
     engine: Engine
@@ -43,7 +43,6 @@ class Lab:
     python_image: str
     state: standin.State
     folder: Path
-    made: set[str] = field(default_factory=set)
 
     def images(self) -> dict[str, str]:
         """The id of every image that has a name, by name."""
@@ -149,21 +148,17 @@ def _usual(python_image: str, work: Path, say: Say) -> Iterator[Lab]:
         _tidy(lab, before)
 
 
-def _tidy(lab: Lab, before: Mapping[str, str]) -> None:
-    """Leave an engine in use as it was, but for what others did there meanwhile."""
-    after = lab.images()
-    ids = {after[name] for name in lab.made & after.keys()}
-    ours = {name for name, id in after.items() if is_ours(name) or id in ids}
-    lab.remove(sorted(ours - before.keys()))
-    for name in ours & before.keys():  # such as the base's `latest`, moved along
-        if after[name] != before[name]:
-            lab.engine.tag(before[name], name)
-
-
 def is_ours(name: str) -> bool:
     """Whether an image has a name that only measurements give."""
-    repository, _, tag = name.rpartition(":")
-    return tag.startswith("bench-") or repository.rpartition("/")[2].startswith("bench-")
+    image = ImageReference.parse(name)
+    return image.host.startswith("127.0.0.1:") and image.repository.startswith("bench/")
+
+
+def _tidy(lab: Lab, before: Mapping[str, str]) -> None:
+    """Remove the names that were given on an engine in use, those of a new base included."""
+    new = {name: id for name, id in lab.images().items() if name not in before}
+    ids = {id for name, id in new.items() if is_ours(name)}
+    lab.remove(sorted(n for n, id in new.items() if id in ids and n.startswith("127.0.0.1:")))
 
 
 @contextlib.contextmanager
@@ -212,55 +207,10 @@ def _quiet(_: str) -> None:
     """For steps that are told of by another line."""
 
 
-# --- builds by hand -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class HandBuild:
-    """One ``docker build``, as a user types it, with what this machine needs for it."""
-
-    dockerfile: str
-    context: str
-    image: str = ""
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    target: str = ""
-    output: str = ""
-
-
-def build_argv(
-    lab: Lab,
-    build: HandBuild,
-    *,
-    network: str = "",
-    secrets: Sequence[str] = (),
-    no_cache: bool = False,
-) -> list[str]:
-    """The argv of a build by hand. Its progress is plain, so that it can be read."""
-    options = ["--progress", "plain", "--file", build.dockerfile]
-    if not lab.own:
-        options += ["--builder", lab.engine.endpoint.builder]
-    for flag, value in (
-        ("--tag", build.image),
-        ("--target", build.target),
-        ("--output", build.output),
-        ("--network", network or lab.engine.network),
-    ):
-        options += [flag, value] if value else []
-    for name, value in build.arguments.items():
-        options += ["--build-arg", f"{name}={value}"]
-    for secret in secrets:
-        options += ["--secret", secret]
-    options += ["--no-cache"] if no_cache else []
-    return [*lab.engine.endpoint.docker, "buildx", "build", *options, build.context]
-
-
-def versions(lab: Lab) -> dict[str, str]:
+def versions(lab: Lab, run: Runner = run) -> dict[str, str]:
     """What the engine and its client are: version, image store, buildx."""
-    argv = [*lab.engine.endpoint.buildx, "version"]
-    done = subprocess.run(
-        argv, env=lab.engine.endpoint.environ(), capture_output=True, text=True, check=False
-    )
-    buildx = done.stdout.split()
+    endpoint = lab.engine.endpoint
+    buildx = run([*endpoint.buildx, "version"], environ=endpoint.environ()).stdout.split()
     info = lab.engine.docker("info", "--format", "{{.ServerVersion}} {{.Driver}}")
     engine, _, driver = info.stdout.strip().partition(" ")
     return {"engine": engine, "buildx": buildx[1] if len(buildx) > 1 else "", "storage": driver}

@@ -25,7 +25,7 @@ _ALT: Final = {
 def write(results: Results, folder: Path) -> list[Path]:
     """Write the page and its pictures into ``folder``; the files that were written.
 
-    A page that is there and has the marks keeps what stands around them. So does a README.md
+    A page that exists and has the marks keeps what stands around them. So does a README.md
     in the folder above, which gets the short table.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,9 +79,9 @@ def _remarks(results: Results) -> str:
     if results.quick:
         remarks.append("A quick run: most figures are of one to three builds.")
     if results.repeated:
-        remarks.append(
-            f"{results.repeated} builds failed by a fault of the engine and were run once more."
-        )
+        failed = "1 build" if results.repeated == 1 else f"{results.repeated} builds"
+        were = "was" if results.repeated == 1 else "were"
+        remarks.append(f"{failed} failed because of an engine error and {were} run once more.")
     if not results.engine.get("own", True):
         remarks.append(
             "`cold` was measured on an engine in use: every step was run again, but downloads "

@@ -21,8 +21,9 @@ class Sample:
     ``seconds`` is the wall time of the whole process, or of all where there are several;
     ``context_bytes`` were sent to the builder. Of the image: ``image_bytes`` is its size,
     ``unique_bytes`` what no other UDF's image of the strategy holds, ``new_bytes`` what was
-    not there before this build, and ``push_bytes`` the same as a push sends it, compressed.
-    What was not looked at is ``None``.
+    not there before this build, and ``push_bytes`` the same as a push sends it, compressed; of
+    a scenario that pushes, what the registry got. ``peak_bytes`` is the memory of the largest
+    process of the client. What was not looked at is ``None``. ``strategy`` names the approach.
     """
 
     scenario: str
@@ -34,6 +35,7 @@ class Sample:
     unique_bytes: int | None = None
     new_bytes: int | None = None
     push_bytes: int | None = None
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class ScaleSample:
 class Results:
     """A measurement. It grows while it is taken, and can be shown at any moment of it.
 
-    ``repeated`` counts builds that failed by a fault of the engine and were run once more;
+    ``repeated`` counts builds that failed because of an engine error and were run once more;
     their time is in no sample.
     """
 
@@ -110,5 +112,5 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unusable(path: Path, why: str) -> ConfigError:
-    what = f"{path} is no measurement of `invoke bench`: {why}"
+    what = f"{path} is not a measurement of `invoke bench`: {why}"
     return ConfigError(what, next_step="write one with `invoke bench --json FILE`")

@@ -1,53 +1,40 @@
-"""Measures strategies in scenarios, in rounds: a noisy moment hits all strategies alike."""
+"""Measures approaches in scenarios: what has to stand before, the change, the build, the sizes."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ..build.specs import base_of
 from ..engine.bake import LOG
-from ..inputs import credentials
-from ..inputs.fingerprint import short
-from ..model import labels
 from ..model.contract import CONTRACTS
 from ..model.errors import BuildFailedError
 from ..model.progress import Say
 from ..model.settings import REPOSITORY, Settings
-from ..model.udf import image_name, scan
+from ..model.udf import scan
 from ..plan.specs import BASE_REPOSITORY, python_version
 from . import host, process, readiness
-from .lab import HandBuild, Lab, build_argv, versions
-from .layers import Layer, layers_of
-from .results import Results, Sample
-from .scenarios import (
-    NEIGHBOUR,
-    PACKAGES,
-    QUICK_UDFS,
-    SCENARIOS,
-    SDKS,
-    UDF,
-    Scenario,
-)
-from .strategies import BASE, STRATEGIES, Strategy
+from .approaches import APPROACHES, BASE, Approach
+from .commands import INVOKE, NOWHERE, Build, Machine
+from .jobs import EngineFaultError, Job
+from .lab import Lab
+from .layers import StoredLayer, layers_of
+from .results import Sample
+from .scenarios import NEIGHBOUR, PACKAGES, QUICK_UDFS, SDKS, SHARED_PACKAGES, UDF
+from .tools import Buildah, Registry
 from .transfer import context_bytes
-from .workspace import ROOT, Workspace, pinned, sdk_of, snapshot
-
-INVOKE: Final = (sys.executable, "-m", "invoke")
-"""How the tasks are called: with the Python that runs this, from the folder it runs in."""
+from .workspace import DATA_UDF, ROOT, Workspace, pinned, sdk_of, snapshot
 
 # containerd's collector may take a layer that an export is just unpacking on.
 _FAULT: Final = re.compile(r"snapshot \S+ does not exist: not found")
 
-_TOOLS: Final = "127.0.0.1:1/bench-tools"
+_LOCKING: Final = "dockerfiles/Dockerfile.uv-example"
+_TOOLS: Final = f"{NOWHERE}/tools"
 _RELOCK: Final = f"""\
 FROM {_TOOLS} AS locking
 COPY pyproject.toml poetry.lock /project/
@@ -63,136 +50,6 @@ COPY --from=locking /project/poetry.lock /
 """
 
 
-class EngineFaultError(BuildFailedError):
-    """A build failed by no fault of its own, and may succeed when it is run again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One thing to measure: one strategy in one scenario, once."""
-
-    scenario: Scenario
-    strategy: Strategy
-    round: int
-
-
-def jobs(
-    scenarios: Sequence[Scenario], strategies: Sequence[Strategy], *, quick: bool, rounds: int = 0
-) -> list[Job]:
-    """What is measured, in its order. Each round begins with another strategy."""
-    found = []
-    for scenario in scenarios:
-        mine = [each for each in strategies if each.name in scenario.strategies]
-        number = rounds or (scenario.quick if quick else scenario.full)
-        for turn in range(number if mine else 0):
-            first = turn % len(mine)
-            order = [*mine[first:], *mine[:first]]
-            found += [Job(scenario=scenario, strategy=each, round=turn + 1) for each in order]
-    return found
-
-
-@dataclass
-class Clock:
-    """How long the rest will take, from what was measured and what was guessed before.
-
-    ``warm`` are the strategies for which what others start from is built already; ``udfs`` is
-    how many a job builds that builds all.
-    """
-
-    jobs: Sequence[Job]
-    udfs: int = 1
-    warm: set[str] = field(default_factory=set)
-    _taken: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    _pace: list[tuple[float, float]] = field(default_factory=list)
-
-    def took(self, job: Job, seconds: float) -> None:
-        """Take note of what a job took, with all that belongs to it."""
-        self._taken.setdefault(_key(job), []).append(seconds)
-        self._pace.append((seconds, self._guess(job)))
-
-    def left(self, done: int) -> float:
-        """Seconds that the jobs after the first ``done`` will take, about."""
-        guessed = sum(guess for _, guess in self._pace)
-        pace = sum(took for took, _ in self._pace) / guessed if guessed else 1.0
-        rest = self.jobs[done:]
-        cold = {job.strategy.name for job in rest if needs_warmth(job)} - self.warm
-        return sum(self._expected(job, pace) for job in rest) + pace * sum(
-            SCENARIOS[name].guess.get(strategy, 1.0)
-            for strategy in cold
-            for name in ("cold", "new-udf")
-        )
-
-    def _expected(self, job: Job, pace: float) -> float:
-        taken = self._taken.get(_key(job))
-        return sum(taken) / len(taken) if taken else self._guess(job) * pace
-
-    def _guess(self, job: Job) -> float:
-        seconds = job.scenario.guess.get(job.strategy.name, 1.0)
-        # A second for what stands around each: changes, sizes.
-        return seconds * (self.udfs if job.scenario.every else 1) + 1.0
-
-
-def needs_warmth(job: Job) -> bool:
-    """Whether a job starts from a UDF that was built before."""
-    return not job.scenario.empty and not job.scenario.task
-
-
-def _key(job: Job) -> tuple[str, str]:
-    return job.scenario.name, job.strategy.name
-
-
-def measure(bench: Bench, todo: Sequence[Job], results: Results, say: Say) -> None:
-    """Measure ``todo`` into ``results``.
-
-    Raises :class:`BuildFailedError` for a build that fails; what was measured before stays.
-    """
-    results.udfs = len(bench.udfs)
-    clock = Clock(jobs=todo, udfs=len(bench.udfs), warm=bench.warm)
-    for number, job in enumerate(todo):
-        try:
-            bench.prepare(job, todo[number:])
-            start = time.perf_counter()
-            sample = bench.measure(job)
-        except EngineFaultError as error:
-            say(f"{error.what}, by a fault of the engine: once more")
-            results.repeated += 1
-            bench.prepare(job, todo[number:])
-            start = time.perf_counter()
-            sample = bench.measure(job)
-        results.samples.append(sample)
-        clock.took(job, time.perf_counter() - start)
-        left = clock.left(number + 1)
-        say(
-            f"[{number + 1}/{len(todo)}] {job.scenario.name}, {job.strategy.name}: "
-            f"{sample.seconds:.2f} s{_left(left) if number + 1 < len(todo) else ''}"
-        )
-
-
-def _left(seconds: float) -> str:
-    minutes = seconds / 60
-    return (
-        f"  (about {minutes:.0f} min left)" if minutes >= 1.5 else f"  (about {seconds:.0f} s left)"
-    )
-
-
-def describe(lab: Lab, settings: Settings, results: Results, *, quick: bool) -> None:
-    """Fill in what the measurement is taken on."""
-    results.measured = date.today().isoformat()
-    results.quick = quick
-    results.machine = host.machine()
-    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    about = versions(lab)
-    storage = about.pop("storage")
-    results.versions = {**about, **host.versions(), "pynumaflow": sdk_of(project)}
-    results.engine = {
-        "own": lab.own,
-        "storage": storage,
-        # Its registry is nobody's business.
-        "python_image": settings.python_image.rpartition("/")[2],
-        "python_image_state": lab.state,
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Processes that ran: seconds of all, bytes of context sent, peak memory of the largest."""
@@ -202,173 +59,197 @@ class Measured:
     peak: int
 
 
-class Bench:
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The repository that is built from, and in it the root and the UDF that is measured.
+
+    ``neighbour`` is another UDF of the root, ``""`` for none; ``udfs`` are those of `all`.
+    """
+
+    repository: Path
+    root: str
+    udf: str
+    neighbour: str
+    udfs: tuple[str, ...]
+
+    @classmethod
+    def of_examples(cls, folder: Path, *, quick: bool) -> Place:
+        """A copy of this repository's examples in ``folder``, all of one moment."""
+        snapshot(REPOSITORY, folder)
+        found, _ = scan(Settings.from_config(None, root=ROOT))
+        names = tuple(udf.name for udf in found)
+        return cls(
+            repository=folder,
+            root=ROOT,
+            udf=UDF,
+            neighbour=NEIGHBOUR,
+            udfs=names[:QUICK_UDFS] if quick else names,
+        )
+
+
+@dataclass(kw_only=True)
+class State:
+    """What one approach has: its copy, and what was built with it.
+
+    ``held`` are layers that were stored before a build, ``neighbour`` those of another UDF.
+    ``all`` builds every UDF of a second root.
+    """
+
+    workspace: Workspace
+    warm: bool = False
+    pushed: bool = False
+    held: set[str] = field(default_factory=set)
+    neighbour: set[str] | None = None
+    all: Build | None = None
+    packages: Iterator[str] = field(default_factory=lambda: itertools.cycle(PACKAGES))
+    shared: Iterator[str] = field(default_factory=lambda: itertools.cycle(SHARED_PACKAGES))
+
+    def forget(self) -> None:
+        """Take note that the engine was emptied."""
+        self.warm = self.pushed = False
+        self.held, self.neighbour, self.all = set(), None, None
+
+
+class Runner:
     """The state of a measurement: copies of the repository, and what their engine holds."""
 
-    def __init__(self, *, lab: Lab, settings: Settings, quick: bool, say: Say) -> None:
+    def __init__(
+        self,
+        *,
+        lab: Lab,
+        settings: Settings,
+        say: Say,
+        place: Place,
+        buildah: Buildah | None = None,
+        registry: Registry | None = None,
+    ) -> None:
         self.lab = lab
         self.settings = settings
-        self.folder = lab.folder
         self.say = say
-        # All copies are of one moment, whatever is edited meanwhile.
-        self.repository = self.folder / "repository"
-        snapshot(REPOSITORY, self.repository)
-        found, _ = scan(Settings.from_config(None, root=ROOT))
-        names = [udf.name for udf in found]
-        self.udfs = names[:QUICK_UDFS] if quick else names
-        self.environ = self._environ()
-        self.secrets = self._secrets()
-        self.known: dict[str, Layer] = {}
-        self.counter = itertools.count(1)
-        self.warm: set[str] = set()  # strategies that have built two UDFs
-        self._workspaces: dict[str, Workspace] = {}
-        self._roots: dict[str, tuple[str, str]] = {}
-        self._held: dict[str, set[str]] = {}
-        self._neighbours: dict[str, set[str]] = {}
+        self.place = place
+        self.registry = registry
+        self.machine = Machine.of(lab, settings, buildah)
+        self._counter = itertools.count(1)
+        self._known: dict[str, StoredLayer] = {}
+        self._states: dict[str, State] = {}
         self._locks: dict[str, str] = {}
-        self._packages: dict[str, Iterator[str]] = {}
 
-    # --- the machine ---------------------------------------------------------------------------
-
-    def _environ(self) -> dict[str, str]:
-        clean = {
-            name: value
-            for name, value in self.lab.environ.items()
-            if not name.startswith("INVOKE_")
-        }
-        clean["INVOKE_UDF_PYTHON_IMAGE"] = self.settings.python_image
-        if network := self.settings.network:
-            clean["INVOKE_UDF_NETWORK"] = network
-        # The tasks turn attestations off for local builds; so builds by hand go without, too.
-        clean["BUILDX_NO_DEFAULT_ATTESTATIONS"] = "1"
-        return {**clean, **host.index(self.lab.environ)}
-
-    def _secrets(self) -> tuple[str, ...]:
-        found = credentials.gather(self.environ)
-        lines = found.environment.get(credentials.HOST_ENV, "")
-        if mirror := self.environ.get(host.MIRROR):
-            lines += f"{host.MIRROR}={mirror}\n"
-        if lines:
-            self.environ[credentials.HOST_ENV] = lines
-        secrets = [each for each in found.secrets if not each.startswith("id=host-env")]
-        return (*secrets, *([f"id=host-env,env={credentials.HOST_ENV}"] if lines else []))
-
-    @property
-    def network(self) -> str:
-        return self.settings.network or self.lab.engine.network
-
-    def workspace(self, strategy: Strategy) -> Workspace:
-        if strategy.name not in self._workspaces:
-            path = self.folder / strategy.name
+    def state(self, approach: Approach) -> State:
+        """What an approach has; its copy is made when it is first asked for."""
+        if approach.name not in self._states:
             python = python_version(self.settings.python_image)
-            made = Workspace.copy(self.repository, path, strategy, python)
-            self._workspaces[strategy.name] = made
-            if strategy.task:
+            path = self.lab.folder / approach.name
+            made = State(workspace=Workspace.copy(self.place.repository, path, approach, python))
+            self._states[approach.name] = made
+            if approach.tool == "invoke":
                 # So that no measured run is the one that compiles the tasks.
-                self.run([[*INVOKE, "--list"]], made, "compiling the tasks")
-            if strategy.locks:
-                self._lock(made, f"{ROOT}/{UDF}")
-        return self._workspaces[strategy.name]
+                self.run([[*INVOKE, "--list"]], made.workspace, "compiling the tasks")
+            if approach.tool == "buildah" and self.machine.buildah:
+                self.machine.buildah.have(self.lab.engine, self.settings.python_image)
+            self._lock(made, self.place.udf)
+        return self._states[approach.name]
 
     # --- before a build ------------------------------------------------------------------------
 
     def prepare(self, job: Job, todo: Sequence[Job]) -> None:
         """Bring engine and copy to where the measured part begins, but for the change."""
-        if job.scenario.empty:
-            self.workspace(job.strategy)
-            self._empty(job.strategy)
-        elif needs_warmth(job) and job.strategy.name not in self.warm:
+        scenario, state = job.scenario, self.state(job.approach)
+        if scenario.empty:
+            self._empty(state)
+        elif scenario.warm and not state.warm:
             # All at once, so that in the rounds to come none waits for another.
-            for name in dict.fromkeys(each.strategy.name for each in todo if needs_warmth(each)):
-                if name not in self.warm:
-                    self._warm(STRATEGIES[name])
-        if job.scenario.ready:
+            for each in dict.fromkeys(each.approach for each in todo if each.scenario.warm):
+                self._warm(self.state(each))
+        if scenario.ready:
             self._ensure_base()
-        unbuilt = job.scenario.every and job.strategy.name not in self._roots
-        if unbuilt and job.scenario.change == "none":
-            self._copy_examples(job.strategy)
-            self._build_every(job.strategy, "all examples, unmeasured")
+        if scenario.pushed and not state.pushed:
+            self._edit(state)
+            self._build(state, self._one(state, push=True), "pushing once")
+            state.pushed = True
+        if scenario.data:
+            self._have_data(state, scenario.data)
+        else:
+            state.workspace.drop_udf(DATA_UDF)
+        if scenario.every and scenario.change == "none" and not state.all:
+            self._copy_examples(state)
+            self._build(state, state.all, "building all examples")
 
-    def _empty(self, strategy: Strategy) -> None:
-        self.warm.clear()
-        self._held.clear()
-        self._neighbours.clear()
-        self._roots.clear()
-        self.known.clear()
-        if self.lab.own:
+    def _empty(self, state: State) -> None:
+        for each in self._states.values():
+            each.forget()
+        self._known.clear()
+        approach = state.workspace.approach
+        if approach.tool == "buildah" and self.machine.buildah:
+            self.machine.buildah.empty()
+            self.machine.buildah.have(self.lab.engine, self.settings.python_image)
+        elif self.lab.own:
             self.lab.empty()
-        elif strategy.task:
+        elif approach.tool == "invoke":
             # Every step is run again; what lies in cache mounts is not downloaded again.
-            self.workspace(strategy).mark_scripts(f"{strategy.name} {self._mark()}")
+            state.workspace.mark_scripts(f"{approach.name} {self._mark()}")
 
-    def _warm(self, strategy: Strategy) -> None:
-        """What somebody who works with a strategy has built: two UDFs."""
-        self.say(f"building two UDFs with {strategy.name}, unmeasured ...")
-        workspace = self.workspace(strategy)
-        if strategy.on_base:
+    def _warm(self, state: State) -> None:
+        """What somebody who works with an approach has built: two UDFs, where there are."""
+        if state.warm:
+            return
+        self.say(f"building with {state.workspace.approach.name}, unmeasured ...")
+        if state.workspace.approach.on_base:
             self._ensure_base()
-        udfs = [f"{ROOT}/{NEIGHBOUR}", f"{ROOT}/{UDF}"]
-        if strategy.locks:
-            self._lock(workspace, udfs[0])
-        commands = [self._one(workspace, udf) for udf in udfs]
-        self.run(commands, workspace, f"building {UDF} with {strategy.name}")
-        neighbour, mine = (self._layers(workspace, udf) for udf in udfs)
-        self._neighbours[strategy.name] = {layer.name for layer in neighbour}
-        self._held[strategy.name] = {layer.name for layer in (*neighbour, *mine)}
-        self.warm.add(strategy.name)
+        if self.place.neighbour:
+            self._lock(state, self.place.neighbour)
+            self._build(state, self._one(state, self.place.neighbour), "building another UDF")
+            state.neighbour = set(self._held(state, self.place.neighbour))
+        self._build(state, self._one(state), "building the UDF")
+        state.held = (state.neighbour or set()) | self._held(state, self.place.udf)
+        state.warm = True
 
     def _ensure_base(self) -> None:
         """Have the shared base, for the floor and for the client that waits for a UDF."""
-        if f"{BASE}:latest" in self.lab.images():
+        if f"{BASE}:latest" not in self.lab.images():
+            state = self.state(APPROACHES["shared-base"])
+            self.run([[*INVOKE, "base"]], state.workspace, "building the base")
+            self.lab.engine.tag(f"{NOWHERE}/{BASE_REPOSITORY}:latest", BASE)
+
+    def _have_data(self, state: State, size: int) -> None:
+        if (state.workspace.path / self.place.root / DATA_UDF).is_dir():
             return
-        workspace = self.workspace(STRATEGIES["shared-base"])
-        self.run([[*INVOKE, "base"]], workspace, "building the base")
-        self.lab.engine.tag(f"{BASE_REPOSITORY}:latest", BASE)
+        state.workspace.add_udf(DATA_UDF, self._mark(), data=size)
+        self._lock(state, DATA_UDF)
+        self._build(state, self._one(state, DATA_UDF), "building a UDF with data")
+        state.held |= self._held(state, DATA_UDF)
 
-    def _lock(self, workspace: Workspace, *udfs: str) -> None:
-        for udf in udfs:
-            build = HandBuild(
-                dockerfile=workspace.strategy.dockerfile,
-                context=".",
-                arguments=self._arguments(udf),
-                target="lock",
-                output=udf,
-            )
-            self.run([self._by_hand(build)], workspace, f"locking {udf}")
+    def _lock(self, state: State, *udfs: str, root: str = "") -> None:
+        """Make the uv.lock of UDFs, with the engine, whatever the approach builds with."""
+        if state.workspace.approach.locks:
+            for udf in udfs:
+                folder = f"{root or self.place.root}/{udf}"
+                output = ("--target", "lock", "--output", folder)
+                argv = self.machine.docker(_LOCKING, ".", *output, udf=folder)
+                self.run([argv], state.workspace, f"locking {udf}")
 
-    def _copy_examples(self, strategy: Strategy) -> None:
-        workspace = self.workspace(strategy)
-        number = next(self.counter)
-        root = workspace.copy_examples(number, self._mark(), self.udfs)
-        self._roots[strategy.name] = (root, f"{_tag(strategy)}-{number}")
-        if strategy.locks:
-            self._lock(workspace, *(f"{root}/{name}" for name in self.udfs))
+    def _copy_examples(self, state: State) -> None:
+        number, udfs = next(self._counter), self.place.udfs
+        root = state.workspace.copy_examples(number, self._mark(), list(udfs))
+        tag = f"{state.workspace.approach.name}-{number}"
+        state.all = Build(root=root, udfs=udfs, tag=tag, every=True)
+        self._lock(state, *udfs, root=root)
 
     def _sdk_lock(self, version: str) -> str:
         """The Poetry lock of this project with another version of the SDK."""
         if version not in self._locks:
             self.say(f"locking pynumaflow {version} ...")
-            workspace = self.workspace(STRATEGIES["shared-base"])
-            place = self.folder / f"lock-{version}"
-            place.mkdir()
+            state = self.state(APPROACHES["shared-base"])
+            place = self.lab.folder / f"lock-{version}"
             (place / "dockerfiles/base").mkdir(parents=True)
             for name in ("poetry.lock", "dockerfiles/base/host-settings.sh"):
-                (place / name).write_bytes((self.repository / name).read_bytes())
-            project = (self.repository / "pyproject.toml").read_text(encoding="utf-8")
+                (place / name).write_bytes((self.place.repository / name).read_bytes())
+            project = (self.place.repository / "pyproject.toml").read_text(encoding="utf-8")
             (place / "pyproject.toml").write_text(pinned(project, version), encoding="utf-8")
             (place / "Dockerfile").write_text(_RELOCK, encoding="utf-8")
-            tools = HandBuild(
-                dockerfile="Dockerfile.base",
-                context=".",
-                image=_TOOLS,
-                arguments={"PYTHON_IMAGE": self.settings.python_image},
-                target="tools",
-            )
-            lock = HandBuild(
-                dockerfile=f"{place}/Dockerfile", context=str(place), output=str(place)
-            )
-            commands = [self._by_hand(tools), self._by_hand(lock)]
-            self.run(commands, workspace, f"locking pynumaflow {version}")
+            docker, folder = self.machine.docker, str(place)
+            tools = docker("Dockerfile.base", ".", "--target", "tools", "--tag", _TOOLS)
+            lock = docker(f"{folder}/Dockerfile", folder, "--output", folder)
+            self.run([tools, lock], state.workspace, f"locking pynumaflow {version}")
             self._locks[version] = (place / "poetry.lock").read_text(encoding="utf-8")
         return self._locks[version]
 
@@ -376,106 +257,91 @@ class Bench:
 
     def measure(self, job: Job) -> Sample:
         """Make the change and build, measured; then look at the image."""
-        strategy, scenario = job.strategy, job.scenario
-        workspace = self.workspace(strategy)
+        scenario, state = job.scenario, self.state(job.approach)
+        what = f"{scenario.name} with {job.approach.name}"
         if scenario.task:
-            run = self.run([[*INVOKE, scenario.task]], workspace, scenario.task)
-            return _sample(job, run.seconds)
+            return _sample(job, self.run([[*INVOKE, scenario.task]], state.workspace, what))
         if scenario.every:
             if scenario.change != "none":
-                self._copy_examples(strategy)
-            run = self._build_every(strategy, f"{scenario.name} with {strategy.name}")
-            return _sample(job, run.seconds, run.sent)
+                self._copy_examples(state)
+            return _sample(job, self._build(state, state.all, what))
         if scenario.ready:
-            return self._until_ready(job, workspace)
-        udf = self._change(job, workspace)
-        command = self._one(workspace, udf, cold=scenario.empty)
-        run = self.run([command], workspace, f"{scenario.name} with {strategy.name}")
-        sample = _sample(job, run.seconds, run.sent)
-        if scenario.change == "none" and not scenario.empty:
+            return self._until_ready(job, state, what)
+        udf = self._change(job, state)
+        before = self.registry.stored() if self.registry else 0
+        build = self._one(state, udf, push=scenario.pushed, fresh=scenario.empty)
+        sample = _sample(job, self._build(state, build, what))
+        if scenario.pushed and self.registry:
+            return replace(sample, push_bytes=self.registry.stored() - before)
+        if job.round > 1 or (scenario.change == "none" and not scenario.empty):
             return sample
-        self._note_base(workspace, udf)
-        return self._with_sizes(sample, workspace, udf)
+        return self._with_sizes(sample, state, udf)
 
-    def _note_base(self, workspace: Workspace, udf: str) -> None:
-        """Let an engine in use forget the base in the end, where it is none of the user's."""
-        if self.lab.own or workspace.strategy.task != ("image-fast",):
-            return
-        name = _image(workspace.strategy, udf)
-        base = labels.recorded(self.lab.engine.images([name])[name].labels).base_fingerprint
-        if base != base_of(self.settings).fingerprint:
-            self.lab.made.add(f"{BASE_REPOSITORY}:{short(base)}")
-
-    def _change(self, job: Job, workspace: Workspace) -> str:
+    def _change(self, job: Job, state: State) -> str:
         """What happens before the build; the UDF that is built then."""
-        udf = f"{ROOT}/{UDF}"
-        change = job.scenario.change
-        if change == "line":
-            workspace.edit(self._mark())
-        elif change == "package":
-            packages = self._packages.setdefault(job.strategy.name, itertools.cycle(PACKAGES))
-            workspace.add_package(next(packages))
-            if job.strategy.locks:
-                self._lock(workspace, udf)
-        elif change == "udf":
-            udf = workspace.add_udf(next(self.counter), self._mark())
-        elif change == "sdk":
-            self._change_sdk(job, workspace, udf)
+        scenario, workspace, udf = job.scenario, state.workspace, self.place.udf
+        folder = f"{self.place.root}/{udf}"
+        if scenario.data:
+            udf = DATA_UDF
+        if scenario.change == "line":
+            self._edit(state, udf)
+        elif scenario.change == "package":
+            package = next(state.shared if scenario.shared else state.packages)
+            if scenario.shared:
+                workspace.add_package(package, f"{self.place.root}/{self.place.neighbour}")
+                self._lock(state, self.place.neighbour)
+                other = self._one(state, self.place.neighbour)
+                self._build(state, other, "adding the package to another UDF")
+                state.held |= self._held(state, self.place.neighbour)
+            workspace.add_package(package, folder)
+            self._lock(state, udf)
+        elif scenario.change == "udf":
+            udf = f"{udf}_{next(self._counter)}"
+            workspace.add_udf(udf, self._mark())
+        elif scenario.change == "sdk":
+            project = (workspace.path / "pyproject.toml").read_text(encoding="utf-8")
+            version = next(each for each in SDKS if each != sdk_of(project))
+            mark = f"{job.approach.name} {self._mark()}"
+            workspace.set_sdk(version, self._sdk_lock(version), mark)
+            self._lock(state, udf)
+            if job.approach.locks:
+                workspace.mark_lock(folder, mark)
         return udf
 
-    def _change_sdk(self, job: Job, workspace: Workspace, udf: str) -> None:
-        project = (workspace.path / "pyproject.toml").read_text(encoding="utf-8")
-        version = next(each for each in SDKS if each != sdk_of(project))
-        mark = f"{job.strategy.name} {self._mark()}"
-        workspace.set_sdk(version, self._sdk_lock(version), mark)
-        if job.strategy.locks:
-            self._lock(workspace, udf)
-            workspace.mark_lock(udf, mark)
+    def _edit(self, state: State, udf: str = "") -> None:
+        state.workspace.edit(self._mark(), f"{self.place.root}/{udf or self.place.udf}")
 
-    def _until_ready(self, job: Job, workspace: Workspace) -> Sample:
-        udf = f"{ROOT}/{UDF}"
+    def _until_ready(self, job: Job, state: State, what: str) -> Sample:
         contract = CONTRACTS["map", "main"]
         method = f"/{contract.service}/IsReady"
-        what = f"{job.scenario.name} with {job.strategy.name}"
+        build = self._one(state)
         with readiness.waiting(self.lab.engine, BASE, contract.socket, method) as client:
             start = time.perf_counter()
-            workspace.edit(self._mark())
-            run = self.run([self._one(workspace, udf)], workspace, what)
-            ready = client.start(_image(workspace.strategy, udf))
-        return _sample(job, ready - start, run.sent)
+            self._edit(state)
+            run = self._build(state, build, what)
+            ready = client.start(build.image(self.place.udf))
+        return replace(_sample(job, run), seconds=ready - start)
 
-    def _build_every(self, strategy: Strategy, what: str) -> Measured:
-        workspace = self.workspace(strategy)
-        root, tag = self._roots[strategy.name]
-        if strategy.task_all:
-            command = [*INVOKE, *strategy.task_all]
-            environ = {"INVOKE_UDF_ROOT": root, "INVOKE_UDF_TAG": tag}
-            return self.run([command], workspace, what, environ)
-        commands = [self._one(workspace, f"{root}/{name}") for name in self.udfs]
-        return self.run(commands, workspace, what)
-
-    # --- commands ------------------------------------------------------------------------------
-
-    def _one(self, workspace: Workspace, udf: str, *, cold: bool = False) -> list[str]:
-        """The command that builds one UDF, as a user types it."""
-        strategy = workspace.strategy
-        if strategy.task:
-            return [*INVOKE, *strategy.task, "--udf", udf]
-        build = HandBuild(
-            dockerfile=strategy.dockerfile,
-            context=".",
-            image=_image(strategy, udf),
-            arguments=self._arguments(udf),
-        )
-        return self._by_hand(build, no_cache=cold and not self.lab.own)
-
-    def _by_hand(self, build: HandBuild, *, no_cache: bool = False) -> list[str]:
-        return build_argv(
-            self.lab, build, network=self.network, secrets=self.secrets, no_cache=no_cache
+    def _one(
+        self, state: State, udf: str = "", *, push: bool = False, fresh: bool = False
+    ) -> Build:
+        registry = f"{self.registry.host}/bench" if push and self.registry else NOWHERE
+        return Build(
+            root=self.place.root,
+            udfs=(udf or self.place.udf,),
+            tag=state.workspace.approach.name,
+            registry=registry,
+            push=push,
+            fresh=fresh and not self.lab.own,
         )
 
-    def _arguments(self, udf: str) -> dict[str, str]:
-        return {"PYTHON_IMAGE": self.settings.python_image, "EXAMPLE_PATH": udf}
+    def _build(self, state: State, build: Build | None, what: str) -> Measured:
+        assert build
+        workspace = state.workspace
+        if workspace.approach.tool == "bake":
+            self.machine.write_bake_file(workspace.path, workspace.approach, build)
+        commands = self.machine.commands(workspace.approach, build)
+        return self.run(commands, workspace, what, build.environ)
 
     def run(
         self,
@@ -485,15 +351,15 @@ class Bench:
         environ: Mapping[str, str] | None = None,
     ) -> Measured:
         """Run commands one after the other."""
-        log, builds = self.folder / "log.txt", self.folder / "builds.txt"
+        log, builds = self.lab.folder / "log.txt", self.lab.folder / "builds.txt"
         for path in (log, builds):
             path.write_text("", encoding="utf-8")
-        mine = {"INVOKE_UDF_TAG": _tag(workspace.strategy), LOG: str(builds)}
+        mine = {LOG: str(builds), "INVOKE_UDF_REGISTRY": NOWHERE}
         seconds, peak = 0.0, 0
         for command in commands:
             run = process.run(
                 command,
-                environ={**self.environ, **mine, **(environ or {})},
+                environ={**self.machine.environ, **mine, **(environ or {})},
                 cwd=workspace.path,
                 log=log,
             )
@@ -501,65 +367,55 @@ class Bench:
             peak = max(peak, run.peak)
             if run.code:
                 failed = f"{what} failed"
-                step = "see the lines above; nothing of your repository was changed"
+                step = "see the lines above; your repository was not changed"
                 detail = process.tail(log, 30)
-                if _FAULT.search(detail + process.tail(builds, 30)):
-                    raise EngineFaultError(failed, next_step=step, detail=detail)
-                raise BuildFailedError(failed, next_step=step, detail=detail)
-        lines = itertools.chain.from_iterable(_lines(path) for path in (log, builds))
-        return Measured(seconds=seconds, sent=context_bytes(lines), peak=peak)
+                fault = _FAULT.search(detail + process.tail(builds, 30))
+                raise (EngineFaultError if fault else BuildFailedError)(
+                    failed, next_step=step, detail=detail
+                )
+        with log.open(errors="replace") as one, builds.open(errors="replace") as other:
+            sent = context_bytes(itertools.chain(one, other))
+        return Measured(seconds=seconds, sent=sent, peak=peak)
 
     def _mark(self) -> str:
-        return f"{os.getpid()}-{next(self.counter)}"
+        return f"{os.getpid()}-{next(self._counter)}"
 
     # --- sizes ---------------------------------------------------------------------------------
 
-    def _layers(self, workspace: Workspace, udf: str) -> list[Layer]:
-        return layers_of(self.lab.engine, _image(workspace.strategy, udf), self.known)
+    def _layers(self, state: State, udf: str) -> list[StoredLayer]:
+        image, file = self._one(state).image(udf), self.lab.folder / "image.tar"
+        if state.workspace.approach.tool == "buildah" and self.machine.buildah:
+            save = self.machine.buildah.argv("push", image, f"docker-archive:{file}")
+        else:
+            save = [*self.lab.engine.endpoint.docker, "image", "save", "--output", str(file), image]
+        return layers_of(save, self.machine.environ, self._known, file)
 
-    def _with_sizes(self, sample: Sample, workspace: Workspace, udf: str) -> Sample:
-        """The sample with the sizes of its image; looked at in the first round only."""
-        if sample.round > 1:
-            return sample
-        layers = self._layers(workspace, udf)
-        held = self._held.get(sample.strategy, set())
-        neighbour = self._neighbours.get(sample.strategy)
-        new = [layer for layer in layers if layer.name not in held]
-        if neighbour is not None:
-            held |= {layer.name for layer in layers}
-        own = [layer for layer in layers if layer.name not in (neighbour or ())]
-        return Sample(
-            scenario=sample.scenario,
-            strategy=sample.strategy,
-            round=sample.round,
-            seconds=sample.seconds,
-            context_bytes=sample.context_bytes,
+    def _held(self, state: State, udf: str) -> set[str]:
+        return {layer.name for layer in self._layers(state, udf)}
+
+    def _with_sizes(self, sample: Sample, state: State, udf: str) -> Sample:
+        """The sample with the sizes of its image."""
+        layers = self._layers(state, udf)
+        new = [layer for layer in layers if layer.name not in state.held]
+        unique = None
+        if state.neighbour is not None:
+            state.held |= {layer.name for layer in layers}
+            unique = sum(layer.size for layer in layers if layer.name not in state.neighbour)
+        return replace(
+            sample,
             image_bytes=sum(layer.size for layer in layers),
-            unique_bytes=None if neighbour is None else sum(layer.size for layer in own),
+            unique_bytes=unique,
             new_bytes=sum(layer.size for layer in new),
             push_bytes=sum(layer.compressed for layer in new),
         )
 
 
-def _tag(strategy: Strategy) -> str:
-    return f"bench-{strategy.name}"
-
-
-def _image(strategy: Strategy, udf: str) -> str:
-    """The image of a UDF, with a path that starts with its root."""
-    return f"{image_name(udf.partition('/')[2])}:{_tag(strategy)}"
-
-
-def _sample(job: Job, seconds: float, sent: int | None = None) -> Sample:
+def _sample(job: Job, run: Measured) -> Sample:
     return Sample(
         scenario=job.scenario.name,
-        strategy=job.strategy.name,
+        strategy=job.approach.name,
         round=job.round,
-        seconds=seconds,
-        context_bytes=sent,
+        seconds=run.seconds,
+        context_bytes=run.sent,
+        peak_bytes=run.peak,
     )
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        yield from file

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from ..model.progress import Say
+from .approaches import APPROACHES
+from .commands import INVOKE
 from .results import Results, ScaleSample
-from .runner import INVOKE, Bench
+from .runner import Runner
 from .scenarios import UDF
-from .strategies import STRATEGIES
 from .workspace import ROOT, Workspace
 
 STEPS: Final = {
@@ -25,10 +26,10 @@ STEPS: Final = {
 _AGAIN: Final = 3
 
 
-def measure(bench: Bench, sizes: Sequence[int], results: Results, say: Say) -> None:
+def measure(runner: Runner, sizes: Sequence[int], results: Results, say: Say) -> None:
     """Measure every step for each number of UDFs into ``results``."""
-    workspace = bench.workspace(STRATEGIES["shared-base"])
-    bench.run([[*INVOKE, "base"]], workspace, "building the base")
+    workspace = runner.state(APPROACHES["shared-base"]).workspace
+    runner.run([[*INVOKE, "base"]], workspace, "building the base")
     for size in sizes:
         root = f"generated-{size}"
         generate(workspace, root, size)
@@ -38,7 +39,7 @@ def measure(bench: Bench, sizes: Sequence[int], results: Results, say: Say) -> N
                 if step == "one":
                     workspace.edit(f"scale {turn}", f"{root}/{_name(size // 2)}")
                 task = "list" if step == "list" else "image-all"
-                run = bench.run([[*INVOKE, task]], workspace, f"{task}, {size} UDFs", environ)
+                run = runner.run([[*INVOKE, task]], workspace, f"{task}, {size} UDFs", environ)
                 results.scale.append(
                     ScaleSample(
                         step=step,

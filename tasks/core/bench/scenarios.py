@@ -1,9 +1,8 @@
-"""The situations in which a build is measured, as data."""
+"""The situations in which a build is measured, as data: a new one is one more entry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 Change = Literal["none", "line", "package", "udf", "copies", "sdk"]
@@ -17,13 +16,17 @@ NEIGHBOUR: Final = "map/flatmap"
 PACKAGES: Final = ("six", "sniffio", "toolz", "wcwidth", "zipp", "tomli")
 """Small packages that the base lacks; a round adds one that was not downloaded before."""
 
+SHARED_PACKAGES: Final = ("colorama", "iniconfig", "pluggy", "mdurl", "tabulate", "xxhash")
+"""The same for packages that the neighbour has already."""
+
 SDKS: Final = ("0.13.0", "0.14.0")
-"""Versions of pynumaflow to change to; the one that is locked is passed over."""
+"""Versions of pynumaflow to change to; the one that is locked is not used."""
 
 QUICK_UDFS: Final = 3
 """How many examples `all` builds in a quick run."""
 
-_EVERY: Final = ("unoptimized", "uv-example", "optimized", "shared-base")
+_EVERY: Final = ("unoptimized", "uv-example", "bake", "buildah", "optimized", "shared-base")
+_IN_ENGINE: Final = tuple(name for name in _EVERY if name != "buildah")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,10 @@ class Scenario:
     """One situation: what changes before the build, and what is built.
 
     ``empty`` removes the build cache and all images before. ``every`` builds all UDFs, not
-    one. ``ready`` measures up to the UDF's first ``ready``, from the change on. ``task`` is
-    run in place of a build. ``quick`` and ``full`` are how often it is measured. ``guess`` are
-    seconds by strategy on a small machine, with which the remaining time starts; of each UDF,
-    where it is several.
+    one. ``ready`` measures up to the UDF's first ``ready``, from the change on; ``pushed`` until
+    the image is in a registry on this machine. ``shared`` lets the neighbour have the package
+    first. ``data`` gives the UDF a file of so many bytes. ``task`` is run in place of a build.
+    ``quick`` and ``full`` are how often it is measured.
     """
 
     name: str
@@ -42,17 +45,19 @@ class Scenario:
     change: Change
     quick: int
     full: int
-    strategies: tuple[str, ...] = _EVERY
+    approaches: tuple[str, ...] = _EVERY
     empty: bool = False
     every: bool = False
     ready: bool = False
+    pushed: bool = False
+    shared: bool = False
+    data: int = 0
     task: str = ""
-    guess: Mapping[str, float] = field(default_factory=dict)
 
-
-def _guess(unoptimized: float, uv: float, optimized: float, shared: float) -> dict[str, float]:
-    guesses = (unoptimized, uv, optimized, shared, 0.4)
-    return dict(zip((*_EVERY, "floor"), guesses, strict=True))
+    @property
+    def warm(self) -> bool:
+        """Whether it starts from UDFs that were built before."""
+        return not self.empty and not self.task
 
 
 SCENARIOS: Final = {
@@ -65,7 +70,6 @@ SCENARIOS: Final = {
             empty=True,
             quick=1,
             full=3,
-            guess=_guess(40, 10, 25, 25),
         ),
         Scenario(
             name="no-op",
@@ -73,8 +77,7 @@ SCENARIOS: Final = {
             change="none",
             quick=3,
             full=10,
-            strategies=(*_EVERY, "floor"),
-            guess=_guess(0.8, 0.6, 0.4, 0.4),
+            approaches=(*_EVERY, "floor"),
         ),
         Scenario(
             name="edit",
@@ -82,8 +85,7 @@ SCENARIOS: Final = {
             change="line",
             quick=3,
             full=10,
-            strategies=(*_EVERY, "floor"),
-            guess=_guess(9, 1, 0.8, 0.6),
+            approaches=(*_EVERY, "floor"),
         ),
         Scenario(
             name="edit-to-ready",
@@ -92,24 +94,47 @@ SCENARIOS: Final = {
             ready=True,
             quick=2,
             full=5,
-            guess=_guess(12, 4, 3, 3),
+            approaches=_IN_ENGINE,
+        ),
+        Scenario(
+            name="edit-to-pushed",
+            what="from saving that line to the new image in a registry on this machine",
+            change="line",
+            pushed=True,
+            quick=2,
+            full=5,
+            approaches=(*_EVERY, "floor"),
         ),
         Scenario(
             name="new-udf",
             what="the first build of another UDF",
             change="udf",
             quick=1,
-            full=3,
-            strategies=(*_EVERY, "floor"),
-            guess=_guess(40, 3, 0.8, 0.6),
+            full=5,
+            approaches=(*_EVERY, "floor"),
         ),
         Scenario(
             name="dependency",
             what="a package added to one UDF, which was not downloaded before",
             change="package",
             quick=1,
+            full=5,
+        ),
+        Scenario(
+            name="dependency-shared",
+            what="a package added to one UDF that another UDF has already",
+            change="package",
+            shared=True,
+            quick=1,
+            full=5,
+        ),
+        Scenario(
+            name="data",
+            what="one line of the handler changed, beside a file of 200 MB in the UDF's folder",
+            change="line",
+            data=200_000_000,
+            quick=1,
             full=3,
-            guess=_guess(9, 3, 3, 3),
         ),
         Scenario(
             name="all",
@@ -117,8 +142,7 @@ SCENARIOS: Final = {
             change="copies",
             every=True,
             quick=1,
-            full=1,
-            guess=_guess(40, 3, 0.4, 0.3),
+            full=3,
         ),
         Scenario(
             name="all-no-op",
@@ -126,8 +150,7 @@ SCENARIOS: Final = {
             change="none",
             every=True,
             quick=2,
-            full=3,
-            guess=_guess(0.8, 0.6, 0.03, 0.03),
+            full=5,
         ),
         Scenario(
             name="sdk",
@@ -135,7 +158,6 @@ SCENARIOS: Final = {
             change="sdk",
             quick=1,
             full=3,
-            guess=_guess(9, 4, 8, 8),
         ),
         Scenario(
             name="list",
@@ -144,8 +166,7 @@ SCENARIOS: Final = {
             task="list",
             quick=3,
             full=10,
-            strategies=("shared-base",),
-            guess={"shared-base": 0.4},
+            approaches=("shared-base",),
         ),
     )
 }

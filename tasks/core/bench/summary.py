@@ -1,23 +1,21 @@
-"""From samples to figures: medians, ratios, growth. Pure."""
+"""From samples to figures: medians, ratios, growth. Pure; the arithmetic is the library's."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import pairwise
 
+from .approaches import APPROACHES, REFERENCES
 from .results import Results, Sample, ScaleSample
 from .scenarios import SCENARIOS
-from .strategies import REFERENCES, STRATEGIES
-
-_BYTES: Final = ("context_bytes", "image_bytes", "unique_bytes", "new_bytes", "push_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One strategy in one scenario. Seconds are of all runs, bytes of the last that has them."""
+    """One approach in one scenario. Seconds are of all runs, bytes of the last that has them."""
 
     scenario: str
     strategy: str
@@ -30,65 +28,63 @@ class Cell:
     unique_bytes: int | None = None
     new_bytes: int | None = None
     push_bytes: int | None = None
+    peak_bytes: int | None = None
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Cell:
+        """The figures of the runs of one approach in one scenario."""
+        seconds = [sample.seconds for sample in samples]
+        return cls(
+            scenario=samples[0].scenario,
+            strategy=samples[0].strategy,
+            median=statistics.median(seconds),
+            low=min(seconds),
+            high=max(seconds),
+            runs=len(seconds),
+            context_bytes=_last(sample.context_bytes for sample in samples),
+            image_bytes=_last(sample.image_bytes for sample in samples),
+            unique_bytes=_last(sample.unique_bytes for sample in samples),
+            new_bytes=_last(sample.new_bytes for sample in samples),
+            push_bytes=_last(sample.push_bytes for sample in samples),
+            peak_bytes=_last(sample.peak_bytes for sample in samples),
+        )
+
+    @property
+    def reuse(self) -> float | None:
+        """The share of an image's bytes that was there before: what the cache was good for."""
+        if not self.image_bytes or self.new_bytes is None:
+            return None
+        return 1 - self.new_bytes / self.image_bytes
 
 
-def cells(results: Results) -> list[Cell]:
-    """Every pair that was measured, in the order of tables."""
-    found = []
-    for scenario in SCENARIOS:
-        for strategy in STRATEGIES:
-            mine = [
-                sample
-                for sample in results.samples
-                if (sample.scenario, sample.strategy) == (scenario, strategy)
-            ]
-            if mine:
-                found.append(_cell(scenario, strategy, mine))
-    return found
+def _last(values: Iterable[int | None]) -> int | None:
+    return ([None, *(value for value in values if value is not None)])[-1]
 
 
-def _cell(scenario: str, strategy: str, samples: Sequence[Sample]) -> Cell:
-    seconds = [sample.seconds for sample in samples]
-    return Cell(
-        scenario=scenario,
-        strategy=strategy,
-        median=statistics.median(seconds),
-        low=min(seconds),
-        high=max(seconds),
-        runs=len(seconds),
-        **{name: _last(samples, name) for name in _BYTES},
-    )
+Cells = Mapping[tuple[str, str], Cell]
+"""Figures by scenario and approach, in the order of tables."""
 
 
-def _last(samples: Sequence[Sample], name: str) -> int | None:
-    values = [value for sample in samples if (value := getattr(sample, name)) is not None]
-    return values[-1] if values else None
+def cells(results: Results) -> Cells:
+    """The figures of every pair that was measured."""
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for sample in results.samples:
+        groups.setdefault((sample.scenario, sample.strategy), []).append(sample)
+    places = {name: place for place, name in enumerate((*SCENARIOS, *APPROACHES))}
+    order = sorted(groups, key=lambda pair: [places.get(name, len(places)) for name in pair])
+    return {pair: Cell.of(groups[pair]) for pair in order}
 
 
-def find(cells: Sequence[Cell], scenario: str, strategy: str) -> Cell | None:
-    """One of ``cells``, or ``None`` where that was not measured."""
-    return next(
-        (cell for cell in cells if (cell.scenario, cell.strategy) == (scenario, strategy)), None
-    )
-
-
-def ratio(cells: Sequence[Cell], cell: Cell, reference: str) -> float | None:
+def ratio(cells: Cells, cell: Cell, reference: str) -> float | None:
     """The median of ``cell`` in relation to that of ``reference`` in the same scenario."""
-    other = find(cells, cell.scenario, reference)
+    other = cells.get((cell.scenario, reference))
     return cell.median / other.median if other and other.median else None
 
 
-def ratios(cells: Sequence[Cell], cell: Cell) -> dict[str, float]:
+def ratios(cells: Cells, cell: Cell) -> dict[str, float]:
     """The ratio to each reference that was measured and is not ``cell`` itself."""
     found = {name: ratio(cells, cell, name) for name in REFERENCES if name != cell.strategy}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def reuse(cell: Cell) -> float | None:
-    """The share of an image's bytes that was there before: what the cache was good for."""
-    if not cell.image_bytes or cell.new_bytes is None:
-        return None
-    return 1 - cell.new_bytes / cell.image_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,29 +101,29 @@ class Growth:
 
     @property
     def costs(self) -> list[float]:
-        return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in self._pairs()]
+        return [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(self.points)]
 
     @property
     def exponents(self) -> list[float]:
-        return [math.log(b[1] / a[1]) / math.log(b[0] / a[0]) for a, b in self._pairs()]
-
-    def _pairs(self) -> list[tuple[tuple[int, float, int], tuple[int, float, int]]]:
-        return list(zip(self.points, self.points[1:], strict=False))
+        return [math.log(b[1] / a[1], b[0] / a[0]) for a, b in pairwise(self.points)]
 
 
 def growth(samples: Sequence[ScaleSample]) -> list[Growth]:
     """The growth of each step, in the order in which they were measured."""
-    steps = dict.fromkeys(sample.step for sample in samples)
-    return [Growth(step=step, points=_points(samples, step)) for step in steps]
-
-
-def _points(samples: Sequence[ScaleSample], step: str) -> tuple[tuple[int, float, int], ...]:
-    mine = [sample for sample in samples if sample.step == step]
-    return tuple(
-        (
-            number,
-            statistics.median(sample.seconds for sample in mine if sample.udfs == number),
-            max(sample.peak_bytes for sample in mine if sample.udfs == number),
+    steps: dict[str, dict[int, list[ScaleSample]]] = {}
+    for sample in samples:
+        steps.setdefault(sample.step, {}).setdefault(sample.udfs, []).append(sample)
+    return [
+        Growth(
+            step=step,
+            points=tuple(
+                (
+                    number,
+                    statistics.median(sample.seconds for sample in mine),
+                    max(sample.peak_bytes for sample in mine),
+                )
+                for number, mine in sorted(numbers.items())
+            ),
         )
-        for number in sorted({sample.udfs for sample in mine})
-    )
+        for step, numbers in steps.items()
+    ]

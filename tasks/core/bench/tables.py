@@ -2,179 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from ..output.report import seconds, size
+from ..output.report import seconds, size, table
+from .approaches import APPROACHES
 from .check import Change
 from .results import Results
 from .scale import STEPS
 from .scenarios import SCENARIOS
-from .strategies import STRATEGIES
-from .summary import Cell, cells, find, growth, ratio, reuse
+from .summary import Cell, Cells, cells, growth, ratio
 
-_LEFT: Final = "left"
-_RIGHT: Final = "right"
+Row = Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Text in rows, with ``left`` or ``right`` for each column."""
+    """Text in rows: the first ``left`` columns are words, the others are numbers."""
 
     headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    align: tuple[str, ...]
+    rows: tuple[Row, ...]
+    left: int
+
+    @classmethod
+    def of(cls, headers: Iterable[str], rows: Iterable[Row], *, left: int = 1) -> Table:
+        """A table without the columns of numbers that have no value in any row."""
+        names, lines = list(headers), list(rows)
+        kept = [n for n in range(len(names)) if n < left or any(row[n] != "-" for row in lines)]
+        return cls(
+            headers=tuple(names[n] for n in kept),
+            rows=tuple(tuple(row[n] for n in kept) for row in lines),
+            left=left,
+        )
+
+    def text(self) -> str:
+        """For a terminal."""
+        numbers = len(self.headers) - self.left
+        align = [*["left"] * self.left, *["right"] * numbers]
+        return table(self.headers, self.rows, align=align)
 
     def markdown(self) -> str:
         """As Markdown."""
-        rule = ["---:" if side == _RIGHT else "---" for side in self.align]
-        rows = [self.headers, rule, *self.rows]
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        numbers = len(self.headers) - self.left
+        rule = [*["---"] * self.left, *["---:"] * numbers]
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.headers, rule, *self.rows))
 
 
 def times(results: Results) -> Table:
-    """Seconds of every scenario and strategy, with the ratios and the context that was sent."""
+    """Seconds of every scenario and approach, with ratios, what was sent, and memory."""
     every = cells(results)
-    rows = [
+    headers = (
+        *("scenario", "approach", "median", "min", "max", "runs"),
+        *("of unoptimized", "of floor", "context sent", "peak memory"),
+    )
+    rows = (
         (
-            cell.scenario,
-            cell.strategy,
-            seconds(cell.median),
-            seconds(cell.low),
-            seconds(cell.high),
-            str(cell.runs),
-            _ratio(ratio(every, cell, "unoptimized")),
-            _ratio(ratio(every, cell, "floor")),
-            size(cell.context_bytes),
+            *(cell.scenario, cell.strategy),
+            *(seconds(cell.median), seconds(cell.low), seconds(cell.high), str(cell.runs)),
+            *(_ratio(ratio(every, cell, name)) for name in ("unoptimized", "floor")),
+            *(size(cell.context_bytes), size(cell.peak_bytes)),
         )
-        for cell in every
-    ]
-    first = ("scenario", "strategy", "median", "min", "max", "runs")
-    headers = (*first, "of unoptimized", "of floor", "context sent")
-    return Table(headers=headers, rows=tuple(rows), align=(_LEFT, _LEFT, *[_RIGHT] * 7))
+        for cell in every.values()
+    )
+    return Table.of(headers, rows, left=2)
 
 
 def bytes_table(results: Results) -> Table:
-    """Bytes of the image that each strategy makes of one UDF, and of a push after an edit."""
+    """Bytes of the image that each approach makes of one UDF, and of a push after an edit."""
     every = cells(results)
     rows = []
-    for strategy in STRATEGIES:
-        edit, cold = (find(every, name, strategy) for name in ("edit", "cold"))
+    for name in APPROACHES:
+        edit, cold, pushed = (every.get((s, name)) for s in ("edit", "cold", "edit-to-pushed"))
         cell = edit or cold
         if cell and cell.image_bytes is not None:
             rows.append(
                 (
-                    strategy,
-                    size(cell.image_bytes),
-                    size(cell.unique_bytes),
-                    size(cold.push_bytes if cold else None),
-                    size(edit.push_bytes if edit else None),
-                    _percent(reuse(edit) if edit else None),
+                    *(name, size(cell.image_bytes), size(cell.unique_bytes)),
+                    *(size(each.push_bytes if each else None) for each in (cold, edit, pushed)),
+                    _percent(edit.reuse if edit else None),
                 )
             )
-    first = ("strategy", "image", "unique to one UDF", "first push")
-    headers = (*first, "push after an edit", "kept by an edit")
-    return Table(headers=headers, rows=tuple(rows), align=(_LEFT, *[_RIGHT] * 5))
+    headers = (
+        *("approach", "image", "unique to one UDF", "first push"),
+        *("push after an edit", "sent to a registry", "kept by an edit"),
+    )
+    return Table.of(headers, rows)
 
 
 def scale(results: Results) -> Table:
     """How the tasks grow with the number of UDFs."""
-    rows = []
-    for each in growth(results.scale):
-        costs = [None, *each.costs]
-        powers = [None, *each.exponents]
-        for (number, median, peak), cost, power in zip(each.points, costs, powers, strict=True):
-            rows.append(
-                (
-                    STEPS.get(each.step, each.step),
-                    str(number),
-                    seconds(median),
-                    "-" if cost is None else f"{cost * 1000:.1f} ms",
-                    "-" if power is None else f"{power:.2f}",
-                    size(peak),
-                )
-            )
+    rows = [
+        (
+            *(STEPS.get(each.step, each.step), str(number), seconds(median)),
+            "-" if cost is None else f"{cost * 1000:.1f} ms",
+            "-" if power is None else f"{power:.2f}",
+            size(peak),
+        )
+        for each in growth(results.scale)
+        for (number, median, peak), cost, power in zip(
+            each.points, [None, *each.costs], [None, *each.exponents], strict=True
+        )
+    ]
     headers = ("task", "UDFs", "median", "for each more", "grows with power", "peak memory")
-    return Table(headers=headers, rows=tuple(rows), align=(_LEFT, *[_RIGHT] * 5))
+    return Table.of(headers, rows)
 
 
 def approaches(results: Results) -> Table:
     """The one table for a README: first build, later ones, what the cache is good for."""
     every = cells(results)
     rows = []
-    for name, strategy in STRATEGIES.items():
-        if name == "floor":
-            continue
-        cold, edit = (find(every, scenario, name) for scenario in ("cold", "edit"))
-        again = find(every, "all-no-op", name)
+    for name, approach in APPROACHES.items():
+        cold, edit, again = (every.get((s, name)) for s in ("cold", "edit", "all-no-op"))
         image = edit or cold
-        if image is None:
-            continue
-        rows.append(
-            (
-                f"`{name}`: {strategy.what}",
-                seconds(cold.median if cold else None),
-                _with_factor(every, edit),
-                seconds(again.median if again else None),
-                _percent(reuse(edit) if edit else None),
-                size(image.image_bytes),
-                size(image.unique_bytes),
+        if image and name != "floor":
+            rows.append(
+                (
+                    f"`{name}`: {approach.what}",
+                    seconds(cold.median if cold else None),
+                    _with_factor(every, edit),
+                    seconds(again.median if again else None),
+                    _percent(edit.reuse if edit else None),
+                    *(size(image.image_bytes), size(image.unique_bytes)),
+                )
             )
-        )
-    first = ("approach", "first build", "after an edit", f"all {results.udfs}, nothing changed")
-    headers = (*first, "cache efficiency", "image", "of that its own")
-    return Table(headers=headers, rows=tuple(rows), align=(_LEFT, *[_RIGHT] * 6))
+    headers = (
+        *("approach", "first build", "after an edit", f"all {results.udfs}, nothing changed"),
+        *("cache efficiency", "image", "of that its own"),
+    )
+    return Table.of(headers, rows)
 
 
 def scenarios(results: Results) -> Table:
     """What the scenarios are that were measured."""
-    names = dict.fromkeys(cell.scenario for cell in cells(results))
-    rows = tuple((f"`{name}`", SCENARIOS[name].what) for name in names)
-    return Table(headers=("scenario", "what it is"), rows=rows, align=(_LEFT, _LEFT))
+    names = dict.fromkeys(scenario for scenario, _ in cells(results))
+    rows = [(f"`{name}`", SCENARIOS[name].what) for name in names]
+    return Table.of(("scenario", "what it is"), rows, left=2)
+
+
+def before_and_after(results: Results) -> Table:
+    """One UDF's own Dockerfile, and what replaces it: for a pull request."""
+    every = cells(results)
+    rows = []
+    for scenario in dict.fromkeys(scenario for scenario, _ in every):
+        before, after = (every.get((scenario, name)) for name in ("before", "after"))
+        if before and after:
+            factor = before.median / after.median if after.median else 0.0
+            what = SCENARIOS[scenario].what
+            rows.append((what, seconds(before.median), seconds(after.median), f"{factor:.1f}x"))
+    for what, name in (("image", "image_bytes"), ("pushed after an edit", "push_bytes")):
+        pair = [getattr(every.get(("edit", each)), name, None) for each in ("before", "after")]
+        rows.append((what, size(pair[0]), size(pair[1]), "-"))
+    return Table.of(("build", "before", "after", "times faster"), rows)
 
 
 def changes(found: Sequence[Change]) -> Table:
     """A comparison with an earlier measurement."""
+    headers = ("scenario", "approach", "figure", "in relation to", "before", "now", "factor")
     rows = [
         (
-            each.scenario,
-            each.strategy,
-            each.figure,
-            each.reference,
-            _ratio(each.before),
-            _ratio(each.now),
-            f"{each.factor:.2f}",
+            *(each.scenario, each.strategy, each.figure, each.reference),
+            *(_ratio(each.before), _ratio(each.now), f"{each.factor:.2f}"),
         )
         for each in found
     ]
-    headers = ("scenario", "strategy", "figure", "in relation to", "before", "now", "factor")
-    return Table(headers=headers, rows=tuple(rows), align=(*[_LEFT] * 4, *[_RIGHT] * 3))
+    return Table.of(headers, rows, left=4)
 
 
 def machine(results: Results) -> str:
     """What it was measured on, in a sentence."""
     about, versions, engine = results.machine, results.versions, results.engine
-    memory = size(about.get("memory_bytes"))
     image = engine.get("python_image", "")
     if engine.get("python_image_state") == "stand-in":
         image += " (a stand-in made of Debian packages)"
     return (
-        f"{about.get('cores')} cores, {memory} of memory, {about.get('processor')}, "
-        f"{about.get('system')}; engine {versions.get('engine')} ({engine.get('storage')}), "
-        f"buildx {versions.get('buildx')}, Python {versions.get('python')}; "
-        f"from {image}, pynumaflow {versions.get('pynumaflow')}; measured {results.measured}"
+        f"{about.get('cores')} cores, {size(about.get('memory_bytes'))} of memory, "
+        f"{about.get('processor')}, {about.get('system')}; engine {versions.get('engine')} "
+        f"({engine.get('storage')}), buildx {versions.get('buildx')}, "
+        f"Python {versions.get('python')}; from {image}, "
+        f"pynumaflow {versions.get('pynumaflow')}; measured {results.measured}"
     )
 
 
-def _with_factor(every: Sequence[Cell], cell: Cell | None) -> str:
-    if cell is None:
-        return "-"
-    share = ratio(every, cell, "unoptimized")
-    if not share or cell.strategy == "unoptimized":
-        return seconds(cell.median)
-    factor = 1 / share
-    return f"{seconds(cell.median)} ({factor:.0f}x)" if factor >= 1.5 else seconds(cell.median)
+def _with_factor(every: Cells, cell: Cell | None) -> str:
+    share = ratio(every, cell, "unoptimized") if cell else None
+    text = seconds(cell.median if cell else None)
+    return f"{text} ({1 / share:.0f}x)" if share and 1 / share >= 1.5 else text
 
 
 def _ratio(value: float | None) -> str:

@@ -1,11 +1,12 @@
 """A copy of the repository to build from, and what a developer changes in it.
 
-Each strategy has a copy of its own, so that a change for one is none for another, and nothing
+Each approach has a copy of its own, so that a change for one is none for another, and nothing
 is ever edited in place: a run that is killed leaves the repository as it was.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from ..model.udf import PROGRAMS
+from .approaches import Approach
 from .scenarios import UDF
-from .strategies import Strategy
 
 ROOT: Final = "examples"
+DATA_UDF: Final = f"{UDF}_data"
 
 # The history stays behind as well, though `COPY ./ ./` used to take it along: the comparison
 # is to hold without it.
@@ -27,29 +29,32 @@ _SCRIPTS: Final = (
     "dockerfiles/udf/install-dependencies.sh",
 )
 _MARK: Final = "# bench: "
+_PINNED: Final = re.compile(r"pynumaflow==([0-9a-z.]+)")
 
 
 @dataclass
 class Workspace:
-    """One copy. Paths of UDFs are relative to it, such as ``examples/map/even_odd``."""
+    """One copy. Folders of UDFs are relative to it, such as ``examples/map/even_odd``."""
 
     path: Path
-    strategy: Strategy
+    approach: Approach
     python: str
     _texts: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
-    def copy(cls, repository: Path, path: Path, strategy: Strategy, python: str) -> Workspace:
-        """Copy the repository to ``path``, for one strategy; ``python`` is such as ``3.13``."""
+    def copy(cls, repository: Path, path: Path, approach: Approach, python: str) -> Workspace:
+        """Copy the repository to ``path``, for one approach; ``python`` is such as ``3.13``."""
         snapshot(repository, path)
-        workspace = cls(path=path, strategy=strategy, python=python)
-        for name, text in strategy.files:
+        workspace = cls(path=path, approach=approach, python=python)
+        for name, text in approach.files:
             (path / name).write_text(text, encoding="utf-8")
-        if strategy.apart:
-            workspace.mark_scripts(strategy.name, _SCRIPTS)
-        if strategy.exact_python and python:
+        if approach.apart:
+            workspace.mark_scripts(approach.name, _SCRIPTS)
+        if approach.exact_python and python:
+            major, minor = python.split(".")
+            exact = f'requires-python = ">={python},<{major}.{int(minor) + 1}"'
             for file in (path / ROOT).rglob("pyproject.toml"):
-                workspace._pin_python(file)
+                _replace(file, r"(?m)^requires-python = .*$", exact)
         return workspace
 
     def mark_scripts(self, mark: str, names: tuple[str, ...] = _SCRIPTS[:2]) -> None:
@@ -57,24 +62,29 @@ class Workspace:
         for name in names:
             _mark(self.path / name, mark)
 
-    def edit(self, mark: str, udf: str = f"{ROOT}/{UDF}") -> None:
+    def edit(self, mark: str, folder: str) -> None:
         """Change one line of a UDF's program."""
-        program = next(name for name in PROGRAMS if (self.path / udf / name).is_file())
-        _mark(self.path / udf / program, mark)
+        _mark(program_of(self.path / folder), mark)
 
-    def add_package(self, package: str, udf: str = f"{ROOT}/{UDF}") -> None:
+    def add_package(self, package: str, folder: str) -> None:
         """Let a UDF depend on ``package`` as well, in the place of one that was added before."""
-        file = self.path / udf / "pyproject.toml"
+        file = self.path / folder / "pyproject.toml"
         text = self._texts.setdefault(file, file.read_text(encoding="utf-8"))
         changed = text.replace("dependencies = [", f'dependencies = ["{package}", ', 1)
         file.write_text(changed, encoding="utf-8")
 
-    def add_udf(self, number: int, mark: str) -> str:
-        """A UDF that was never built: a copy under another name, with another line."""
-        name = f"{ROOT}/{UDF}_{number}"
-        shutil.copytree(self.path / ROOT / UDF, self.path / name)
-        self.edit(mark, name)
-        return name
+    def add_udf(self, name: str, mark: str, *, data: int = 0) -> None:
+        """A UDF that was never built: a copy with another line, and ``data`` bytes beside it."""
+        folder = f"{ROOT}/{name}"
+        shutil.copytree(self.path / ROOT / UDF, self.path / folder)
+        self.edit(mark, folder)
+        if data:
+            # Such that no compressor makes them fewer.
+            (self.path / folder / "weights.bin").write_bytes(os.urandom(data))
+
+    def drop_udf(self, name: str) -> None:
+        """Remove a UDF that was added, if it was."""
+        shutil.rmtree(self.path / ROOT / name, ignore_errors=True)
 
     def copy_examples(self, number: int, mark: str, udfs: list[str]) -> str:
         """A second root in the place of an earlier one, in which none of ``udfs`` was built."""
@@ -93,23 +103,17 @@ class Workspace:
     def set_sdk(self, version: str, lock: str, mark: str) -> None:
         """Ask for another version of pynumaflow everywhere, with its Poetry lock."""
         files = [self.path / "pyproject.toml", *(self.path / ROOT).rglob("pyproject.toml")]
+        if self.approach.dockerfile:
+            files.append(self.path / self.approach.dockerfile)
         for file in files:
-            text = file.read_text(encoding="utf-8")
-            file.write_text(pinned(text, version), encoding="utf-8")
+            file.write_text(pinned(file.read_text(encoding="utf-8"), version), encoding="utf-8")
         (self.path / "poetry.lock").write_text(lock, encoding="utf-8")
         # Also where a version comes back, its environment has to be made again.
         self.mark_scripts(mark, _SCRIPTS[1:2])
 
-    def mark_lock(self, udf: str, mark: str) -> None:
+    def mark_lock(self, folder: str, mark: str) -> None:
         """Let the uv.lock of a UDF differ from an earlier one with the same content."""
-        _mark(self.path / udf / "uv.lock", mark)
-
-    def _pin_python(self, file: Path) -> None:
-        major, minor = self.python.split(".")
-        exact = f'requires-python = ">={self.python},<{major}.{int(minor) + 1}"'
-        text = file.read_text(encoding="utf-8")
-        changed = re.sub(r"^requires-python = .*$", exact, text, count=1, flags=re.MULTILINE)
-        file.write_text(changed, encoding="utf-8")
+        _mark(self.path / folder / "uv.lock", mark)
 
 
 def snapshot(repository: Path, path: Path) -> None:
@@ -117,15 +121,20 @@ def snapshot(repository: Path, path: Path) -> None:
     shutil.copytree(repository, path, ignore=shutil.ignore_patterns(*_NOT_COPIED))
 
 
+def program_of(folder: Path) -> Path:
+    """The program of a UDF."""
+    return next(folder / name for name in PROGRAMS if (folder / name).is_file())
+
+
 def pinned(text: str, version: str) -> str:
     """A project file with another version of pynumaflow."""
-    return re.sub(r"pynumaflow==[0-9a-z.]+", f"pynumaflow=={version}", text)
+    return _PINNED.sub(f"pynumaflow=={version}", text)
 
 
 def sdk_of(text: str) -> str:
     """The version of pynumaflow that a project file pins; ``""`` for none."""
-    match = re.search(r"pynumaflow==([0-9a-z.]+)", text)
-    return match.group(1) if match else ""
+    match = _PINNED.search(text)
+    return match[1] if match else ""
 
 
 def _mark(file: Path, mark: str) -> None:
@@ -134,3 +143,8 @@ def _mark(file: Path, mark: str) -> None:
     if lines[-1].startswith(_MARK):
         lines.pop()
     file.write_text("\n".join([*lines, f"{_MARK}{mark}", ""]), encoding="utf-8")
+
+
+def _replace(file: Path, pattern: str, text: str) -> None:
+    old = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(pattern, text, old, count=1), encoding="utf-8")
