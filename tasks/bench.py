@@ -56,13 +56,13 @@ def bench(
     context: str = "",
 ) -> None:
     """Measure builds, several approaches side by side."""
-    request = session.Request.of(
-        settings,
-        scenarios=scenarios,
+    request = session.Request(
+        settings=settings,
+        quick=quick,
         strategies=strategies,
+        scenarios=scenarios,
         scale=scale,
         rounds=rounds,
-        quick=quick,
         here=here,
         json=json,
         report=report,
@@ -73,4 +73,4 @@ def bench(
         dockerfile=dockerfile,
         context=context,
     )
-    session.run(settings, request, say=reports.say, show=reports.show)
+    session.run(request, say=reports.say, show=reports.show)

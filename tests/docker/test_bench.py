@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.bench.lab import open_lab
+from tasks.core.bench import tools
+from tasks.core.bench.lab import is_ours, open_lab
 from tasks.core.bench.results import Results
 from tasks.core.engine import Engine, find
 from tasks.core.engine.layout import Layout
-from tasks.core.model.settings import REPOSITORY
+from tasks.core.model.settings import DEFAULTS, REPOSITORY
 from tasks.core.private_engine import packages, private, standin
 from tests.conftest import Invoke
 
@@ -46,7 +47,7 @@ def _base(invoke: Invoke, engine: Engine) -> dict[str, str]:
 def _is_clean(engine: Engine, bases: dict[str, str]) -> bool:
     """Whether a measurement left nothing, and every base under its name."""
     names = _names(engine)
-    left = [name for name in names if ":bench-" in name or "/bench-" in name]
+    left = [name for name in names if is_ours(name)]
     return not left and all(names.get(name) == id for name, id in bases.items())
 
 
@@ -78,6 +79,56 @@ def test_a_small_measurement(invoke: Invoke, engine: Engine, tmp_path: Path) -> 
     assert edit.unique_bytes < 64 * 1024
     assert edit.push_bytes
     assert edit.push_bytes < 64 * 1024
+    assert _is_clean(engine, bases)
+
+
+@pytest.mark.skipif(not packages.suits_host(), reason="Buildah and the registry are of Debian")
+def test_every_tool_builds_and_pushes(invoke: Invoke, engine: Engine, tmp_path: Path) -> None:
+    bases = _base(invoke, engine)
+    file = tmp_path / "bench.json"
+    names = ("uv-example", "bake", "buildah", "shared-base", "floor")
+    done = invoke(
+        *("bench", "--here", "--rounds", "1", "--json", str(file)),
+        *("--strategies", ",".join(names), "--scenarios", "edit,edit-to-pushed"),
+        timeout=1200,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {(each.scenario, each.strategy): each for each in Results.read(file).samples}
+    assert len(found) == 2 * len(names)
+    for name in names:
+        edit, pushed = found["edit", name], found["edit-to-pushed", name]
+        assert edit.image_bytes
+        assert edit.image_bytes > 10**8
+        # A line of one program, and what describes the image: not the environment again.
+        assert pushed.push_bytes
+        assert pushed.push_bytes < 200 * 1024
+        assert pushed.peak_bytes
+    assert _is_clean(engine, bases)
+    assert not tools.STORE.exists()
+
+
+def test_a_udf_is_measured_before_and_after(
+    invoke: Invoke, engine: Engine, root: Path, tmp_path: Path
+) -> None:
+    bases = _base(invoke, engine)
+    folder = root / "map/mine"
+    folder.mkdir(parents=True)
+    program = "print()\n"
+    (folder / "example.py").write_text(program)
+    (folder / "Dockerfile.backup").write_text(
+        f"FROM {DEFAULTS['python_image']}\nCOPY example.py /mine/\n"
+    )
+    file = tmp_path / "bench.json"
+    done = invoke(
+        *("bench", "--here", "--rounds", "1", "--json", str(file)),
+        *("--udf", "map/mine", "--root", str(root), "--scenarios", "no-op,edit"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| build | before | after | times faster |" in done.stdout
+    found = {(each.scenario, each.strategy): each for each in Results.read(file).samples}
+    assert set(found) == {(s, a) for s in ("no-op", "edit") for a in ("before", "after")}
+    assert found["edit", "before"].push_bytes
+    assert (folder / "example.py").read_text() == program
     assert _is_clean(engine, bases)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tasks.core.bench import check, session, summary, tables
+from tasks.core.bench.approaches import APPROACHES
 from tasks.core.bench.results import Results, Sample, ScaleSample
+from tasks.core.bench.scenarios import SCENARIOS
 from tasks.core.bench.summary import Cell
 from tasks.core.model.errors import BenchWorseError, ConfigError
 from tasks.core.model.settings import Settings
@@ -262,33 +264,28 @@ SETTINGS = Settings.from_config(None)
 
 
 def request(**flags: object) -> session.Request:
-    plain: dict[str, object] = {
-        **dict.fromkeys(("scenarios", "strategies", "scale", "json", "report", "read"), ""),
-        **dict.fromkeys(("check", "udf", "dockerfile", "context"), ""),
-        "rounds": 0,
-        "quick": False,
-        "here": False,
-        "factor": 1.5,
-    }
-    return session.Request.of(SETTINGS, **{**plain, **flags})  # type: ignore[arg-type]
+    return session.Request(settings=SETTINGS, **flags).checked()  # type: ignore[arg-type]
 
 
 def test_by_default_everything_is_measured() -> None:
-    asked = request()
-    assert {each.name for each in asked.approaches} >= {"unoptimized", "floor", "shared-base"}
-    assert asked.scenarios[0].name == "cold"
-    assert asked.scenarios[-2].name == "sdk"
+    found = request().jobs
+    assert {job.approach.name for job in found} == set(APPROACHES)
+    assert list(dict.fromkeys(job.scenario.name for job in found)) == list(SCENARIOS)
+    assert next(iter(SCENARIOS)) == "cold"
+    assert list(SCENARIOS)[-2] == "sdk"
 
 
 def test_names_choose_in_the_order_of_measuring() -> None:
-    asked = request(scenarios="edit, cold", strategies="floor")
-    assert [each.name for each in asked.scenarios] == ["cold", "edit"]
-    assert [each.name for each in asked.approaches] == ["floor"]
-    assert request(scenarios="none").scenarios == ()
+    found = request(scenarios="edit, no-op", strategies="floor", rounds=1).jobs
+    assert [(job.scenario.name, job.approach.name) for job in found] == [
+        ("no-op", "floor"),
+        ("edit", "floor"),
+    ]
+    assert request(scenarios="none").jobs == []
 
 
 def test_sizes_are_sorted_and_each_once() -> None:
-    assert request(scale="100,10, 100").sizes == (10, 100)
+    assert request(scale="100,10, 100").sizes == [10, 100]
 
 
 @pytest.mark.parametrize(

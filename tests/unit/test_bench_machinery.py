@@ -31,7 +31,7 @@ OTHER = APPROACHES["shared-base"]
 
 
 def scenario(name: str = "edit", **more: object) -> Scenario:
-    values: dict[str, object] = {"what": "", "change": "line", "quick": 1, "full": 3, **more}
+    values: dict[str, object] = {"quick": 1, "full": 3, **more}
     return Scenario(name=name, **values)  # type: ignore[arg-type]
 
 
@@ -262,7 +262,7 @@ def archive(blobs: dict[str, bytes], names: list[str]) -> tarfile.TarFile:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     buffer.seek(0)
-    return tarfile.open(fileobj=buffer, mode="r|")
+    return tarfile.open(fileobj=buffer, mode="r")
 
 
 def test_layers_compressed_and_not() -> None:

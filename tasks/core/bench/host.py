@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -16,6 +15,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+from ..model.programs import run
 
 MIRROR: Final = "POETRY_PYPI_MIRROR_URL"
 """What the plugin poetry-plugin-pypi-mirror reads: an index to take in place of the default."""
@@ -53,10 +54,10 @@ def _processor() -> str:
 
 
 def _system() -> str:
-    path = Path("/etc/os-release")
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    return pairs.get("PRETTY_NAME", platform.system()).strip('"')
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.system()
 
 
 def index(environ: Mapping[str, str]) -> dict[str, str]:
@@ -92,5 +93,5 @@ def _mirror_of_default() -> str:
 
 
 def _pip(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    done = run([sys.executable, *arguments])
+    return done.stdout.strip() if done else ""

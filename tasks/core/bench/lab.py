@@ -189,18 +189,12 @@ def _keep_archives(own: Layout, usual: Layout) -> None:
             usual.archives.mkdir(exist_ok=True)
             for archive in own.archives.iterdir():
                 if not (usual.archives / archive.name).exists():
-                    _link_file(str(archive), str(usual.archives / archive.name))
+                    os.link(archive, usual.archives / archive.name)
 
 
 def _link(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, symlinks=True, copy_function=_link_file)
-
-
-def _link_file(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
+    # Both are in the user's cache folder, and so on one file system.
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
 
 
 def _quiet(_: str) -> None:

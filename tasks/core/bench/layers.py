@@ -7,6 +7,7 @@ and what a push would send is then found by compressing them as it would.
 
 from __future__ import annotations
 
+import gzip
 import json
 import tarfile
 import zlib
@@ -20,7 +21,6 @@ from ..model.programs import run
 
 _CHUNK: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +59,7 @@ def layers_of(
 def read(
     archive: tarfile.TarFile, known: Mapping[str, StoredLayer]
 ) -> tuple[list[str], dict[str, StoredLayer]]:
-    """The names of an image's layers in an archive of `docker save`, and the layers that are new.
-
-    The archive is read once from start to end; its list of layers comes last.
-    """
+    """The names of an image's layers in an archive of `docker save`, and those that are new."""
     found: dict[str, StoredLayer] = {}
     names: list[str] = []
     for member in archive:
@@ -79,28 +76,14 @@ def read(
 
 
 def _measure(member: tarfile.TarInfo, content: IO[bytes]) -> StoredLayer:
-    chunk = content.read(_CHUNK)
-    if not chunk.startswith(_GZIP):
-        return _packed(member, content, chunk)
-    size = 0
-    work = zlib.decompressobj(_GZIP_WINDOW)
-    while chunk:
-        size += len(work.decompress(chunk))
-        chunk = work.unused_data
-        if work.eof and chunk:  # gzip allows several streams one after the other
-            work = zlib.decompressobj(_GZIP_WINDOW)
-        else:
-            chunk = content.read(_CHUNK)
-    return StoredLayer(name=member.name, size=size, compressed=member.size)
-
-
-def _packed(member: tarfile.TarInfo, content: IO[bytes], chunk: bytes) -> StoredLayer:
+    start = content.read(len(_GZIP))
+    content.seek(0)
+    if start == _GZIP:
+        with gzip.open(content) as unpacked:
+            size = sum(map(len, iter(lambda: unpacked.read(_CHUNK), b"")))
+        return StoredLayer(name=member.name, size=size, compressed=member.size)
     # Level 6 is what the engine's own gzip uses.
     work = zlib.compressobj(6)
-    compressed = 0
-    while chunk:
-        compressed += len(work.compress(chunk))
-        chunk = content.read(_CHUNK)
-    return StoredLayer(
-        name=member.name, size=member.size, compressed=compressed + len(work.flush())
-    )
+    packed = sum(len(work.compress(chunk)) for chunk in iter(lambda: content.read(_CHUNK), b""))
+    packed += len(work.flush())
+    return StoredLayer(name=member.name, size=member.size, compressed=packed)

@@ -10,9 +10,8 @@ from ..model.errors import ConfigError
 from ..model.settings import REPOSITORY, Settings
 from ..model.udf import Udf, select
 from .approaches import APPROACHES, Approach
-from .runner import Place
 from .scenarios import SCENARIOS, Scenario
-from .workspace import snapshot
+from .workspace import Place, snapshot
 
 DOCKERFILE: Final = "Dockerfile.backup"
 """What `invoke migrate` leaves of a UDF's own Dockerfile."""

@@ -31,42 +31,41 @@ def write(results: Results, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = charts.draw(results, folder)
     names = [path.stem for path in drawn]
-    page = folder / PAGE
-    if page.exists():
-        _fill(page, block(results, names))
-    else:
-        head = "# Performance\n\n"
-        page.write_text(f"{head}{_marked(block(results, names))}", encoding="utf-8")
-    written = [*drawn, page]
-    readme = folder.resolve().parent / "README.md"
-    if readme.is_file() and BEGIN in readme.read_text(encoding="utf-8"):
-        _fill(readme, short_block(results, names, folder.resolve().name))
-        written.append(readme)
-    return written
+    page, readme = folder / PAGE, folder.resolve().parent / "README.md"
+    if not page.exists():
+        page.write_text(f"# Performance\n\n{BEGIN}\n{END}\n", encoding="utf-8")
+    _fill(page, block(results, names))
+    if not readme.is_file() or BEGIN not in readme.read_text(encoding="utf-8"):
+        return [*drawn, page]
+    _fill(readme, short_block(results, names, folder.resolve().name))
+    return [*drawn, page, readme]
 
 
 def block(results: Results, pictures: list[str]) -> str:
     """All figures, with the pictures that stand beside the page."""
-    parts = [f"Measured on {tables.machine(results)}.{_remarks(results)}"]
-    parts += [tables.approaches(results).markdown(), _picture("bench-builds", pictures, "")]
-    parts += ["### Every scenario", tables.scenarios(results).markdown()]
-    parts += [tables.times(results).markdown(), _picture("bench-scenarios", pictures, "")]
-    parts += ["### Bytes", tables.bytes_table(results).markdown()]
-    parts += [_picture("bench-bytes", pictures, "")]
+    parts = [
+        _measured(results),
+        tables.approaches(results).markdown(),
+        _picture("bench-builds", pictures),
+        "### Every scenario",
+        tables.scenarios(results).markdown(),
+        tables.times(results).markdown(),
+        _picture("bench-scenarios", pictures),
+        "### Bytes",
+        tables.bytes_table(results).markdown(),
+        _picture("bench-bytes", pictures),
+    ]
     if results.scale:
         parts += ["### Many UDFs", tables.scale(results).markdown()]
-        parts += [_picture("bench-scale", pictures, "")]
-    return "\n\n".join(part for part in parts if part)
+        parts += [_picture("bench-scale", pictures)]
+    return "\n\n".join(filter(None, parts))
 
 
 def short_block(results: Results, pictures: list[str], folder: str) -> str:
     """The table of approaches and one picture, for a README in the folder above."""
-    parts = [
-        tables.approaches(results).markdown(),
-        _picture("bench-builds", pictures, f"{folder}/"),
-        f"Measured on {tables.machine(results)}.{_remarks(results)}",
-    ]
-    return "\n\n".join(part for part in parts if part)
+    picture = _picture("bench-builds", pictures, f"{folder}/")
+    parts = (tables.approaches(results).markdown(), picture, _measured(results))
+    return "\n\n".join(filter(None, parts))
 
 
 def between(text: str) -> str:
@@ -74,8 +73,8 @@ def between(text: str) -> str:
     return text.partition(BEGIN)[2].partition(END)[0].strip("\n")
 
 
-def _remarks(results: Results) -> str:
-    remarks = []
+def _measured(results: Results) -> str:
+    remarks = [f"Measured on {tables.machine(results)}."]
     if results.quick:
         remarks.append("A quick run: most figures are of one to three builds.")
     if results.repeated:
@@ -87,22 +86,17 @@ def _remarks(results: Results) -> str:
             "`cold` was measured on an engine in use: every step was run again, but downloads "
             "may have come from BuildKit's cache mounts."
         )
-    return "".join(f" {remark}" for remark in remarks)
+    return " ".join(remarks)
 
 
-def _picture(name: str, pictures: list[str], folder: str) -> str:
+def _picture(name: str, pictures: list[str], folder: str = "") -> str:
     return f"![{_ALT[name]}]({folder}{name}.svg)" if name in pictures else ""
 
 
-def _marked(text: str) -> str:
-    return f"{BEGIN}\n{text}\n{END}\n"
-
-
 def _fill(path: Path, text: str) -> None:
-    old = path.read_text(encoding="utf-8")
-    head, begin, rest = old.partition(BEGIN)
+    head, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         what = f"{path} has no lines {BEGIN} and {END} to put the figures between"
         raise ConfigError(what, next_step="add the two lines, or give another folder")
-    path.write_text(f"{head}{_marked(text)}{after.removeprefix(chr(10))}", encoding="utf-8")
+    path.write_text(f"{head}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

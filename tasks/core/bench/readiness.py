@@ -10,8 +10,7 @@ import contextlib
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from ..model.contract import RUN_FOLDER
@@ -20,7 +19,6 @@ from ..model.errors import EngineUnreachableError
 if TYPE_CHECKING:
     from ..engine.client import Engine
 
-LABEL: Final = "io.numaflow.udf.bench"
 _SECONDS: Final = 60.0
 
 # Asks each 5 ms, with a channel of its own each time: one that was refused once waits a second.
@@ -44,49 +42,26 @@ while time.monotonic() < end:
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A client that waits for a UDF."""
-
-    engine: Engine
-    process: subprocess.Popen[str] = field(repr=False)
-    volume: str
-    name: str
-
-    def start(self, image: str) -> float:
-        """Start the UDF; the time of its first ``ready``, by :func:`time.perf_counter`.
-
-        Raises :class:`EngineUnreachableError` where it does not start or is never ready.
-        """
-        options = ("--detach", "--label", f"{LABEL}={self.name}", "--network", "none")
-        volume = f"{self.volume}:{RUN_FOLDER}"
-        done = self.engine.docker(
-            "run", *options, "--name", f"{self.name}-udf", "--volume", volume, image
-        )
-        if done.code:
-            raise _failed(image, done.stderr)
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        now = time.perf_counter()
-        if line.strip() != "ready":
-            raise _failed(image, self.engine.docker("logs", f"{self.name}-udf").stderr)
-        return now
-
-
 @contextlib.contextmanager
-def waiting(engine: Engine, probe_image: str, socket: str, method: str) -> Iterator[Waiting]:
+def waiting(
+    engine: Engine, probe_image: str, socket: str, method: str
+) -> Iterator[Callable[[str], float]]:
     """A client that waits for a UDF at ``socket``; it and the UDF are removed in the end.
 
-    ``probe_image`` has Python with gRPC; ``method`` is such as ``/map.v1.Map/IsReady``.
+    ``probe_image`` has Python with gRPC; ``method`` is such as ``/map.v1.Map/IsReady``. What
+    is given starts an image as the UDF; its value is the time of the first ``ready``, by
+    :func:`time.perf_counter`. Raises :class:`EngineUnreachableError` where that never comes.
     """
     name = f"bench-{uuid.uuid4().hex[:12]}"
+    volume = f"{name}:{RUN_FOLDER}"
     options = ("--driver", "local", "--opt", "type=tmpfs", "--opt", "device=tmpfs")
     engine.docker("volume", "create", *options, "--opt", "o=mode=0777", name)
     argv = [*engine.endpoint.docker, "run", "--rm", "--name", f"{name}-client"]
-    argv += ["--label", f"{LABEL}={name}", "--network", "none", "--user", "0"]
-    argv += ["--volume", f"{name}:{RUN_FOLDER}", "--entrypoint", "python", probe_image]
+    argv += ["--network", "none", "--user", "0", "--volume", volume]
+    argv += ["--entrypoint", "python", probe_image, "-c", _PROGRAM]
     try:
         with subprocess.Popen(
-            [*argv, "-c", _PROGRAM, f"{RUN_FOLDER}/{socket}", method, str(_SECONDS)],
+            [*argv, f"{RUN_FOLDER}/{socket}", method, str(_SECONDS)],
             env=engine.endpoint.environ(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -94,17 +69,25 @@ def waiting(engine: Engine, probe_image: str, socket: str, method: str) -> Itera
             text=True,
             start_new_session=True,
         ) as process:
-            try:
+
+            def expect(word: str, image: str) -> None:
                 line = process.stdout.readline() if process.stdout else ""
-                if line.strip() != "waiting":
-                    raise _failed(probe_image, line)
-                yield Waiting(engine=engine, process=process, volume=name, name=name)
+                if line.strip() != word:
+                    detail = line + engine.docker("logs", f"{name}-udf").stderr
+                    what = f"a container of {image} is not ready within {_SECONDS:.0f} s"
+                    step = "see the lines above"
+                    raise EngineUnreachableError(what, next_step=step, detail=detail)
+
+            def start(image: str) -> float:
+                more = ("--network", "none", "--volume", volume)
+                engine.docker("run", "--detach", "--name", f"{name}-udf", *more, image)
+                expect("ready", image)
+                return time.perf_counter()
+
+            try:
+                expect("waiting", probe_image)
+                yield start
             finally:
                 engine.docker("rm", "--force", "--volumes", f"{name}-client", f"{name}-udf")
     finally:
         engine.docker("volume", "rm", "--force", name)
-
-
-def _failed(image: str, detail: str) -> EngineUnreachableError:
-    what = f"a container of {image} is not ready within {_SECONDS:.0f} s"
-    return EngineUnreachableError(what, next_step="see the lines above", detail=detail)

@@ -5,49 +5,36 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from ..engine.bake import LOG
 from ..model.contract import CONTRACTS
 from ..model.errors import BuildFailedError
 from ..model.progress import Say
-from ..model.settings import REPOSITORY, Settings
-from ..model.udf import scan
+from ..model.settings import Settings
 from ..plan.specs import BASE_REPOSITORY, python_version
-from . import host, process, readiness
+from . import process, readiness
 from .approaches import APPROACHES, BASE, Approach
 from .commands import INVOKE, NOWHERE, Build, Machine
 from .jobs import EngineFaultError, Job
 from .lab import Lab
 from .layers import StoredLayer, layers_of
 from .results import Sample
-from .scenarios import NEIGHBOUR, PACKAGES, QUICK_UDFS, SDKS, SHARED_PACKAGES, UDF
+from .scenarios import PACKAGES, SDKS, SHARED_PACKAGES
 from .tools import Buildah, Registry
 from .transfer import context_bytes
-from .workspace import DATA_UDF, ROOT, Workspace, pinned, sdk_of, snapshot
+from .workspace import DATA_UDF, Place, Workspace, pinned, sdk_of
 
 # containerd's collector may take a layer that an export is just unpacking on.
 _FAULT: Final = re.compile(r"snapshot \S+ does not exist: not found")
 
-_LOCKING: Final = "dockerfiles/Dockerfile.uv-example"
+_UV_LOCK: Final = "dockerfiles/Dockerfile.uv-example"
+_LOCK: Final = "dockerfiles/lock"
 _TOOLS: Final = f"{NOWHERE}/tools"
-_RELOCK: Final = f"""\
-FROM {_TOOLS} AS locking
-COPY pyproject.toml poetry.lock /project/
-RUN --mount=type=bind,source=dockerfiles/base/host-settings.sh,target=/scripts/host-settings.sh \\
-    --mount=type=secret,id=ca --mount=type=secret,id=netrc --mount=type=secret,id=host-env \\
-    . /scripts/host-settings.sh \\
-    && if [ -n "${{{host.MIRROR}:-}}" ]; then \\
-        uv pip install --quiet --python /opt/poetry/bin/python poetry-plugin-pypi-mirror; \\
-    fi \\
-    && poetry --no-ansi --directory /project lock
-FROM scratch
-COPY --from=locking /project/poetry.lock /
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,34 +44,6 @@ class Measured:
     seconds: float
     sent: int
     peak: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """The repository that is built from, and in it the root and the UDF that is measured.
-
-    ``neighbour`` is another UDF of the root, ``""`` for none; ``udfs`` are those of `all`.
-    """
-
-    repository: Path
-    root: str
-    udf: str
-    neighbour: str
-    udfs: tuple[str, ...]
-
-    @classmethod
-    def of_examples(cls, folder: Path, *, quick: bool) -> Place:
-        """A copy of this repository's examples in ``folder``, all of one moment."""
-        snapshot(REPOSITORY, folder)
-        found, _ = scan(Settings.from_config(None, root=ROOT))
-        names = tuple(udf.name for udf in found)
-        return cls(
-            repository=folder,
-            root=ROOT,
-            udf=UDF,
-            neighbour=NEIGHBOUR,
-            udfs=names[:QUICK_UDFS] if quick else names,
-        )
 
 
 @dataclass(kw_only=True)
@@ -224,7 +183,7 @@ class Runner:
             for udf in udfs:
                 folder = f"{root or self.place.root}/{udf}"
                 output = ("--target", "lock", "--output", folder)
-                argv = self.machine.docker(_LOCKING, ".", *output, udf=folder)
+                argv = self.machine.docker(_UV_LOCK, ".", *output, udf=folder)
                 self.run([argv], state.workspace, f"locking {udf}")
 
     def _copy_examples(self, state: State) -> None:
@@ -240,15 +199,15 @@ class Runner:
             self.say(f"locking pynumaflow {version} ...")
             state = self.state(APPROACHES["shared-base"])
             place = self.lab.folder / f"lock-{version}"
-            (place / "dockerfiles/base").mkdir(parents=True)
-            for name in ("poetry.lock", "dockerfiles/base/host-settings.sh"):
-                (place / name).write_bytes((self.place.repository / name).read_bytes())
+            place.mkdir()
+            for name in ("poetry.lock", f"{_LOCK}/lock.sh", "dockerfiles/base/host-settings.sh"):
+                shutil.copy2(self.place.repository / name, place)
             project = (self.place.repository / "pyproject.toml").read_text(encoding="utf-8")
             (place / "pyproject.toml").write_text(pinned(project, version), encoding="utf-8")
-            (place / "Dockerfile").write_text(_RELOCK, encoding="utf-8")
             docker, folder = self.machine.docker, str(place)
             tools = docker("Dockerfile.base", ".", "--target", "tools", "--tag", _TOOLS)
-            lock = docker(f"{folder}/Dockerfile", folder, "--output", folder)
+            more = ("--build-context", f"tools=docker-image://{_TOOLS}", "--output", folder)
+            lock = docker(f"{_LOCK}/Dockerfile", folder, *more)
             self.run([tools, lock], state.workspace, f"locking pynumaflow {version}")
             self._locks[version] = (place / "poetry.lock").read_text(encoding="utf-8")
         return self._locks[version]
@@ -315,11 +274,11 @@ class Runner:
         contract = CONTRACTS["map", "main"]
         method = f"/{contract.service}/IsReady"
         build = self._one(state)
-        with readiness.waiting(self.lab.engine, BASE, contract.socket, method) as client:
+        with readiness.waiting(self.lab.engine, BASE, contract.socket, method) as until_ready:
             start = time.perf_counter()
             self._edit(state)
             run = self._build(state, build, what)
-            ready = client.start(build.image(self.place.udf))
+            ready = until_ready(build.image(self.place.udf))
         return replace(_sample(job, run), seconds=ready - start)
 
     def _one(

@@ -29,6 +29,10 @@ _EVERY: Final = ("unoptimized", "uv-example", "bake", "buildah", "optimized", "s
 _IN_ENGINE: Final = tuple(name for name in _EVERY if name != "buildah")
 
 
+_WITH_FLOOR: Final = (*_EVERY, "floor")
+_TASKS: Final = ("shared-base",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One situation: what changes before the build, and what is built.
@@ -41,10 +45,9 @@ class Scenario:
     """
 
     name: str
-    what: str
-    change: Change
-    quick: int
-    full: int
+    change: Change = "line"
+    quick: int = 1
+    full: int = 5
     approaches: tuple[str, ...] = _EVERY
     empty: bool = False
     every: bool = False
@@ -55,6 +58,11 @@ class Scenario:
     task: str = ""
 
     @property
+    def what(self) -> str:
+        """What it is, in words."""
+        return WORDS[self.name]
+
+    @property
     def warm(self) -> bool:
         """Whether it starts from UDFs that were built before."""
         return not self.empty and not self.task
@@ -63,111 +71,19 @@ class Scenario:
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
-        Scenario(
-            name="cold",
-            what="the first build on a machine: no build cache, no images but Python's",
-            change="none",
-            empty=True,
-            quick=1,
-            full=3,
-        ),
-        Scenario(
-            name="no-op",
-            what="the same build again, with nothing changed",
-            change="none",
-            quick=3,
-            full=10,
-            approaches=(*_EVERY, "floor"),
-        ),
-        Scenario(
-            name="edit",
-            what="one line of the handler changed",
-            change="line",
-            quick=3,
-            full=10,
-            approaches=(*_EVERY, "floor"),
-        ),
-        Scenario(
-            name="edit-to-ready",
-            what="from saving that line to the UDF's first `ready`, in a container",
-            change="line",
-            ready=True,
-            quick=2,
-            full=5,
-            approaches=_IN_ENGINE,
-        ),
-        Scenario(
-            name="edit-to-pushed",
-            what="from saving that line to the new image in a registry on this machine",
-            change="line",
-            pushed=True,
-            quick=2,
-            full=5,
-            approaches=(*_EVERY, "floor"),
-        ),
-        Scenario(
-            name="new-udf",
-            what="the first build of another UDF",
-            change="udf",
-            quick=1,
-            full=5,
-            approaches=(*_EVERY, "floor"),
-        ),
-        Scenario(
-            name="dependency",
-            what="a package added to one UDF, which was not downloaded before",
-            change="package",
-            quick=1,
-            full=5,
-        ),
-        Scenario(
-            name="dependency-shared",
-            what="a package added to one UDF that another UDF has already",
-            change="package",
-            shared=True,
-            quick=1,
-            full=5,
-        ),
-        Scenario(
-            name="data",
-            what="one line of the handler changed, beside a file of 200 MB in the UDF's folder",
-            change="line",
-            data=200_000_000,
-            quick=1,
-            full=3,
-        ),
-        Scenario(
-            name="all",
-            what="the first build of every example, after that of one UDF",
-            change="copies",
-            every=True,
-            quick=1,
-            full=3,
-        ),
-        Scenario(
-            name="all-no-op",
-            what="the same again, with nothing changed",
-            change="none",
-            every=True,
-            quick=2,
-            full=5,
-        ),
-        Scenario(
-            name="sdk",
-            what="another version of pynumaflow in the lock, then one UDF",
-            change="sdk",
-            quick=1,
-            full=3,
-        ),
-        Scenario(
-            name="list",
-            what="`invoke list`, to compare with: what the tasks themselves need",
-            change="none",
-            task="list",
-            quick=3,
-            full=10,
-            approaches=("shared-base",),
-        ),
+        Scenario(name="cold", change="none", empty=True, full=3),
+        Scenario(name="no-op", change="none", quick=3, full=10, approaches=_WITH_FLOOR),
+        Scenario(name="edit", quick=3, full=10, approaches=_WITH_FLOOR),
+        Scenario(name="edit-to-ready", ready=True, quick=2, approaches=_IN_ENGINE),
+        Scenario(name="edit-to-pushed", pushed=True, quick=2, approaches=_WITH_FLOOR),
+        Scenario(name="new-udf", change="udf", approaches=_WITH_FLOOR),
+        Scenario(name="dependency", change="package"),
+        Scenario(name="dependency-shared", change="package", shared=True),
+        Scenario(name="data", data=200_000_000, full=3),
+        Scenario(name="all", change="copies", every=True, full=3),
+        Scenario(name="all-no-op", change="none", every=True, quick=2),
+        Scenario(name="sdk", change="sdk", full=3),
+        Scenario(name="list", change="none", task="list", quick=3, full=10, approaches=_TASKS),
     )
 }
 """Every scenario by name, in the order in which they are measured.
@@ -175,3 +91,20 @@ SCENARIOS: Final = {
 `cold` empties the engine, and so comes first. `sdk` comes last: what follows it would be
 built with another SDK.
 """
+
+WORDS: Final = {
+    "cold": "the first build on a machine: no build cache, no images but Python's",
+    "no-op": "the same build again, with nothing changed",
+    "edit": "one line of the handler changed",
+    "edit-to-ready": "from saving that line to the UDF's first `ready`, in a container",
+    "edit-to-pushed": "from saving that line to the new image in a registry on this machine",
+    "new-udf": "the first build of another UDF",
+    "dependency": "a package added to one UDF, which was not downloaded before",
+    "dependency-shared": "a package added to one UDF that another UDF has already",
+    "data": "one line of the handler changed, beside a file of 200 MB in the UDF's folder",
+    "all": "the first build of every example, after that of one UDF",
+    "all-no-op": "the same again, with nothing changed",
+    "sdk": "another version of pynumaflow in the lock, then one UDF",
+    "list": "`invoke list`, to compare with: what the tasks themselves need",
+}
+"""What each scenario is, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from ..model.settings import REPOSITORY, Settings
 from ..output.interrupts import interruptible
 from ..private_engine import packages
 from . import check, host, jobs, own, page, scale, tables, tools
-from .approaches import APPROACHES, Approach
+from .approaches import APPROACHES
 from .lab import Lab, open_lab, versions
 from .results import Results
-from .runner import Place, Runner
-from .scenarios import SCENARIOS, Scenario
-from .workspace import sdk_of
+from .runner import Runner
+from .scenarios import SCENARIOS
+from .workspace import Place, sdk_of
 
 _Chosen = TypeVar("_Chosen")
 
@@ -32,88 +33,97 @@ _INTERRUPTED = "the measurement was interrupted; what was measured before is sho
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be measured, and what becomes of it. Make one with :meth:`of`."""
+    """What is to be measured, and what becomes of it: the flags of `invoke bench`."""
 
-    scenarios: tuple[Scenario, ...]
-    approaches: tuple[Approach, ...]
-    sizes: tuple[int, ...]
-    rounds: int
-    quick: bool
-    here: bool
-    write: str
-    report: str
-    read: Results | None
-    earlier: Results | None
-    factor: float
-    pair: own.Pair | None
+    settings: Settings
+    quick: bool = False
+    strategies: str = ""
+    scenarios: str = ""
+    scale: str = ""
+    rounds: int = 0
+    here: bool = False
+    json: str = ""
+    report: str = ""
+    read: str = ""
+    check: str = ""
+    factor: float = 1.5
+    udf: str = ""
+    dockerfile: str = ""
+    context: str = ""
 
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        *,
-        scenarios: str,
-        strategies: str,
-        scale: str,
-        rounds: int,
-        quick: bool,
-        here: bool,
-        json: str,
-        report: str,
-        read: str,
-        check: str,
-        factor: float,
-        udf: str,
-        dockerfile: str,
-        context: str,
-    ) -> Request:
-        """The flags as values; :class:`ConfigError` for the first that cannot be used.
+    def checked(self) -> Request:
+        """The same; :class:`ConfigError` for the first flag that cannot be used.
 
         All is looked at before anything is measured, the files to compare with included.
         """
-        if json and not Path(json).absolute().parent.is_dir():
-            what = f"--json {json}: the folder does not exist"
+        if self.json and not Path(self.json).absolute().parent.is_dir():
+            what = f"--json {self.json}: the folder does not exist"
             raise ConfigError(what, next_step="create the folder, or give another file")
-        if int(rounds) < 0 or float(factor) <= 0:
-            what = f"--rounds {rounds} --factor {factor}: neither can be negative"
+        if int(self.rounds) < 0 or float(self.factor) <= 0:
+            what = f"--rounds {self.rounds} --factor {self.factor}: neither can be negative"
             raise ConfigError(what, next_step="give --rounds 3, or --factor 1.5")
-        pair = own.Pair.of(settings, udf, dockerfile, context) if udf else None
-        return cls(
-            scenarios=_chosen("scenario", own.scenarios() if pair else SCENARIOS, scenarios),
-            approaches=_chosen("strategy", pair.approaches if pair else APPROACHES, strategies),
-            sizes=_sizes(scale),
-            rounds=int(rounds),
-            quick=quick,
-            here=here,
-            write=json,
-            report=report,
-            read=Results.read(Path(read)) if read else None,
-            earlier=Results.read(Path(check)) if check else None,
-            factor=float(factor),
-            pair=pair,
+        _ = self.jobs, self.sizes, self.measured, self.earlier
+        return self
+
+    @functools.cached_property
+    def pair(self) -> own.Pair | None:
+        """A user's own UDF, if that is what is measured."""
+        asked = (self.settings, self.udf, self.dockerfile, self.context)
+        return own.Pair.of(*asked) if self.udf else None
+
+    @functools.cached_property
+    def jobs(self) -> list[jobs.Job]:
+        """What is measured, in its order."""
+        scenarios = own.scenarios() if self.pair else SCENARIOS
+        approaches = self.pair.approaches if self.pair else APPROACHES
+        return jobs.jobs(
+            _chosen("scenario", scenarios, self.scenarios),
+            _chosen("strategy", approaches, self.strategies),
+            quick=self.quick,
+            rounds=int(self.rounds),
         )
 
+    @functools.cached_property
+    def sizes(self) -> list[int]:
+        """Numbers of UDFs, each once."""
+        words = [word.strip() for word in self.scale.split(",") if word.strip()]
+        if not all(re.fullmatch(r"[1-9][0-9]{0,4}", word) for word in words):
+            what = f"--scale {self.scale}: numbers of UDFs are from 1 to 99999"
+            step = "give numbers separated by commas, such as 10,100,1000"
+            raise ConfigError(what, next_step=step)
+        return sorted({int(word) for word in words})
 
-def run(settings: Settings, request: Request, *, say: Say, show: Say) -> None:
+    @functools.cached_property
+    def measured(self) -> Results | None:
+        """A measurement that is shown in place of a new one."""
+        return Results.read(Path(self.read)) if self.read else None
+
+    @functools.cached_property
+    def earlier(self) -> Results | None:
+        """A measurement to compare with."""
+        return Results.read(Path(self.check)) if self.check else None
+
+
+def run(request: Request, *, say: Say, show: Say) -> None:
     """Do all that was asked for. What was measured before an error or Ctrl-C is still shown.
 
     Raises :class:`BenchWorseError` where the comparison finds something worse.
     """
-    results = request.read or Results()
+    results = request.checked().measured or Results()
     error = None
-    if not request.read:
+    if not request.measured:
         try:
             with interruptible(_INTERRUPTED):
-                _measure(settings, request, results, say)
+                _measure(request, results, say)
         except Exit as caught:
             error = caught
     if request.pair and results.complete:
         show(f"{tables.before_and_after(results).markdown()}\n\n{tables.machine(results)}")
     elif text := as_text(results):
         show(text)
-    if request.write and (results.samples or results.scale):
-        results.write(Path(request.write))
-        say(f"written: {request.write}")
+    if request.json and (results.samples or results.scale):
+        results.write(Path(request.json))
+        say(f"written: {request.json}")
     if error:
         raise error
     if request.report:
@@ -122,19 +132,15 @@ def run(settings: Settings, request: Request, *, say: Say, show: Say) -> None:
     if request.earlier:
         changes = check.compare(request.earlier, results)
         show(f"\n{tables.changes(changes).text()}")
-        if worse := check.worse(changes, request.factor):
+        if worse := check.worse(changes, float(request.factor)):
             raise worse
 
 
-def _measure(settings: Settings, request: Request, results: Results, say: Say) -> None:
-    todo = jobs.jobs(
-        request.scenarios, request.approaches, quick=request.quick, rounds=request.rounds
-    )
-    if not packages.suits_host():
-        left = [job for job in todo if job.scenario.pushed or job.approach.tool == "buildah"]
-        todo = [job for job in todo if job not in left]
-        if left:
-            say("left out: `buildah` and what is pushed, which need Debian and root")
+def _measure(request: Request, results: Results, say: Say) -> None:
+    settings, pair, todo = request.settings, request.pair, request.jobs
+    if not packages.suits_host() and any(map(_needs_debian, todo)):
+        say("left out: `buildah` and what is pushed, which need Debian and root")
+        todo = [job for job in todo if not _needs_debian(job)]
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(open_lab(settings.python_image, say, here=request.here))
         if not lab.own:
@@ -144,7 +150,7 @@ def _measure(settings: Settings, request: Request, results: Results, say: Say) -
             buildah = stack.enter_context(tools.buildah())
         if any(job.scenario.pushed for job in todo):
             registry = stack.enter_context(tools.serving(lab.folder / "registry"))
-        folder, pair = lab.folder / "repository", request.pair
+        folder = lab.folder / "repository"
         runner = Runner(
             lab=lab,
             settings=settings,
@@ -159,6 +165,10 @@ def _measure(settings: Settings, request: Request, results: Results, say: Say) -
         if request.sizes:
             scale.measure(runner, request.sizes, results, say)
         results.complete = True
+
+
+def _needs_debian(job: jobs.Job) -> bool:
+    return job.scenario.pushed or job.approach.tool == "buildah"
 
 
 def _describe(lab: Lab, settings: Settings, results: Results, *, quick: bool) -> None:
@@ -193,11 +203,3 @@ def _chosen(what: str, known: Mapping[str, _Chosen], text: str) -> tuple[_Chosen
             message = f"{what} '{name}' not found.{did_you_mean(name, known)}"
             raise ConfigError(message, next_step=f"choose from {', '.join(known)}")
     return tuple(each for name, each in known.items() if not names or name in names)
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(re.fullmatch(r"[1-9][0-9]{0,4}", word) for word in words):
-        what = f"--scale {text}: numbers of UDFs are from 1 to 99999"
-        raise ConfigError(what, next_step="give numbers separated by commas, such as 10,100,1000")
-    return tuple(sorted({int(word) for word in words}))

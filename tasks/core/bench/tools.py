@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..engine.client import Engine
 
 # Not below /root/.cache: where a step mounts a cache there, Buildah 1.28 empties the whole stage.
-_STORE: Final = Path("/var/cache/numaflow-udf-bench")
+STORE: Final = Path("/var/cache/numaflow-udf-bench")
 _WAIT_SECONDS: Final = 20.0
 _REGISTRY: Final = """\
 version: 0.1
@@ -177,7 +177,7 @@ class Buildah:
 
 
 @contextlib.contextmanager
-def buildah(folder: Path = _STORE) -> Iterator[Buildah]:
+def buildah(folder: Path = STORE) -> Iterator[Buildah]:
     """Buildah with an empty store, which is removed afterwards."""
     found = Buildah(program=fetch("buildah"), folder=folder)
     found.empty()  # of a run that was killed

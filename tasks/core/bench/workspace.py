@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..model.udf import PROGRAMS
+from ..model.settings import REPOSITORY, Settings
+from ..model.udf import PROGRAMS, scan
 from .approaches import Approach
-from .scenarios import UDF
+from .scenarios import NEIGHBOUR, QUICK_UDFS, UDF
 
 ROOT: Final = "examples"
 DATA_UDF: Final = f"{UDF}_data"
@@ -30,6 +31,34 @@ _SCRIPTS: Final = (
 )
 _MARK: Final = "# bench: "
 _PINNED: Final = re.compile(r"pynumaflow==([0-9a-z.]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The repository that is built from, and in it the root and the UDF that is measured.
+
+    ``neighbour`` is another UDF of the root, ``""`` for none; ``udfs`` are those of `all`.
+    """
+
+    repository: Path
+    root: str
+    udf: str
+    neighbour: str
+    udfs: tuple[str, ...]
+
+    @classmethod
+    def of_examples(cls, folder: Path, *, quick: bool) -> Place:
+        """A copy of this repository's examples in ``folder``, all of one moment."""
+        snapshot(REPOSITORY, folder)
+        found, _ = scan(Settings.from_config(None, root=ROOT))
+        names = tuple(udf.name for udf in found)
+        return cls(
+            repository=folder,
+            root=ROOT,
+            udf=UDF,
+            neighbour=NEIGHBOUR,
+            udfs=names[:QUICK_UDFS] if quick else names,
+        )
 
 
 @dataclass
