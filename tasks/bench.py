@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report as reports
-from .loading import lazily
 
 with lazily():
     from .core.bench import session
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        "root",
-        "python-image",
-        "network",
-        quick="few runs, and few of the examples: some minutes",
-        strategies="only these, such as unoptimized,shared-base (default: all)",
-        scenarios="only these, such as cold,edit; none leaves all out (default: all)",
-        scale="also measure the tasks on so many generated UDFs, such as 10,100,1000",
-        rounds="how often everything is measured (default: each scenario's own number)",
-        here="measure on the engine that builds use, and not on one made for it",
-        json="write every sample to this file",
-        report="write a Markdown page and its charts into this folder",
-        read="show this file of samples, and measure nothing",
-        check="compare with this earlier file of samples, and fail where something is worse",
-        factor="with --check: how many times worse is still allowed",
-        udf="compare a UDF's own Dockerfile with these tasks, for a pull request",
-        dockerfile="with --udf: the Dockerfile of before (default: its Dockerfile.backup)",
-        context="with --udf: the folder that it is built from (default: the UDF's folder)",
-    ),
+@options.verb(
+    settings=("root", "python-image", "network"),
+    help={
+        "quick": "few runs, and few of the examples: some minutes",
+        "strategies": "only these, such as unoptimized,shared-base (default: all)",
+        "scenarios": "only these, such as cold,edit; none leaves all out (default: all)",
+        "scale": "also measure the tasks on so many generated UDFs, such as 10,100,1000",
+        "rounds": "how often everything is measured (default: each scenario's own number)",
+        "here": "measure on the engine that builds use, and not on one made for it",
+        "json": "write every sample to this file",
+        "report": "write a Markdown page and its charts into this folder",
+        "read": "show this file of samples, and measure nothing",
+        "check": "compare with this earlier file of samples, and fail where something is worse",
+        "factor": "with --check: how many times worse is still allowed",
+        "udf": "compare a UDF's own Dockerfile with these tasks, for a pull request",
+        "dockerfile": "with --udf: the Dockerfile of before (default: its Dockerfile.backup)",
+        "context": "with --udf: the folder that it is built from (default: the UDF's folder)",
+    },
 )
-@options.with_settings("root", "python-image", "network")
 def bench(
     c: Context,
     settings: Settings,
