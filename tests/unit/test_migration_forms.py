@@ -334,3 +334,68 @@ class TestSettings:
             "tasks that run elsewhere do not read them: give --registry registry.example/team "
             "--tag v1"
         )
+
+
+class TestIgnoreFiles:
+    FILES: ClassVar[Mapping[str, str]] = {
+        "udfs/a/Dockerfile": PYTHON,
+        "udfs/a/main.py": MAP,
+        "udfs/a/data.csv": "",
+        "udfs/a/schema.json": "{}",
+        "udfs/a/README.md": "",
+        ".git": "",
+    }
+
+    def left(self, write: Write, files: Mapping[str, str]) -> list[str]:
+        settings = write({**self.FILES, **files})
+        settings = replace(settings, root=settings.root / "udfs")
+        return [
+            told(settings, each).replace(str(settings.root.parent), "")
+            for each in udfs(settings)["a"].by_hand
+        ]
+
+    def test_of_the_udf_itself(self, write: Write) -> None:
+        assert self.left(write, {"udfs/a/.dockerignore": "*.csv\nDockerfile\n"}) == [
+            (
+                "udfs/a/.dockerignore: it keeps data.csv out of the image: add to /.dockerignore: "
+                "udfs/a/data.csv"
+            )
+        ]
+
+    def test_of_the_dockerfile_comes_first(self, write: Write) -> None:
+        files = {"udfs/a/.dockerignore": "*.csv\n", "udfs/a/Dockerfile.dockerignore": "*.json\n"}
+        assert self.left(write, files) == [
+            (
+                "udfs/a/Dockerfile.dockerignore: it keeps schema.json out of the image: add to "
+                "/.dockerignore: udfs/a/schema.json"
+            )
+        ]
+
+    def test_of_the_repository_may_exclude_a_udf(self, write: Write) -> None:
+        assert self.left(write, {".dockerignore": "*\n!cmd\n"}) == [
+            (
+                ".dockerignore: it excludes the program, which the old image has: add !udfs/a at its "
+                "end"
+            )
+        ]
+
+    def test_of_the_repository_may_exclude_a_file(self, write: Write) -> None:
+        assert self.left(write, {".dockerignore": "**/*.csv\n**/*.json\n"}) == [
+            (
+                ".dockerignore: it excludes data.csv and schema.json, which the old image has: add "
+                "!udfs/a/data.csv and !udfs/a/schema.json at its end"
+            )
+        ]
+
+    def test_of_the_repository_may_be_that_of_the_old_build(self, write: Write) -> None:
+        makefile = "image:\n\tcd ../.. && docker build -f udfs/a/Dockerfile -t a .\n"
+        dockerfile = PYTHON.replace("COPY . .", "COPY udfs/a .")
+        files = {"udfs/a/Makefile": makefile, "udfs/a/Dockerfile": dockerfile}
+        assert self.left(write, {**files, ".dockerignore": "**/*.csv\n"}) == []
+
+    def test_outside_the_repository_is_not_read(self, write: Write, tmp_path: Path) -> None:
+        (tmp_path / ".dockerignore").write_text("*.csv\n**/*.json\n")
+        makefile = "image:\n\tcd ../../.. && docker build -f repo/udfs/a/Dockerfile -t a .\n"
+        dockerfile = PYTHON.replace("COPY . .", "COPY repo/udfs/a .")
+        files = {"udfs/a/Makefile": makefile, "udfs/a/Dockerfile": dockerfile}
+        assert self.left(write, files) == []

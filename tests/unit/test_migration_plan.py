@@ -1025,8 +1025,10 @@ class TestLayout:
         settings = tree(files)
         place = settings.root / ".dockerignore"
         assert left(settings, the_one(settings)) == [
-            ".dockerignore: it keeps data.csv, private/key out of the image: add them to "
-            + str(place)
+            (
+                ".dockerignore: it keeps data.csv and private/key out of the image: add to "
+                f"{place}: map/a/data.csv and map/a/private/key"
+            )
         ]
 
     def test_other_builders(self, tree: Tree) -> None:

@@ -10,15 +10,14 @@ from typing import Any, Final
 from ..build.specs import base_versions
 from ..inputs.added import added_packages
 from ..inputs.files import context_root
-from ..inputs.ignore import BadPatternError, Ignore
 from ..inputs.names import SDK
 from ..model.errors import ProjectFileError, UdfError
 from ..model.reading import read_toml, shown
 from ..model.reference import NAME
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..model.udf import KINDS, Udf, image_name
 from ..plan.specs import python_version
-from . import files, journal, legacy, process, pythons, sources, stages
+from . import files, ignored, journal, legacy, process, pythons, sources, stages
 from .dependencies import LOCKS, Dependencies, line_of
 from .image import OldImage
 from .journal import Change
@@ -71,7 +70,9 @@ class _Udf:
             self._packages(image)
             self._copies(image)
             self._entry(image)
-            self._ignored(image)
+            self.migration.by_hand += ignored.differences(
+                self.settings, self._as_udf(), image, self.old.inner
+            )
         else:
             self._without_image()
         self._dependencies(image)
@@ -205,31 +206,6 @@ class _Udf:
                     self.hand(copy.where, text)
         if include != list(self.given.get("include", [])):
             self.options["include"] = list(dict.fromkeys(include))
-
-    def _ignored(self, read: OldImage) -> None:
-        """Files that the old ``.dockerignore`` kept out, and nothing keeps out now."""
-        path = read.context / ".dockerignore"
-        if not path.is_file() or read.context == context_root(self.settings):
-            return
-        never = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        try:
-            old = Ignore(path.read_text(encoding="utf-8", errors="replace").splitlines())
-        except BadPatternError:
-            return
-        new = Ignore([line for line in never if line.startswith("**/")])
-        found = [
-            file.relative_to(self.folder).as_posix()
-            for file in sources.files(self.folder, "", self.old.inner)
-            if file.is_relative_to(read.context)
-            and old.ignores(file.relative_to(read.context).as_posix())
-            and not new.ignores(file.relative_to(self.folder).as_posix())
-            and file != read.dockerfile.path
-        ]
-        if found:
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            place = shown(context_root(self.settings) / ".dockerignore")
-            text = f"it keeps {', '.join(found[:3])}{more} out of the image: add them to {place}"
-            self.hand(Where(path), text)
 
     def _entry(self, read: OldImage) -> None:
         entry = process.entry_of(read, self.folder, self.project)
