@@ -29,7 +29,8 @@ class Form:
 FORMS = {
     # image, image-push and update; IMAGE_REGISTRY, TAG and PUSH; Poetry 1.x, the SDK by its path
     "makefile": Form(
-        udfs=("map/even_odd",), by_hand=("map/even_odd/Dockerfile:1: Python 3.10 is not one",)
+        udfs=("map/even_odd",),
+        by_hand=("map/even_odd/Dockerfile:2: LABEL team=streams is not carried over",),
     ),
     # docker buildx build --platform, a Debian package, variables with a blank and a quote
     "buildx": Form(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -374,8 +375,8 @@ class TestIgnoreFiles:
     def test_of_the_repository_may_exclude_a_udf(self, write: Write) -> None:
         assert self.left(write, {".dockerignore": "*\n!cmd\n"}) == [
             (
-                ".dockerignore: it excludes the program, which the old image has: add !udfs/a at its "
-                "end"
+                ".dockerignore: it excludes the program, which the old image has: add !udfs/a at "
+                "its end"
             )
         ]
 
@@ -399,3 +400,53 @@ class TestIgnoreFiles:
         dockerfile = PYTHON.replace("COPY . .", "COPY repo/udfs/a .")
         files = {"udfs/a/Makefile": makefile, "udfs/a/Dockerfile": dockerfile}
         assert self.left(write, files) == []
+
+
+class TestPython:
+    def of(self, write: Write, image: str, requires: str = "") -> tuple[Migration, str]:
+        """The migration of a UDF with that base image, and the Python that it gets."""
+        settings = write(
+            {"a/Dockerfile": PYTHON.replace("python:3.13-slim", image), "a/main.py": MAP}
+        )
+        if requires:
+            project = f'[project]\nname = "a"\nrequires-python = "{requires}"\n'
+            (settings.root / "a/pyproject.toml").write_text(project)
+        found = udfs(settings)["a"]
+        text = "".join((each.after or b"").decode() for each in found.changes)
+        match = re.search(r'^python = "(.*)"$', text, re.M)
+        return found, match[1] if match else ""
+
+    @pytest.mark.parametrize(
+        ("image", "requires", "expected", "by_hand"),
+        [
+            ("python:3.9-slim", "", "3.11", ["Python 3.9 is not supported: 3.11 is used"]),
+            ("python:3.10-slim", "", "3.11", ["Python 3.10 is not supported: 3.11 is used"]),
+            ("python:3.15-slim", "", "3.14", ["Python 3.15 is not supported: 3.14 is used"]),
+            ("python:3.10-slim", ">=3.9", "3.11", ["Python 3.10 is not supported: 3.11 is used"]),
+            ("python:3.10-slim", ">=3.12", "3.12", ["Python 3.10 is not supported: 3.12 is used"]),
+            ("python:3.11-slim", "", "3.11", []),
+        ],
+    )
+    def test_nearest(
+        self, write: Write, image: str, requires: str, expected: str, by_hand: list[str]
+    ) -> None:
+        found, python = self.of(write, image, requires)
+        assert python == expected
+        assert [each.text.partition(", test")[0] for each in found.by_hand] == by_hand
+
+    @pytest.mark.parametrize(
+        ("image", "release"),
+        [
+            ("python:3.13-slim-bookworm", "bookworm"),
+            ("python:3.13-bullseye", "bullseye"),
+            ("ghcr.io/astral-sh/uv:python3.13-bookworm-slim", "bookworm"),
+            ("python:3.13-slim-trixie", ""),
+            ("python:3.13-slim", ""),
+            ("python:3.13.1-slim", ""),
+        ],
+    )
+    def test_a_changed_release_of_debian(self, write: Write, image: str, release: str) -> None:
+        found, _ = self.of(write, image)
+        said = [each.text for each in found.notes if "Debian" in each.text]
+        text = f"Debian {release} becomes trixie: system packages may have other names and versions"
+        assert said == ([text] if release else [])

@@ -356,16 +356,21 @@ PYTHONS = {
     "digest": (f"python:3.12-slim@sha256:{'0' * 64}", "", {"python": "3.12"}, ""),
     "from uv": ("ghcr.io/astral-sh/uv:python3.12-bookworm-slim", "", {"python": "3.12"}, ""),
     "mirrored": ("mirror.example/library/python:3.12-slim", "", {"python": "3.12"}, ""),
-    "too old": ("python:3.9-slim", "", {}, "Dockerfile:1: Python 3.9 is not one of the base's"),
+    "too old": (
+        "python:3.9-slim",
+        "",
+        {"python": "3.11"},
+        "Dockerfile:1: Python 3.9 is not supported",
+    ),
     "too old, with a limit": (
         "python:3.9-slim",
         ">=3.9,<3.13",
-        {"python": "3.12"},
-        "Dockerfile:1: Python 3.9 is not one of the base's",
+        {"python": "3.11"},
+        "Dockerfile:1: Python 3.9 is not supported",
     ),
     "limit": ("python:3.13-slim", "<3.13", {"python": "3.12"}, ""),
     "no version": ("python:slim", "", {}, "Dockerfile:1: base image python:slim names no version"),
-    "nothing fits": ("python:3.13-slim", "<3.9", {}, "pyproject.toml:2: it asks for Python <3.9"),
+    "nothing fits": ("python:3.13-slim", "<3.9", {}, "pyproject.toml:2: it requires Python <3.9"),
 }
 
 

@@ -79,6 +79,11 @@ class OldImage:
     copied: list[Copy] = field(default_factory=list)
 
     @property
+    def base(self) -> str:
+        """The reference of the image that the lowest stage starts from."""
+        return self.dockerfile.chain(self.final)[0].base if self.final else ""
+
+    @property
     def workdir(self) -> str:
         return self.layouts[self.final.index].workdir if self.final else "/"
 
@@ -94,7 +99,7 @@ class OldImage:
         """Whether the image starts Python, as far as its base and its command tell."""
         if self.final is None:
             return False
-        if _PYTHON_BASE.search(self.dockerfile.chain(self.final)[0].base):
+        if _PYTHON_BASE.search(self.base):
             return True
         words = [*self.process.argv, *self.process.script.split()] if self.process else []
         places = [self.locate(word) for word in words]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..inputs.declared import requires_python
 from ..inputs.markers import fits_python
 from ..model.reading import read_toml
 from ..model.settings import REPOSITORY
 from ..model.udf import Udf
+from ..plan.specs import python_version
 from .dependencies import line_of
 from .image import OldImage
 from .remarks import Remark, Where
+
+_RELEASE: Final = re.compile("stretch|buster|bullseye|bookworm|trixie|forky")
 
 
 @dataclass
@@ -24,33 +29,54 @@ class Choice:
     notes: list[Remark] = field(default_factory=list)
 
 
-def choose(udf: Udf, image: OldImage, default: str) -> Choice:
-    """The version for ``udf``, whose old image is ``image``; ``default`` is the base's."""
-    choice = Choice(version=default)
+def choose(udf: Udf, image: OldImage, python_image: str) -> Choice:
+    """The version for ``udf``: the nearest to that of its old image that it and the base allow.
+
+    A wheel of an old pin is most likely there for the nearest. ``python_image`` is the base's.
+    """
+    default = python_version(python_image)
+    choice = Choice(version=image.python or default)
+    where = image.dockerfile.stages[0].where
+    release, new_release = _release(image.base), _release(python_image)
+    if release and new_release and release != new_release:
+        text = f"Debian {release} becomes {new_release}"
+        text = f"{text}: system packages may have other names and versions"
+        choice.notes.append(Remark(where, text))
     supported = _supported()
-    if image.python in supported:
-        choice.version = image.python
-    elif image.python:
-        range_ = f"{supported[0]} to {supported[-1]}"
-        text = f"Python {image.python} is not one of the base's, {range_}"
-        where = image.dockerfile.stages[0].where
-        choice.remarks.append(Remark(where, f"{text}: see that the UDF runs on {default}"))
     try:
         required = requires_python(udf.project)
     except ValueError:  # a form that no task can read, which is said where it is read
-        return choice
-    if any(required) and not _fits(choice.version, required):
-        path = udf.path / "pyproject.toml"
-        where = Where(path, line_of(path, "requires-python") or line_of(path, "python"))
-        said = f"it asks for Python {' or '.join(required)}"
-        fitting = [version for version in supported if _fits(version, required)]
-        if fitting:
-            choice.version = fitting[-1]
-            choice.notes.append(Remark(where, f"{said}: {choice.version} is used"))
-        else:
-            text = f"{said}, and the base has {supported[0]} to {supported[-1]}"
-            choice.remarks.append(Remark(where, f"{text}: raise the limit"))
+        required = []
+    fitting = [each for each in supported if not any(required) or _fits(each, required)]
+    wanted = choice.version
+    if fitting:
+        choice.version = min(fitting, key=lambda each: (_distance(each, wanted), -_minor(each)))
+    path = udf.path / "pyproject.toml"
+    limit = Where(path, line_of(path, "requires-python") or line_of(path, "python"))
+    said = f"it requires Python {' or '.join(required)}"
+    if not fitting:
+        choice.version = default
+        text = f"{said}, and the base supports {supported[0]} to {supported[-1]}"
+        choice.remarks.append(Remark(limit, f"{text}: change the limit"))
+    elif wanted not in supported:
+        text = f"Python {wanted} is not supported: {choice.version} is used"
+        choice.remarks.append(Remark(where, f"{text}, test the UDF with it"))
+    elif choice.version != wanted:
+        choice.notes.append(Remark(limit, f"{said}: {choice.version} is used"))
     return choice
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
+
+
+def _distance(one: str, other: str) -> int:
+    return abs(_minor(one) - _minor(other))
+
+
+def _release(reference: str) -> str:
+    match = _RELEASE.search(reference.rpartition(":")[2])
+    return match.group() if match else ""
 
 
 def _supported() -> list[str]:

@@ -159,7 +159,7 @@ class _Udf:
         default = python_version(self.settings.python_image)
         if "python" in self.given or not default:
             return
-        choice = pythons.choose(self._as_udf(), image, default)
+        choice = pythons.choose(self._as_udf(), image, self.settings.python_image)
         self._say(choice)
         if choice.version != default:
             self.options["python"] = choice.version
