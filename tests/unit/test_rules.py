@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -153,6 +154,12 @@ def test_every_room_is_known() -> None:
     assert folders == set(ROOMS)
     modules = {path.name for path in (TASKS / "core").glob("*.py")}
     assert modules == {"__init__.py"}
+
+
+def test_the_architecture_page_names_rooms_and_late_imports() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z_]+)/` \|", page, re.MULTILINE) == list(ROOMS)
+    assert [name for name in LATE if f"`{name}`" not in page] == []
 
 
 def test_rooms_import_one_way() -> None:
