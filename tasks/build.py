@@ -11,9 +11,7 @@ from invoke.context import Context
 from . import options
 from .core.build import execute, results
 from .core.build import report as texts
-from .core.build.bases import build_base
 from .core.build.gather import plan_base, plan_images
-from .core.build.graph import definition_of
 from .core.engine import Engine, connect
 from .core.inputs.recipe import Strategy
 from .core.inputs.selection import Selected
@@ -25,6 +23,7 @@ from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
+    from .core.build import bases, graph
     from .core.upkeep import sbom as sboms
 
 _INTERRUPTED = "the build was interrupted; what was built so far stays in the cache"
@@ -49,7 +48,7 @@ def base(
     engine = connect(settings.builder)
     plan = plan_base(engine, settings, force=force, push=push)
     with interruptible(_INTERRUPTED):
-        made = build_base(engine, settings, plan, say=_say(quiet))
+        made = bases.build_base(engine, settings, plan, say=_say(quiet))
     report.show(made.reference if quiet else texts.base_line(made))
     if metadata:
         report.write(metadata, results.metadata(engine, settings, [made]))
@@ -118,7 +117,7 @@ def image_all(
     if dry_run:
         engine = connect(settings.builder)
         plan = plan_images(engine, settings, selected, strategy=strategy, force=force, push=push)
-        report.show(report.as_json(definition_of(engine, settings, plan)))
+        report.show(report.as_json(graph.definition_of(engine, settings, plan)))
         return
     sbom = options.folder(sbom)
     how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)

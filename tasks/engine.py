@@ -5,9 +5,12 @@ from __future__ import annotations
 from invoke.context import Context
 
 from . import options
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
-from .core.private_engine import private, setup
+
+with lazily():
+    from .core.private_engine import private, setup
 
 
 @options.verb(

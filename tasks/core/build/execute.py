@@ -9,28 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..engine import Engine
-from ..engine.bake import BakeRun
-from ..inputs import credentials
-from ..inputs.origin import origin_of
 from ..model.loading import lazily
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import Udf
 from ..plan.decide import Plan, Step
-from . import publish
-from .bases import bases_locked, push_bases
-from .graph import created, environment_of, failed_build, run_graph
-from .layers import LayerCache, PackagesLayer
-from .packages import make_packages
 from .results import Result, of_invalid, of_push, unchanged
 
-with lazily():
-    from . import assemble, upload
+if TYPE_CHECKING:
+    from ..engine.bake import BakeRun
+    from .layers import LayerCache, PackagesLayer
 
-Packages = Mapping[str, PackagesLayer]
-"""Packages layers by their key."""
+    Packages = Mapping[str, PackagesLayer]
+
+with lazily():
+    from ..inputs import credentials, origin
+    from . import assemble, bases, graph, layers, packages, publish, upload
 
 
 def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) -> list[Result]:
@@ -40,7 +37,10 @@ def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) ->
     at this moment is waited for, not built twice. Raises :class:`BuildFailedError` where a
     base fails, since nothing can follow. Without an engine, everything has to be assembled.
     """
-    if engine is None:
+    results: dict[str, Result] = {}
+    if plan.is_empty and not plan.push:
+        pass
+    elif engine is None:
         results = _upload_assembled(None, settings, plan, say)
         results |= _push_others(None, settings, plan, results, say)
     else:
@@ -52,13 +52,13 @@ def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) ->
 
 
 def _build(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Result]:
-    with bases_locked(engine, plan, say) as left:
+    with bases.bases_locked(engine, plan, say) as left:
         if left.push and left.missing_bases:
             # Before the UDFs: their images then name the digest of their base, and the registry
             # has its layers already.
-            left = left.with_bases(push_bases(engine, settings, left, say))
+            left = left.with_bases(bases.push_bases(engine, settings, left, say))
         built = tuple(step for step in left.to_build if step.way == "build")
-        results = run_graph(engine, settings, replace(left, steps=built), say)
+        results = graph.run_graph(engine, settings, replace(left, steps=built), say)
     if not plan.push:
         return results | _load_assembled(engine, settings, left, say)
     results |= _push_others(engine, settings, left, results, say)
@@ -75,16 +75,16 @@ def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) ->
     """Assemble images into the store; those that the engine does not take are built."""
     if not plan.to_assemble:
         return {}
-    cache = LayerCache(os.environ)
-    packages, results = _packages(engine, settings, plan, cache, say)
+    cache = layers.LayerCache(os.environ)
+    kept, results = _packages(engine, settings, plan, cache, say)
     ready = [step for step in plan.to_assemble if step.spec.target not in results]
     made = assemble.into_store(
-        engine, ready, _by_target(settings, ready, packages), cache, created=created(), say=say
+        engine, ready, _by_target(settings, ready, kept), cache, created=graph.created(), say=say
     )
     results |= made.results
     if made.to_build:
         left = replace(plan, bases=(), packages=(), steps=tuple(made.to_build))
-        results |= run_graph(engine, settings, left, say)
+        results |= graph.run_graph(engine, settings, left, say)
     return results
 
 
@@ -95,21 +95,21 @@ def _upload_assembled(
     steps = plan.to_assemble
     if not steps:
         return {}
-    cache = LayerCache(os.environ)
+    cache = layers.LayerCache(os.environ)
     registry = publish.registry_of(engine, settings)
     target = upload.Target(
         registry=registry,
         platforms=settings.targets,
-        created=created(),
-        origin=origin_of(settings.root),
+        created=graph.created(),
+        origin=origin.origin_of(settings.root),
     )
     added = [step.spec for step in steps if step.spec.extra]
     published = upload.published_packages(registry, added, settings.targets)
     kept, results = _packages(engine, settings, plan, cache, say)
     ready = [step for step in steps if step.spec.target not in results]
-    packages = {**kept, **published}
-    upload.publish_packages(target, ready, packages, published)
-    results |= upload.into_registry(target, plan, ready, packages, cache)
+    every = {**kept, **published}
+    upload.publish_packages(target, ready, every, published)
+    results |= upload.into_registry(target, plan, ready, every, cache)
     if engine is not None and not plan.linked:
         stored = [
             step
@@ -117,7 +117,7 @@ def _upload_assembled(
             if plan.base_of(step).stored and _has_content(settings, step, kept)
         ]
         local = _by_target(settings, stored, kept)
-        assemble.into_store(engine, stored, local, cache, created=created(), say=say)
+        assemble.into_store(engine, stored, local, cache, created=graph.created(), say=say)
     return results
 
 
@@ -141,12 +141,12 @@ def _packages(
     engine: Engine | None, settings: Settings, plan: Plan, cache: LayerCache, say: Say
 ) -> tuple[dict[str, PackagesLayer], dict[str, Result]]:
     """The packages layers that are made or in the cache, and the images whose packages failed."""
-    layers: dict[str, PackagesLayer] = {}
+    found: dict[str, PackagesLayer] = {}
     failed: dict[str, BakeRun] = {}
     if plan.packages and engine is not None:
         gathered = credentials.gather(os.environ)
-        where = environment_of(engine, settings, plan, gathered.secrets)
-        layers, failed = make_packages(
+        where = graph.environment_of(engine, settings, plan, gathered.secrets)
+        found, failed = packages.make_packages(
             engine, plan.packages, where, cache, gathered.environment, say
         )
     results = {}
@@ -154,10 +154,10 @@ def _packages(
         for platform in settings.targets if step.spec.extra else ():
             key = step.spec.packages_key(platform)
             if key in failed:
-                results[step.spec.target] = failed_build(step, failed[key])
-            elif key not in layers and (found := cache.packages(key)):
-                layers[key] = found
-    return layers, results
+                results[step.spec.target] = graph.failed_build(step, failed[key])
+            elif key not in found and (known := cache.packages(key)):
+                found[key] = known
+    return found, results
 
 
 def _push_others(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..engine import Engine
 from ..inputs.recipe import Strategy
@@ -20,13 +21,13 @@ from ..model.settings import Settings, native_platform
 from ..plan.decide import Plan, decide, decide_base, is_linked, reason
 from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
 from ..plan.specs import Base, ImageSpec
-from ..registry.client import Registry
-from .layers import LayerCache
-from .publish import registry_of
 from .specs import base_of, specs_of
 
+if TYPE_CHECKING:
+    from ..registry.client import Registry
+
 with lazily():
-    from . import upload
+    from . import layers, publish, upload
 
 
 def plan_images(
@@ -59,7 +60,7 @@ def plan_base(
     base = base_of(settings)
     facts = _about_builder(engine, settings, push=push)
     if not force and (push or (is_linked(settings, facts) and settings.registry)):
-        registry = registry_of(engine, settings)
+        registry = publish.registry_of(engine, settings)
         facts = replace(facts, published=_published(registry, [base]))
     elif not force and not is_linked(settings, facts):
         facts = replace(facts, store=_stored(engine, [base.image]))
@@ -78,7 +79,7 @@ def gather(
     facts = _about_builder(engine, settings, push=push, specs=specs)
     bases = {spec.base.image: spec.base for spec in specs}
     if push:
-        registry = registry_of(engine, settings)
+        registry = publish.registry_of(engine, settings)
         published = {} if force else _contents(registry, specs)
         changed = [spec for spec in specs if spec.content_image not in published]
         store = _stored(engine, list(bases)) if changed and engine else {}
@@ -89,7 +90,7 @@ def gather(
         changed = [spec for spec in specs if force or _differs(spec, store)]
     wanted = {spec.base.image: spec.base for spec in changed if spec.strategy == "shared-base"}
     if wanted and registry is None and is_linked(settings, facts) and settings.registry:
-        registry = registry_of(engine, settings)
+        registry = publish.registry_of(engine, settings)
     if wanted and registry is not None:
         published |= _published(registry, wanted.values())
     keys = {
@@ -98,7 +99,7 @@ def gather(
         if spec.extra
         for platform in settings.targets
     }
-    packages = LayerCache(os.environ).has(keys)
+    packages = layers.LayerCache(os.environ).has(keys)
     if registry is not None and keys - packages:
         packages |= upload.published_packages(registry, changed, settings.targets).keys()
     return replace(facts, store=store, published=published, packages=packages)

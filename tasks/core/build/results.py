@@ -8,11 +8,14 @@ from typing import Any, Literal
 
 from ..engine import Engine, Image
 from ..model.errors import BuildFailedError, UdfError
+from ..model.loading import lazily
 from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
 from ..plan.decide import Step
-from . import publish
+
+with lazily():
+    from . import publish
 
 Outcome = Literal["built", "pulled", "pushed", "unchanged", "failed"]
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..model import labels, programs
 from ..model.errors import BuildxError, EngineUnreachableError
+from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.progress import Say
 from ..model.reference import ImageReference
 from . import find
-from .bake import BakeRun, run_bake
 from .builder import Builder, engine_of, inspect
 from .endpoint import Endpoint
 from .layout import cache_folder
+
+with lazily():
+    from . import bake as baking
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -141,9 +144,9 @@ class Engine:
         *,
         say: Say,
         environment: Mapping[str, str] | None = None,
-    ) -> BakeRun:
+    ) -> baking.BakeRun:
         """Build the targets of a bake definition; see :func:`tasks.core.engine.bake.run_bake`."""
-        run = run_bake(
+        run = baking.run_bake(
             self.endpoint,
             definition,
             say=say,
