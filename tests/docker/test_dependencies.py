@@ -53,7 +53,7 @@ RUN --mount=type=bind,from=scripts,source=host-settings.sh,target=/host-settings
     . /host-settings.sh && cp pyproject.toml /tmp/ && \
     index=$(sed -n 's/.*registry = "\([^"]*\)".*/\1/p' uv.lock | head -n 1) && \
     poetry source add --priority=primary index "$index" && \
-    poetry lock --no-interaction && cp /tmp/pyproject.toml .
+    poetry lock --no-interaction && mv pyproject.toml poetry.toml && cp /tmp/pyproject.toml .
 FROM scratch
 COPY --from=locked /project/ /
 """
@@ -126,14 +126,15 @@ def built(
     add_udf(root, "map/wheel", project='dependencies = ["xxhash>=3", "tabulate", "requests>2"]\n')
     add_udf(root, "map/nothing", project='dependencies = ["pynumaflow", "requests>2", "grpcio"]\n')
     add_udf(root, "map/unlocked", requirements__txt="# what it needs\ntyping-extensions==4.12.2\n")
-    for name, lock in (
-        ("poetry", "poetry.lock"),
-        ("uv", "uv.lock"),
-        ("hashed", "requirements.txt"),
+    for name, project, lock in (
+        # The lock of Poetry holds for the project file with the index in it.
+        ("poetry", "poetry.toml", "poetry.lock"),
+        ("uv", "pyproject.toml", "uv.lock"),
+        ("hashed", "pyproject.toml", "requirements.txt"),
     ):
         folder = add_udf(root, f"map/{name}")
-        for file in ("pyproject.toml", lock):
-            shutil.copy(locks / file, folder / file)
+        shutil.copy(locks / project, folder / "pyproject.toml")
+        shutil.copy(locks / lock, folder / lock)
     done = module_invoke("image-all", "--root", str(root), "--tag", module_tag, "--json")
     assert done.returncode == 0, done.stderr
     rows = {row["udf"].removeprefix("map/"): row for row in json.loads(done.stdout)}

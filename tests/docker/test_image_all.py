@@ -246,7 +246,7 @@ def test_changed_since_a_revision(
 
     unknown = invoke("image-all", "--changed-since", "no-such-revision", cwd=checkout)
     assert unknown.returncode == 10
-    assert "git knows no revision 'no-such-revision'" in unknown.stderr
+    assert "git does not know the revision 'no-such-revision'" in unknown.stderr
 
 
 def test_examples_take_no_more_room_than_the_base_and_what_they_add(

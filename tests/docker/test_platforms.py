@@ -163,7 +163,7 @@ def test_other_platforms_are_another_image_on_the_same_base(
     assert "(not in the registry yet)" in done.stdout
     assert set(images(both.hub, "map-even-odd", tag)) == {platforms[1]}
     # The base is that of the registry, which has more platforms than are needed.
-    assert "tools" not in log.read_text()
+    assert not log.exists()  # no builder took part
 
 
 def test_the_self_contained_image_as_well(both: Both, platforms: tuple[str, str]) -> None:

@@ -97,9 +97,7 @@ def test_a_machine_that_never_built_the_base_pulls_it(
         record_property("seconds_from_an_empty_store", round(seconds, 2))
         assert done.returncode == 0, done.stderr
         assert f"pulling {hub.host}/numaflow-python-base:{pushed_base} ..." in done.stderr
-        log = (tmp_path / "log").read_text()
-        assert "RUN" not in log
-        assert "tools" not in log
+        assert not (tmp_path / "log").exists()  # no builder took part
         assert image_id(fresh.engine, f"{hub.host}/map-even-odd:stable")
         # The base as it is there, not one of the same name.
         local = fresh.engine.images([f"{hub.host}/numaflow-python-base:{pushed_base}"])
@@ -285,14 +283,14 @@ def test_what_was_built_elsewhere_comes_from_the_cache(
     where = ("--root", str(root), "--tag", tag, "--registry", hub.host, "--udf", name)
     # To compress the tools takes longer than all the rest of this test.
     cache = f"type=registry,ref={hub.host}/cache-{tag},compression=uncompressed"
-    done = invoke("image-fast", *where, "--push", "--cache-to", cache)
+    done = invoke("image-fast", *where, "--push", "--no-assemble", "--cache-to", cache)
     assert done.returncode == 0, done.stderr
     assert hub.has_tag(f"cache-{tag}", "base-builder")
     assert hub.has_tag(f"cache-{tag}", f"map-cached-{tag[5:]}")
 
     (folder / "example.py").write_text("import tabulate\nprint(tabulate.__version__)\n")
     log = tmp_path / "log"
-    arguments = ("image-fast", *where, "--push", "--cache-from", cache)
+    arguments = ("image-fast", *where, "--push", "--no-assemble", "--cache-from", cache)
     done = engines.invoke(other, *arguments, environment={LOG: str(log)})
     assert done.returncode == 0, done.stderr
     # Nothing was run: no line of any step's own output.

@@ -88,10 +88,13 @@ def into_store(
     packages: Mapping[str, PackagesLayer],
     cache: LayerCache,
     *,
+    platform: str,
     created: int,
     say: Say,
 ) -> Outcome:
     """Assemble images into the engine's store; ``packages`` are layers by their target.
+
+    ``platform`` is the one of which a base is taken that the store holds for several.
 
     A UDF whose files changed meanwhile fails alone.
     """
@@ -110,7 +113,7 @@ def into_store(
     channel = channel_of(engine.endpoint)
     with _load_errors():
         store = store_of(channel.info())
-        bases = _base_parts(channel, [made.spec.base for _, made in ready], cache)
+        bases = _base_parts(channel, [made.spec.base for _, made in ready], cache, platform)
         for first in range(0, len(ready), _BATCH):
             batch = ready[first : first + _BATCH]
             images = [_image(made, bases[made.spec.base.image], created) for _, made in batch]
@@ -129,14 +132,16 @@ def _image(made: Assembled, base: ImageParts, created: int) -> Image:
 
 
 def _base_parts(
-    channel: Channel, bases: Iterable[Base], cache: LayerCache
+    channel: Channel, bases: Iterable[Base], cache: LayerCache, platform: str
 ) -> dict[str, ImageParts]:
     found: dict[str, ImageParts] = {}
     for base in bases:
         if base.image in found:
             continue
         try:
-            found[base.image] = stored_image(channel, base.image, records=cache.records)
+            found[base.image] = stored_image(
+                channel, base.image, platform=platform, records=cache.records
+            )
         except (NoSuchImageError, BadImageError) as error:
             what = f"the base image {base.image} cannot be used: {error}"
             raise BuildFailedError(what, next_step="run `invoke base`, then try again") from error

@@ -30,6 +30,7 @@ def build_base(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> R
     if not step.reason:
         return _existing_base(engine, settings, plan, step)
     start = time.monotonic()
+    digest = ""
     with bases_locked(engine, plan, say) as left:
         if left.push:
             digest = push_bases(engine, settings, left, say)[step.base.image]

@@ -79,7 +79,13 @@ def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) ->
     kept, results = _packages(engine, settings, plan, cache, say)
     ready = [step for step in plan.to_assemble if step.spec.target not in results]
     made = assemble.into_store(
-        engine, ready, _by_target(settings, ready, kept), cache, created=graph.created(), say=say
+        engine,
+        ready,
+        _by_target(settings, ready, kept),
+        cache,
+        platform=settings.targets[0],
+        created=graph.created(),
+        say=say,
     )
     results |= made.results
     if made.to_build:
@@ -117,7 +123,15 @@ def _upload_assembled(
             if plan.base_of(step).stored and _has_content(settings, step, kept)
         ]
         local = _by_target(settings, stored, kept)
-        assemble.into_store(engine, stored, local, cache, created=graph.created(), say=say)
+        assemble.into_store(
+            engine,
+            stored,
+            local,
+            cache,
+            platform=settings.targets[0],
+            created=graph.created(),
+            say=say,
+        )
     return results
 
 
