@@ -86,8 +86,8 @@ def verb(
         def run(c: Context, **given: Any) -> None:  # noqa: ANN401  (whatever Invoke parsed)
             parts: list[object] = [c]
             if settings is not None:
-                flags = {key: given.pop(key, "") for key in keys}
-                if flags.get("assemble") is not None:  # a flag that is only turned off
+                flags = {key: given.pop(key, _KINDS.get(key, ("", str))[0]) for key in keys}
+                if "assemble" in flags:  # a flag that is only turned off
                     flags["assemble"] = "" if flags["assemble"] else "never"
                 read = functools.partial(Settings.from_config, c.config, **flags)
                 parts.append(read if unchecked else read())
