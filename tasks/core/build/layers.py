@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from ..image.assembly import Part
 from ..image.cache import Records
 from ..image.layer import DamagedLayerError, Entry, Layer
 from ..inputs.files import ContextFile
+from ..inputs.names import normalised
 from ..model.errors import ProjectFileError
 from ..output.report import size
 from ..plan.specs import ImageSpec
@@ -25,10 +26,14 @@ PACKAGES_ROOT: Final = "opt/deps"
 
 @dataclass(frozen=True, kw_only=True)
 class PackagesLayer:
-    """A packages layer, and what its build said of the versions that it chose."""
+    """A packages layer, and what its build said of the versions that it chose.
+
+    ``versions`` are those of the packages in it, by name.
+    """
 
     layer: Layer
     notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class LayerCache:
@@ -46,6 +51,7 @@ class LayerCache:
         known = self.records.get(_record(key))
         try:
             digest, count, notes = known["digest"], int(known["size"]), tuple(known["notes"])
+            versions = dict(known["versions"])
             path = self.folder / f"{digest.partition(':')[2]}.tar"
             if path.stat().st_size != count:
                 return None
@@ -53,7 +59,7 @@ class LayerCache:
             return None
         os.utime(path)  # used today: not to be forgotten
         layer = Layer(digest=digest, size=count, root=PACKAGES_ROOT, entries=(), content=path)
-        return PackagesLayer(layer=layer, notes=notes)
+        return PackagesLayer(layer=layer, notes=notes, versions=versions)
 
     def has(self, keys: Iterable[str]) -> frozenset[str]:
         """Those of the keys whose packages layer the cache has."""
@@ -66,9 +72,15 @@ class LayerCache:
         if not isinstance(layer.content, Path):
             what = f"the layer cache {self.folder} cannot keep {size(layer.size)} of packages"
             raise ProjectFileError(what, next_step="free some disk space, then run it again")
-        value: dict[str, Any] = {"digest": layer.digest, "size": layer.size, "notes": list(notes)}
+        made = PackagesLayer(layer=layer, notes=tuple(notes), versions=_versions(root))
+        value: dict[str, Any] = {
+            "digest": layer.digest,
+            "size": layer.size,
+            "notes": list(notes),
+            "versions": dict(made.versions),
+        }
         self.records.put(_record(key), value)
-        return PackagesLayer(layer=layer, notes=tuple(notes))
+        return made
 
     def new_folder(self) -> Path:
         """An empty folder in the cache, for packages before they are packed: remove it after."""
@@ -131,6 +143,15 @@ def _entries(folder: Path) -> Iterator[Entry]:
             else:
                 executable = bool(path.stat().st_mode & 0o111)
                 yield Entry(path=relative, source=path, executable=executable)
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """What is installed in ``folder``, as the names of its metadata folders say."""
+    found = {}
+    for path in sorted(folder.glob("*.dist-info")):
+        name, _, version = path.name.removesuffix(".dist-info").rpartition("-")
+        found[normalised(name)] = version
+    return found
 
 
 def _record(key: str) -> str:

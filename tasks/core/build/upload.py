@@ -17,7 +17,15 @@ from ..image import attestation, manifest
 from ..image import config as configs
 from ..image.archive import Variant
 from ..image.attestation import Attestation
-from ..image.blob import CONFIG, MANIFEST, BadImageError, Blob, Descriptor, canonical
+from ..image.blob import (
+    CONFIG,
+    MANIFEST,
+    BadImageError,
+    Blob,
+    Descriptor,
+    canonical,
+    parse_object,
+)
 from ..image.layer import MEDIA_TYPE, Layer
 from ..image.manifest import read_index, read_manifest
 from ..inputs.origin import Origin
@@ -112,8 +120,10 @@ def published_packages(
         if known is None:
             continue
         try:
-            _, (descriptor,) = read_manifest(known.content)
-        except (BadImageError, ValueError):
+            config, (descriptor,) = read_manifest(known.content)
+            about = parse_object(registry.blob(wanted[key], config.digest) or b"", "a config")
+            versions = {str(name): str(each) for name, each in about["versions"].items()}
+        except (AttributeError, BadImageError, KeyError, ValueError):
             continue  # not what we put there: it is made again, and the tag is set anew
         if descriptor.media_type == MEDIA_TYPE:
             layer = Layer(
@@ -123,7 +133,7 @@ def published_packages(
                 entries=(),
                 content=None,
             )
-            layers[key] = PackagesLayer(layer=layer)
+            layers[key] = PackagesLayer(layer=layer, versions=versions)
     return layers
 
 
@@ -140,7 +150,8 @@ def publish_packages(
                 continue
             there.add(key)
             layer = packages[key].layer
-            config = Blob(media_type=CONFIG, data=canonical({"rootfs": {"type": "layers"}}))
+            about = {"rootfs": {"type": "layers"}, "versions": dict(packages[key].versions)}
+            config = Blob(media_type=CONFIG, data=canonical(about))
             made = manifest.manifest(config.descriptor, [layer.descriptor])
             reference = _packages_reference(step.spec, platform)
             uploads.append(
@@ -256,7 +267,7 @@ def _upload(
         return replace(images[0][1], tags=tags), added
     platforms = [(variant.manifest, _platform(variant)) for variant, _ in images]
     attested = [
-        _attested(target, plan, step, variant, bases[spec.base.image, name])
+        _attested(target, plan, step, variant, bases[spec.base.image, name], packages)
         for (variant, _), name in zip(images, target.platforms, strict=True)
         if target.origin is not None
     ]
@@ -302,9 +313,17 @@ def _annotations(target: Target, plan: Plan, step: Step) -> dict[str, str]:
 
 
 def _attested(
-    target: Target, plan: Plan, step: Step, variant: Variant, base: ImageParts
+    target: Target,
+    plan: Plan,
+    step: Step,
+    variant: Variant,
+    base: ImageParts,
+    packages: Packages,
 ) -> Attestation:
-    """The provenance of an image: its source, its base and the layers on it."""
+    """The provenance of an image, and the SBOM of its Python packages.
+
+    The provenance names its source, its base and the layers on it.
+    """
     spec, origin = step.spec, target.origin or Origin()
     revision, _, dirty = origin.revision.partition("-")
     materials = [(f"pkg:docker/{spec.base.image}", plan.base_of(step).digest or base.id)]
@@ -317,7 +336,16 @@ def _attested(
         **({"source": "the working tree differs from the revision"} if dirty else {}),
     }
     predicate = attestation.provenance(parameters=parameters, materials=materials, builder=_BUILDER)
-    return attestation.attest(variant.manifest, spec.image, {attestation.PROVENANCE: predicate})
+    keys = [spec.packages_key(platform) for platform in target.platforms if spec.extra]
+    added = next((packages[key].versions for key in keys if key in packages), {})
+    installed = {
+        name.removeprefix("package "): state.partition(" ")[0]
+        for name, state in spec.base.inputs.items()
+        if name.startswith("package ")
+    }
+    bill = attestation.sbom(spec.udf.name, spec.fingerprint, {**installed, **added})
+    predicates = {attestation.PROVENANCE: predicate, attestation.SPDX: bill}
+    return attestation.attest(variant.manifest, spec.image, predicates)
 
 
 def _source(layer: Layer, repository: str = "") -> BlobSource:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from ..model.labels import EPOCH
 from .blob import CONFIG, MANIFEST, Blob, Descriptor, canonical
 
 STATEMENT: Final = "application/vnd.in-toto+json"
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
+SPDX: Final = "https://spdx.dev/Document"
 BUILD_TYPE: Final = "urn:numaflow-udf-build:assemble:v1"
 _REFERENCE: Final = "vnd.docker.reference"
 _UNKNOWN: Final = {"architecture": "unknown", "os": "unknown"}
@@ -51,6 +54,49 @@ def provenance(
             ],
         },
         "runDetails": {"builder": {"id": builder}},
+    }
+
+
+def sbom(name: str, fingerprint: str, packages: Mapping[str, str]) -> dict[str, Any]:
+    """An SBOM (SPDX 2.3) of Python packages, by name and version.
+
+    Equal images have equal SBOMs: its time is that of the images, and its namespace follows
+    from the ``fingerprint``.
+    """
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": name,
+        "documentNamespace": f"urn:numaflow-udf-build:sbom:{fingerprint}",
+        "creationInfo": {
+            "created": datetime.fromtimestamp(EPOCH, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "creators": ["Tool: numaflow-udf-build"],
+        },
+        "packages": [
+            {
+                "name": package,
+                "SPDXID": f"SPDXRef-Package-{package}",
+                "versionInfo": version,
+                "downloadLocation": "NOASSERTION",
+                "externalRefs": [
+                    {
+                        "referenceCategory": "PACKAGE-MANAGER",
+                        "referenceType": "purl",
+                        "referenceLocator": f"pkg:pypi/{package}@{version}",
+                    }
+                ],
+            }
+            for package, version in sorted(packages.items())
+        ],
+        "relationships": [
+            {
+                "spdxElementId": "SPDXRef-DOCUMENT",
+                "relationshipType": "DESCRIBES",
+                "relatedSpdxElement": f"SPDXRef-Package-{package}",
+            }
+            for package in sorted(packages)
+        ],
     }
 
 
