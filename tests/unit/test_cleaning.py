@@ -69,6 +69,7 @@ class TestReplacedImages:
 
 
 HISTORIES = [
+    pytest.param("numaflow-udf code map/x: 2 files, 1 kB", True, id="ours, assembled"),
     pytest.param("COPY /*/ /udf/ # buildkit", True, id="ours"),
     pytest.param("COPY --link --from=udf /*/ /udf/ # buildkit", True, id="ours, as written"),
     pytest.param("COPY / /udf/ # buildkit", True, id="ours, as it was"),

@@ -13,6 +13,7 @@ from typing import Final
 from ..build.specs import base_of
 from ..engine import Engine, Image, store
 from ..engine.store import Container
+from ..image.config import COMMENT
 from ..inputs.fingerprint import short
 from ..model import labels
 from ..model.settings import Settings
@@ -21,9 +22,10 @@ from ..plan.specs import BASE_REPOSITORY
 from .leftovers import Leftover, Part
 
 _BASE_TAG: Final = re.compile(rf"(?P<repository>(?:.+/)?{BASE_REPOSITORY}):(?P<tag>[^:/]+)")
-# The last step of an image of ours, now and in older versions; building on it adds another.
+# The last step of an image of ours: assembled, built, and built in older versions. Building on
+# the image adds another step.
 _OWN_LAST_STEP: Final = re.compile(
-    r"COPY (?:--link )?(?:--from=udf )?(?:/\*)?/ /udf/(?: # buildkit)?"
+    rf"{COMMENT} code .*|COPY (?:--link )?(?:--from=udf )?(?:/\*)?/ /udf/(?: # buildkit)?"
 )
 
 Stored = tuple[tuple[str, ...], Image]

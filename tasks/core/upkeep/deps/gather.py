@@ -15,6 +15,7 @@ from typing import Final
 from ...build.gather import gather
 from ...build.specs import base_versions, specs_of
 from ...engine import Engine, content, store
+from ...image.config import COMMENT
 from ...inputs.distributions import DEPS, VENV, Distribution, distributions, is_metadata
 from ...inputs.environment import udf_group
 from ...inputs.files import ContextFile, chunks
@@ -26,8 +27,8 @@ from ...plan.specs import ImageSpec
 from . import analysis, imports
 from .findings import Dependencies
 
-# The step that makes the layer of a UDF's packages, as it is and as it was.
-_LAYER: Final = ("COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
+# The step that makes the layer of a UDF's packages: assembled, built, and built in older versions.
+_LAYER: Final = (f"{COMMENT} packages ", "COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
 _LARGEST_TEXT: Final = 1_000_000
 
 
