@@ -33,9 +33,7 @@ def test_the_statement_names_the_manifest_that_it_speaks_of() -> None:
 
 def test_the_entry_of_an_index_is_no_image() -> None:
     made = attestation.attest(SUBJECT, "r.test/map-a:v1", {attestation.PROVENANCE: PROVENANCE})
-    index = manifest.index(
-        [(SUBJECT, {"os": "linux", "architecture": "amd64"})], more=[made.entry]
-    )
+    index = manifest.index([(SUBJECT, {"os": "linux", "architecture": "amd64"})], more=[made.entry])
     image, about = json.loads(index.data)["manifests"]
     assert image["platform"]["os"] == "linux"
     assert about["platform"] == {"os": "unknown", "architecture": "unknown"}
