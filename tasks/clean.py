@@ -23,7 +23,7 @@ with lazily():
     lists=("only",),
     help={
         "only": f"clean only this: {', '.join(PARTS)}; may be given more than once",
-        "older": "minimum age of build cache and staged files to remove, such as 12h or 7d",
+        "older": "minimum age of build cache, staged files and layers to remove, such as 12h or 7d",
         "backups": "also remove the backups of `invoke migrate`",
         "dry-run": "show what would be removed, and remove nothing",
     },
@@ -53,7 +53,7 @@ def _text(leftovers: Sequence[Leftover], *, dry_run: bool) -> str:
     # Each image by itself; of the cache there may be hundreds of records of one step.
     groups: dict[tuple[str, str, str], list[Leftover]] = {}
     for each in leftovers:
-        name = "staged files" if each.part == "contexts" else each.name
+        name = "files and layers of builds" if each.part == "contexts" else each.name
         why = "" if each.part in ("cache", "contexts") else each.why
         note = f"kept: {each.failure}" if each.failure else why
         groups.setdefault((each.part, name, note), []).append(each)

@@ -251,6 +251,20 @@ def test_old_contexts(tmp_path: Path) -> None:
     assert [(each.id, each.bytes) for each in found] == [(str(killed), 5), (str(old), 5)]
 
 
+def test_old_layers(tmp_path: Path) -> None:
+    for name, age in (("old.tar", 90000), ("young.tar", 60), (".new-x", 7200), (".new-y", 60)):
+        (tmp_path / name).write_text("12345")
+        os.utime(tmp_path / name, (NOW - age, NOW - age))
+    context(tmp_path, ".installing-x", 7200)
+    context(tmp_path, "records", 90000)
+    found = cleaning.old_contexts(tmp_path, older=86400, now=NOW)
+    assert {each.name: each.bytes for each in found} == {
+        "old.tar": 5,
+        ".new-x": 5,
+        ".installing-x": 5,
+    }
+
+
 def test_a_context_of_a_build_that_may_run_now_stays(tmp_path: Path) -> None:
     context(tmp_path, "just-staged", 30)
     assert cleaning.old_contexts(tmp_path, older=0, now=NOW) == []

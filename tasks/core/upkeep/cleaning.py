@@ -22,6 +22,10 @@ from .stale_images import stale_images, users
 # A run of verify ends within minutes, whatever the UDF does; a build reads its context early.
 _RUN_SECONDS: Final = 3600.0
 _CONTEXT_SECONDS: Final = 600.0
+# Below the cache folder: what builds stage, and the layers of assembled images.
+_CACHES: Final = ("contexts", "layers")
+_RECORDS: Final = "records"
+_UNFINISHED: Final = (".new-", ".installing-")
 
 # Steps of our Dockerfiles alone, now and in older versions.
 _OWN_STEPS: Final = (
@@ -55,7 +59,8 @@ def find(
     if "cache" in parts:
         found += unused_cache(store.build_cache(engine), older=older, now=now)
     if "contexts" in parts:
-        found += old_contexts(cache_folder(environ) / "contexts", older=older, now=now)
+        for name in _CACHES:
+            found += old_contexts(cache_folder(environ) / name, older=older, now=now)
     if "backups" in parts:
         found += backup_files(settings)
     return found
@@ -164,19 +169,20 @@ def _own_records(records: Sequence[CacheRecord]) -> set[str]:
 
 
 def old_contexts(folder: Path, *, older: float, now: float) -> list[Leftover]:
-    """Staged contexts that were not used for that long, and those of killed builds."""
+    """Staged contexts or cached layers that were not used for that long, or of killed builds."""
     if not folder.is_dir():
         return []
     found = []
     for path in sorted(folder.iterdir()):
+        if path.name == _RECORDS:
+            continue  # a few bytes for each layer; one without its layer counts as absent
         try:
             age = now - path.stat().st_mtime
-            size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
+            size = sum(file.lstat().st_size for file in (path, *path.rglob("*")) if file.is_file())
         except FileNotFoundError:  # another run has just cleaned it
             continue
-        unfinished = path.name.startswith(".new-") and age > _RUN_SECONDS
-        unused = not path.name.startswith(".new-") and age >= max(older, _CONTEXT_SECONDS)
-        if unfinished or unused:
+        unfinished = path.name.startswith(_UNFINISHED)
+        if age > _RUN_SECONDS if unfinished else age >= max(older, _CONTEXT_SECONDS):
             why = "its build was killed" if unfinished else f"not used for {report.age(age)}"
             found.append(
                 Leftover(part="contexts", name=path.name, id=str(path), why=why, bytes=size)

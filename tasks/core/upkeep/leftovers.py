@@ -16,7 +16,7 @@ PARTS: Final[Mapping[Part, str]] = {
     "bases": "base images that no image and no UDF needs",
     "runs": "containers and volumes that killed runs of verify and dev have left",
     "cache": "build cache of these tasks that was not used recently",
-    "contexts": "staged files of builds that were not used recently",
+    "contexts": "staged files and layers of builds that were not used recently",
     "backups": "backups that `invoke migrate` has made",
 }
 """What can be cleaned: all but the backups, unless parts are named."""
