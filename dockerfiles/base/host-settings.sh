@@ -14,9 +14,12 @@ if [ -s /run/secrets/netrc ]; then
     export NETRC=/run/secrets/netrc
 fi
 
-# Lines of NAME=value, such as UV_DEFAULT_INDEX=https://user:password@index.example/simple
-if [ -s /run/secrets/host-env ]; then
-    while IFS= read -r setting; do
-        export "${setting?}"
-    done </run/secrets/host-env
-fi
+# Lines of NAME=value, such as UV_DEFAULT_INDEX=https://user:password@index.example/simple; steps
+# that ask no package index get those of the proxy alone.
+for settings in /run/secrets/host-env /run/secrets/proxy; do
+    if [ -s "$settings" ]; then
+        while IFS= read -r setting; do
+            export "${setting?}"
+        done <"$settings"
+    fi
+done

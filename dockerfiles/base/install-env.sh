@@ -12,27 +12,42 @@ USER_ID=10001
 export PYTHONDONTWRITEBYTECODE=1
 
 echo "locked packages for ${TARGETARCH:-this machine}"
+if [ "$INSTALLER" = uv ]; then
+    # No file of a package runs here, so that nothing can write to the cache but uv.
+    PLATFORM_OPTIONS="${PLATFORM_OPTIONS%--only-binary :all:} --only-binary :all:"
+fi
+
+install_packages() {
+    # Word splitting is wanted: the platform is none or several options.
+    # shellcheck disable=SC2086
+    uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS "$@"
+}
+
 python3 -m venv --without-pip "$VENV"
-# Word splitting is wanted: the platform is none or several options.
-# shellcheck disable=SC2086
-uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS \
-    --require-hashes --requirements /requirements.txt
+# The lock has resolved them: uv need not.
+install_packages --no-deps --require-hashes --requirements /lock/requirements.txt
+if [ -f /lock/sources.txt ]; then
+    install_packages --no-deps --requirements /lock/sources.txt
+fi
 if [ -f /sdk/pyproject.toml ]; then
     # The SDK from source takes the release's place. It is copied: builds write beside it.
     cp -R /sdk /tmp/sdk
-    # shellcheck disable=SC2086
-    uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS \
-        --reinstall-package pynumaflow /tmp/sdk
+    install_packages --reinstall-package pynumaflow /tmp/sdk
 fi
 
 # Packages that one UDF adds come in /opt/deps. PYTHONPATH puts them first; this makes the
 # .pth files among them count as well. Without that folder, the line does nothing.
-site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-echo 'import site; site.addsitedir("/opt/deps", {"/opt/deps"})' >"$site/zz_udf_deps.pth"
+for site in "$VENV"/lib/python3*/site-packages; do
+    echo 'import site; site.addsitedir("/opt/deps", {"/opt/deps"})' >"$site/zz_udf_deps.pth"
+done
 
 # Bytecode by hash, not by time: it stays good in a layer whose times were rewritten, and
 # "unchecked" spares each start a look at every source file.
 python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
+
+# uv's own lock is for everyone to write, and has done its work; no other file is, either.
+rm -f "$VENV/.lock"
+find "$VENV" ! -type l -perm /022 -exec chmod go-w {} +
 
 mkdir -p /rootfs/opt /rootfs/etc /rootfs/usr/local/bin
 mv "$VENV" /rootfs/opt/venv

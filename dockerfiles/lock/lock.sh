@@ -13,10 +13,8 @@ lock() {
     poetry --no-ansi --directory /project lock
 }
 
-# Poetry does not heed the settings of pip and uv. The plugin makes it ask the index that they
-# name, and keeps its address out of the lock.
+# Poetry ignores the settings of pip and uv. Its plugin makes it ask the index that they name, and keeps its address out of the lock.
 lock_through() {
-    uv pip install --quiet --python /opt/poetry/bin/python poetry-plugin-pypi-mirror
     POETRY_PYPI_MIRROR_URL="$1" lock
 }
 
@@ -27,6 +25,6 @@ elif ! lock; then
     # Poetry asks the public index in a way of its own, which not every proxy passes on. What
     # pip and uv ask, it does: they have installed all that is here.
     echo "once more, as pip asks"
-    lock_through "$(/opt/uv/bin/python -c \
+    lock_through "$(PYTHONPATH=$(cat /opt/uv/pip) python3 -c \
         'from pip._internal.models.index import PyPI; print(PyPI.simple_url)')"
 fi

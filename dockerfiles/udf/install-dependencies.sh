@@ -15,6 +15,10 @@ echo "packages that the base lacks, for ${TARGETARCH:-this machine}"
 export PYTHONDONTWRITEBYTECODE=1
 ln -s /rootfs/opt/venv /opt/venv
 mkdir /deps
+if [ "$CACHE" = wheels ]; then
+    # No file of a package runs here, so that nothing can write to the cache but uv.
+    PLATFORM_OPTIONS="${PLATFORM_OPTIONS%--only-binary :all:} --only-binary :all:"
+fi
 
 install() {
     # Word splitting is wanted: the platform is none or several options.
@@ -51,6 +55,9 @@ if [ -f /requirements/sources.txt ]; then
 fi
 
 python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /deps
+# uv's own lock is for everyone to write, and has done its work; no other file is, either.
+rm -f /deps/.lock
+find /deps ! -type l -perm /022 -exec chmod go-w {} +
 # The folder above as well, with its time: one that COPY made would have the time of the build.
 mkdir -p /layer/opt
 mv /deps /layer/opt/deps

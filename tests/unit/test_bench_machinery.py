@@ -182,7 +182,7 @@ def test_an_approach_that_poetry_solves_asks_for_one_python(tmp_path: Path) -> N
 
 
 def test_same_steps_are_kept_apart_by_a_comment(tmp_path: Path) -> None:
-    script = "dockerfiles/base/install-tools.sh"
+    script = "dockerfiles/base/install-uv.sh"
     texts = {
         name: (copy(tmp_path, APPROACHES[name]).path / script).read_text()
         for name in ("optimized", "shared-base")
@@ -201,8 +201,10 @@ def test_a_dockerfile_is_there_and_keeps_its_context_to_itself(
 
 
 def test_all_install_the_same_versions() -> None:
-    script = (REPOSITORY / "dockerfiles/base/install-tools.sh").read_text()
-    versions = dict(re.findall(r"^(POETRY|UV)=(.+)$", script, flags=re.MULTILINE))
+    pinned = "".join(
+        (REPOSITORY / f"dockerfiles/base/{name}.txt").read_text() for name in ("uv", "poetry")
+    )
+    versions = dict(re.findall(r"^(poetry|uv)==([0-9.]+)", pinned, flags=re.MULTILINE))
     by_hand = {
         each.name: (REPOSITORY / each.dockerfile).read_text()
         for each in APPROACHES.values()
@@ -210,9 +212,9 @@ def test_all_install_the_same_versions() -> None:
     }
     project = (REPOSITORY / "pyproject.toml").read_text()
     init = re.findall(r"dumb-init==[0-9a-z.]+", project)
-    assert f'"poetry=={versions["POETRY"]}"' in by_hand["unoptimized"]
+    assert f'"poetry=={versions["poetry"]}"' in by_hand["unoptimized"]
     for name in ("uv-example", "bake"):
-        assert f"uv=={versions['UV']}" in by_hand[name]
+        assert f"uv=={versions['uv']}" in by_hand[name]
         assert init[0] in by_hand[name]
     assert sdk_of(by_hand["bake"]) == sdk_of(project)
     line = f"ARG PYTHON_IMAGE={DEFAULTS['python_image']}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.inputs import credentials
-from tasks.core.inputs.credentials import HOST_ENV, gather
+from tasks.core.inputs.credentials import HOST_ENV, PROXY, gather
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,12 @@ class TestHostEnv:
     def test_proxies_in_both_cases(self) -> None:
         environ = {"http_proxy": "a", "HTTPS_PROXY": "b", "no_proxy": "c", "ALL_PROXY": "d"}
         assert host_env(**environ) == environ
+
+    def test_steps_that_ask_no_index_get_the_proxies_alone(self) -> None:
+        index = "https://user:pass_word@index.example"
+        found = gather({"https_proxy": "http://proxy.example", "UV_DEFAULT_INDEX": index})
+        assert f"id=proxy,env={PROXY}" in found.secrets
+        assert found.environment[PROXY] == "https_proxy=http://proxy.example\n"
 
     def test_credentials_of_a_named_index(self) -> None:
         environ = {"UV_INDEX_MINE_USERNAME": "u", "UV_INDEX_MINE_PASSWORD": "p"}

@@ -8,7 +8,6 @@ from typing import Final
 
 import pytest
 
-from tasks.core.inputs.added import AddedPackages
 from tasks.core.inputs.fingerprint import digest
 from tasks.core.model.errors import (
     ConfigError,
@@ -23,7 +22,8 @@ from tasks.core.model.udf import InvalidUdf
 from tasks.core.plan.decide import Plan, Step, added_bytes, decide, decide_base, reason
 from tasks.core.plan.facts import Facts, PublishedImage, StoredImage
 from tasks.core.plan.graph import bake
-from tasks.core.plan.specs import ImageSpec, without_wheel
+from tasks.core.plan.installer import without_wheel
+from tasks.core.plan.specs import ImageSpec
 from tests.unit.plans import (
     LOCKED,
     NATIVE,
@@ -562,7 +562,7 @@ WHEELS: Final = {
     ],
 )
 def test_packages_without_a_wheel(platform: str, names: tuple[str, ...]) -> None:
-    assert without_wheel(AddedPackages(wheels=WHEELS), platform) == names
+    assert without_wheel(WHEELS, platform) == names
 
 
 def compiled(**wheels: tuple[str, ...]) -> ImageSpec:

@@ -45,9 +45,18 @@ def stages(path: Path) -> dict[str, Stage]:
     ):
         match = re.search(r"(?m)^FROM (?:--\S+ )?(\S+)(?: AS (\S+))?$", block)
         assert match, block
-        base = match[1].replace("${TOOLS}", defaults.get("TOOLS", ""))
+        base = re.sub(r"\$\{(TOOLS|INSTALLER)\}", lambda name: defaults[name[1]], match[1])
         found[match[2] or ""] = Stage(name=match[2] or "", base=base, text=block.strip())
     return found
+
+
+def runs(path: Path) -> list[str]:
+    return [
+        line
+        for stage in stages(path).values()
+        for line in stage.instructions
+        if line.startswith("RUN ")
+    ]
 
 
 def by_name(path: Path) -> str:
@@ -59,7 +68,7 @@ def by_name(path: Path) -> str:
 
 def test_the_parser_sees_every_stage() -> None:
     assert list(stages(BASE)) == [
-        *("sdk", "python-build", "python-target", "tools", "lock", "env", "runtime")
+        *("sdk", "python-build", "python-target", "uv", "tools", "lock", "env", "runtime")
     ]
     assert len(stages(SHARED)) == SHARED.read_text().count("\nFROM ")
 
@@ -116,21 +125,69 @@ def test_secrets_are_mounted_and_never_arguments(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     arguments = set(re.findall(r"(?m)^ARG (\w+)", text))
     assert not {name for name in arguments if re.search("TOKEN|PASS|SECRET|INDEX|PROXY|CERT", name)}
-    # The stage `lock` reads two files and fetches nothing.
-    for stage in stages(path).values():
-        for line in stage.instructions:
-            if line.startswith("RUN ") and stage.name != "lock":
-                assert {"id=ca", "id=netrc", "id=host-env"} <= set(
-                    re.findall(r"--mount=type=secret,(id=[\w-]+)", line)
-                ), stage.name
+    for line in runs(path):
+        found = set(re.findall(r"--mount=type=secret,id=([\w-]+)", line))
+        if "install-tools.sh" in line or "install-system-packages.sh" in line:
+            # Debian's repositories ask for no password of an index: what it installs sees none.
+            assert found == {"ca", "proxy"}, line
+        elif "poetry --no-ansi" in line:
+            assert found == set()  # it reads two files, and fetches nothing
+        else:
+            assert found == {"ca", "netrc", "host-env"}, line
+
+
+@pytest.mark.parametrize("path", OURS, ids=by_name)
+def test_caches_are_apart(path: Path) -> None:
+    """No cache by the name that its path gives it: every Dockerfile on the engine shares that."""
+    caches = [
+        (match[1], "".join(re.findall(r"target=/scripts/(\S+?\.sh) ", line)[-1:]))
+        for line in runs(path)
+        for match in re.finditer(r"--mount=type=cache,(\S+)", line)
+    ]
+    assert caches
+    assert all(re.match(r"id=numaflow-udf-[\w${}-]+,target=", cache) for cache, _ in caches)
+    # One name is one step's.
+    by_step = {(cache.partition(",")[0], step) for cache, step in caches}
+    assert len(by_step) == len({name for name, _ in by_step})
+    # What installs wheels and what builds from source differ by an argument.
+    assert {name for name, _ in by_step if "$" in name} <= {
+        "id=numaflow-udf-base-${INSTALLER}",
+        "id=numaflow-udf-packages-${CACHE}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("script", "condition"),
+    [
+        ("base/install-env.sh", '"$INSTALLER" = uv'),
+        ("udf/install-dependencies.sh", '"$CACHE" = wheels'),
+    ],
+)
+def test_a_shared_cache_is_for_wheels_only(script: str, condition: str) -> None:
+    text = (REPOSITORY / "dockerfiles" / script).read_text(encoding="utf-8")
+    branch = text[text.index(f"if [ {condition} ]") :]
+    assert "--only-binary :all:" in branch[: branch.index("\nfi\n")]
+
+
+@pytest.mark.parametrize("name", ["uv", "poetry"])
+def test_what_installs_is_pinned_by_hash(name: str) -> None:
+    text = (REPOSITORY / f"dockerfiles/base/{name}.txt").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=[a-z])", text.strip())
+    assert any(entry.startswith(f"{name}==") for entry in entries)
+    for entry in entries:
+        assert re.match(r"[a-z0-9-]+==\S+", entry), entry
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
+    assert "://" not in text
+    script = (REPOSITORY / f"dockerfiles/base/install-{name}.sh").read_text(encoding="utf-8")
+    assert "--require-hashes" in script
+    assert "--only-binary :all:" in script
 
 
 @pytest.mark.parametrize("path", OURS, ids=by_name)
 def test_what_is_fetched_is_kept_in_a_cache(path: Path) -> None:
-    for stage in stages(path).values():
-        for line in stage.instructions:
-            if line.startswith("RUN ") and stage.name != "lock":
-                assert "--mount=type=cache" in line, stage.name
+    for line in runs(path):
+        if "poetry --no-ansi" not in line:
+            assert "--mount=type=cache" in line
 
 
 @pytest.mark.parametrize("path", OURS, ids=by_name)
@@ -167,9 +224,23 @@ def test_the_runtime_is_no_root() -> None:
 
 def test_every_argument_of_the_tasks_is_declared() -> None:
     for path, names in (
-        (BASE, {"PYTHON_IMAGE"}),
-        (OPTIMIZED, {"PYTHON_IMAGE", "SYSTEM", "SYSTEM_PACKAGES", "DEPENDENCIES"}),
-        (SHARED, {"BASE_IMAGE", "BUILDER_IMAGE", "SYSTEM", "SYSTEM_PACKAGES", "DEPENDENCIES"}),
+        (BASE, {"PYTHON_IMAGE", "INSTALLER", "TOOLS"}),
+        (
+            OPTIMIZED,
+            {
+                "PYTHON_IMAGE",
+                "INSTALLER",
+                "TOOLS",
+                "CACHE",
+                "SYSTEM",
+                "SYSTEM_PACKAGES",
+                "DEPENDENCIES",
+            },
+        ),
+        (
+            SHARED,
+            {"BASE_IMAGE", "BUILDER_IMAGE", "CACHE", "SYSTEM", "SYSTEM_PACKAGES", "DEPENDENCIES"},
+        ),
     ):
         declared = set(re.findall(r"(?m)^ARG (\w+)", path.read_text(encoding="utf-8")))
         assert names <= declared, path.name

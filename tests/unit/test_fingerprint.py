@@ -24,9 +24,9 @@ from tasks.core.inputs.files import (
     text_file,
     wanted_in_context,
 )
-from tasks.core.inputs.fingerprint import difference, digest, sdk_as_planned, short, udf_inputs
+from tasks.core.inputs.fingerprint import difference, digest, short, udf_inputs
 from tasks.core.inputs.names import normalised
-from tasks.core.model.errors import ConfigError, FileChangedError, ProjectFileError
+from tasks.core.model.errors import ConfigError, ProjectFileError
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, discover
 
@@ -371,11 +371,10 @@ class TestSdk:
 
 BASE = """
 import json, sys
-from tasks.core.inputs.fingerprint import base_inputs
+from tasks.core.build.specs import base_of
 from tasks.core.model.settings import Settings
-from tasks.core.plan.specs import python_image
 settings = Settings.from_config(object(), **json.loads(sys.argv[1]))
-print(json.dumps(base_inputs(settings, python_image(settings, sys.argv[2]))))
+print(json.dumps(base_of(settings, sys.argv[2]).inputs))
 """
 
 
@@ -411,6 +410,9 @@ class TestBase:
         assert "dumb-init" in inputs["group udf"]
         assert inputs["package pynumaflow"].startswith("0.14.0 ")
         assert not any("aiohttp" in name or "invoke" in name for name in inputs)
+        # What is not built from source has nothing of a compiler, and Poetry makes no image.
+        assert "recipe dockerfiles/base/uv.txt" in inputs
+        assert not [name for name in inputs if "install-tools" in name or "poetry" in name]
 
     def test_what_does_not_concern_it(self, checkout: Path) -> None:
         project, lock = checkout / "pyproject.toml", checkout / "poetry.lock"
@@ -465,7 +467,10 @@ class TestBase:
         (tmp_path / "pynumaflow").mkdir()
         (tmp_path / "pyproject.toml").touch()
         rows = difference(ours(), base_of(REPOSITORY, sdk=str(tmp_path)))
-        assert [row[0] for row in rows] == ["sdk pyproject.toml"]
+        assert [row[0] for row in rows] == [
+            "recipe dockerfiles/base/install-tools.sh",
+            "sdk pyproject.toml",
+        ]
 
     def test_without_a_lock(self, checkout: Path) -> None:
         (checkout / "poetry.lock").unlink()
@@ -512,56 +517,3 @@ class TestParts:
         before, after = {"a": "1", "b": "2", "c": "3"}, {"b": "2", "c": "4", "d": "5"}
         assert difference(before, after) == [("a", "1", ""), ("c", "3", "4"), ("d", "", "5")]
         assert difference(before, before) == []
-
-
-# --- what builds read of this project is what was fingerprinted -------------------------------
-
-CHANGED_MEANWHILE = """
-import json, pathlib
-from tasks.core.inputs.fingerprint import base_inputs
-from tasks.core.inputs.recipe import build_context
-from tasks.core.model.settings import Settings
-inputs = base_inputs(Settings.from_config(object()), "python:3.13")
-for name in ("Dockerfile.base", "poetry.lock", "pyproject.toml", "dockerfiles/base/install-env.sh"):
-    pathlib.Path(name).write_text("changed")
-context = {file.path: file for file in build_context()}
-print(json.dumps([
-    [f"recipe {path}" for path, file in context.items()
-     if inputs.get(f"recipe {path}", file.digest[:12]) != file.digest[:12]],
-    [path for path, file in context.items() if file.content == b"changed"],
-    sorted(context),
-]))
-"""
-
-
-def test_a_recipe_that_changes_while_a_build_is_planned(checkout: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHANGED_MEANWHILE],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    differing, changed, names = json.loads(done.stdout)
-    assert (differing, changed) == ([], [])
-    wanted = {"Dockerfile.base", "dockerfiles/Dockerfile.optimized", "poetry.lock"}
-    assert wanted | {"pyproject.toml", "dockerfiles/udf/install-dependencies.sh"} <= set(names)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda folder: (folder / "a.py").write_text("2"), id="content"),
-        pytest.param(lambda folder: (folder / "b.py").touch(), id="one more"),
-        pytest.param(lambda folder: (folder / "a.py").unlink(), id="one less"),
-    ],
-)
-def test_a_source_of_the_sdk_that_changes_meanwhile(
-    tmp_path: Path, change: Callable[[Path], object]
-) -> None:
-    (tmp_path / "a.py").write_text("1")
-    inputs = {f"sdk {file.path}": file.state for file in sdk_files(tmp_path)}
-    assert sdk_as_planned(tmp_path, {**inputs, "group udf": "x"}) == sdk_files(tmp_path)
-    change(tmp_path)
-    with pytest.raises(FileChangedError, match="changed since it was read"):
-        sdk_as_planned(tmp_path, inputs)

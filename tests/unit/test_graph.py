@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,17 @@ from tasks.core.inputs.origin import Origin
 from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
 from tasks.core.plan.decide import BaseStep, Plan, Step
-from tasks.core.plan.graph import BATCH, CACHE, REGISTRY, bake, batches, cache_entry, part
+from tasks.core.plan.graph import (
+    BATCH,
+    CACHE,
+    FAST_STORE,
+    REGISTRY,
+    bake,
+    batches,
+    cache_entry,
+    part,
+)
+from tasks.core.plan.installer import Installer
 from tasks.core.plan.specs import Base
 from tests.unit.plans import (
     LOCKED,
@@ -84,10 +95,24 @@ class TestSharedBase:
         # The stage of the base that has the environment, which is no image of its own.
         assert builder["target"] == "env"
         assert builder["dockerfile"] == "Dockerfile.base"
-        assert builder["args"] == {"PYTHON_IMAGE": PYTHON}
+        assert builder["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv"}
+        assert target["args"]["CACHE"] == "wheels"
         assert builder["output"] == ["type=cacheonly"]
         assert builder["secret"] == list(SECRETS)
         assert "base-builder" not in made["group"]["default"]["targets"]
+
+    def test_packages_from_source(self) -> None:
+        one = step(extra=LOCKED, registry="r.test/team")
+        one = replace(one, spec=replace(one.spec, installer="tools"))
+        made = definition(one, step(udf("map/b"), extra=LOCKED))
+        target, other = targets(made)["map-a"], targets(made)["map-b"]
+        # A cache that no other image sees, and tools that no other waits for.
+        assert target["args"]["CACHE"] == "r.test/team/map-a"
+        assert other["args"]["CACHE"] == "wheels"
+        assert target["contexts"]["numaflow-builder"] == "target:base-tools"
+        assert other["contexts"]["numaflow-builder"] == "target:base-builder"
+        assert targets(made)["base-tools"]["args"]["INSTALLER"] == "tools"
+        assert targets(made)["base-builder"]["args"]["INSTALLER"] == "uv"
 
     def test_no_builder_without_packages(self) -> None:
         made = definition(step(udf(system_packages=("ffmpeg",))), secrets=SECRETS)
@@ -119,7 +144,8 @@ class TestSharedBase:
             "numaflow-builder": "target:base-python-3-12-builder",
         }
         assert targets(made)["base-python-3-12"]["args"] == {
-            "PYTHON_IMAGE": "python:3.12-slim-trixie"
+            "PYTHON_IMAGE": "python:3.12-slim-trixie",
+            "INSTALLER": "uv",
         }
 
 
@@ -129,7 +155,7 @@ class TestOptimized:
         made = definition(one, secrets=SECRETS)
         (target,) = targets(made).values()
         assert target["dockerfile"] == "dockerfiles/Dockerfile.optimized"
-        assert target["args"] == {"PYTHON_IMAGE": PYTHON}
+        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv"}
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         assert target["secret"] == list(SECRETS)
         own = target["labels"]
@@ -142,6 +168,17 @@ class TestOptimized:
         (target,) = targets(made).values()
         assert target["contexts"]["requirements"] == "/requirements/map-a"
         assert "BUILDER_IMAGE" not in target["args"]
+        assert target["args"]["CACHE"] == "wheels"
+
+    @pytest.mark.parametrize(
+        ("mine", "bases", "wanted"),
+        [("uv", "uv", "uv"), ("tools", "uv", "tools"), ("uv", "tools", "tools")],
+    )
+    def test_what_installs(self, mine: Installer, bases: Installer, wanted: str) -> None:
+        one = step(strategy="optimized", extra=LOCKED)
+        on = replace(one.spec.base, installer=bases)
+        made = definition(replace(one, spec=replace(one.spec, installer=mine, base=on)))
+        assert targets(made)["map-a"]["args"]["INSTALLER"] == wanted
 
 
 class TestBaseTarget:
@@ -150,11 +187,24 @@ class TestBaseTarget:
         (target,) = targets(made).values()
         assert target["dockerfile"] == "Dockerfile.base"
         assert target["tags"] == list(base(registry="ghcr.io/team").tags)
-        assert target["args"] == {"PYTHON_IMAGE": PYTHON}
+        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv"}
         assert target["secret"] == list(SECRETS)
         assert target["labels"][labels.BASE_FINGERPRINT] == base().fingerprint
         assert target["labels"]["org.opencontainers.image.base.name"] == PYTHON
         assert "target" not in target
+
+    def test_its_requirements_take_the_place_of_a_stage(self) -> None:
+        on = replace(base(), installer="tools")
+        made = definition(bases=[on], locks={"base": "/contexts/lock"}, sdk="/sdk")
+        (target,) = targets(made).values()
+        assert target["contexts"] == {"lock": "/contexts/lock", "sdk": "/sdk"}
+        assert target["args"]["INSTALLER"] == "tools"
+
+    def test_a_store_gets_it_under_all_names_however_it_is_packed(self) -> None:
+        made = definition(bases=[base()], base_output=FAST_STORE)
+        (target,) = targets(made).values()
+        assert target["output"] == ["type=docker,compression=zstd"]
+        assert target["tags"] == list(base().tags)
 
 
 class TestEnvironment:

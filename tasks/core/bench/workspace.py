@@ -25,7 +25,7 @@ DATA_UDF: Final = f"{UDF}_data"
 # is to hold without it.
 _NOT_COPIED: Final = (".git", ".venv", "venv", "__pycache__", ".*_cache", "*.egg-info", "dist")
 _SCRIPTS: Final = (
-    "dockerfiles/base/install-tools.sh",
+    "dockerfiles/base/install-uv.sh",
     "dockerfiles/base/install-env.sh",
     "dockerfiles/udf/install-dependencies.sh",
 )

@@ -11,16 +11,15 @@ from ..engine import Engine
 from ..engine.bake import BakeRun
 from ..engine.pushing import PAUSES
 from ..inputs import credentials
-from ..inputs.fingerprint import sdk_as_planned
+from ..inputs.files import sdk_files
 from ..inputs.origin import origin_of
-from ..inputs.recipe import build_context
 from ..model import labels
 from ..model.errors import ConfigError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
-from ..model.settings import Settings, native_platform
+from ..model.settings import REPOSITORY, Settings, native_platform
 from ..plan.decide import Plan, Step
-from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
+from ..plan.graph import CACHE, FAST_STORE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
 from ..registry import faults
@@ -78,26 +77,36 @@ def environment_of(
     """Where a plan is built: the staged contexts and what the machine needs."""
     output = STORE if engine.builds or not plan.push else REGISTRY
     specs = [step.spec for step in plan.to_build]
-    bases = [*(each.base for each in plan.missing_bases), *(spec.base for spec in specs)]
-    inputs = bases[0].inputs if bases else {}
+    bases = [step.base for step in plan.missing_bases]
+    bases += [spec.base for spec in specs if spec.strategy == "optimized" or spec.extra]
+    locks = {base.target: base.files for base in bases if base.files}
     return BuildEnvironment(
-        repository=str(stage(build_context(), os.environ)),
+        repository=str(REPOSITORY),
         contexts={spec.target: str(stage(in_own_folder(spec.files), os.environ)) for spec in specs},
         requirements={
             spec.target: str(stage(spec.requirements, os.environ)) for spec in specs if spec.extra
         },
+        locks={name: str(stage(files, os.environ)) for name, files in locks.items()},
         network=settings.network or engine.network,
         platforms=settings.platforms,
         secrets=secrets,
-        sdk=str(stage(sdk_as_planned(settings.sdk, inputs), os.environ)) if settings.sdk else "",
+        sdk=str(stage(sdk_files(settings.sdk), os.environ)) if settings.sdk else "",
         output=output,
-        # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
-        base_output=CACHE if plan.steps and not engine.builds else output,
+        base_output=_base_output(engine, plan) if plan.missing_bases else output,
         origin=origin_of(settings.root) if plan.attest else None,
         epoch=str(created()),
         cache_to=settings.cache_to,
         cache_from=settings.cache_from,
     )
+
+
+def _base_output(engine: Engine, plan: Plan) -> str:
+    """Where the bases of a plan go."""
+    if engine.builds:
+        # What is pushed may be pulled by engines that do not know zstd.
+        return FAST_STORE if engine.holds_platforms and not plan.push else STORE
+    # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
+    return CACHE if plan.steps else REGISTRY if plan.push else STORE
 
 
 def created() -> int:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..inputs.added import added_packages
-from ..inputs.environment import locked_packages
-from ..inputs.files import ContextFile, Memory, context_files
+from ..inputs.environment import environment
+from ..inputs.files import context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
+from ..inputs.markers import MACHINES
 from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model.errors import UdfError
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf, Udf
+from ..plan.installer import Installer, installer_of, machine_of
 from ..plan.specs import (
     Base,
     ImageSpec,
@@ -28,12 +30,27 @@ from ..plan.specs import (
 def base_of(settings: Settings, python: str = "") -> Base:
     """The base image for the default Python, or for the version that a UDF asks for."""
     image = python_image(settings, python)
-    return Base(registry=settings.registry, python_image=image, inputs=base_inputs(settings, image))
+    version = python_version(image)
+    machines = dict.fromkeys((*MACHINES, *(machine_of(each) for each in settings.targets)))
+    found = environment(version, tuple(machines))
+    installer: Installer = "tools"
+    if settings.sdk is None:
+        installer = installer_of(
+            found.files, found.packages, found.wheels, settings.targets, version
+        )
+    return Base(
+        registry=settings.registry,
+        python_image=image,
+        inputs=base_inputs(settings, image, found.lines, tools=installer == "tools"),
+        packages=found.packages,
+        files=tuple(text_file(name, text) for name, text in sorted(found.files.items())),
+        installer=installer,
+    )
 
 
 def base_versions() -> dict[str, str]:
-    """The packages of the base's environment and their versions."""
-    return {name: str(entry["version"]) for name, entry in locked_packages().items()}
+    """The packages of the default base's environment and their versions."""
+    return dict(base_of(Settings.from_config({})).packages)
 
 
 def specs_of(
@@ -42,13 +59,11 @@ def specs_of(
     """The spec of the image of each UDF, and the UDFs whose files cannot be used."""
     bases = _bases(settings, udfs)
     names = target_names(udfs)
-    memory = Memory()
     specs, invalid = [], []
     for udf in udfs:
         base = bases[python_image(settings, udf.python)]
         try:
-            files = context_files(settings, udf, memory)
-            specs.append(_spec(settings, udf, files, names[udf.name], base, strategy))
+            specs.append(_spec(settings, udf, names[udf.name], base, strategy))
         except UdfError as error:
             invalid.append(InvalidUdf(name=udf.name, error=error))
     return specs, invalid
@@ -69,20 +84,10 @@ def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
     return {base.python_image: replace(base, target=name) for name, base in named.items()}
 
 
-def _spec(
-    settings: Settings,
-    udf: Udf,
-    files: Sequence[ContextFile],
-    target: str,
-    base: Base,
-    strategy: Strategy,
-) -> ImageSpec:
-    extra = added_packages(
-        udf,
-        base_versions(),
-        python=python_version(base.python_image),
-        sdk=settings.sdk is not None,
-    )
+def _spec(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strategy) -> ImageSpec:
+    files = context_files(settings, udf)
+    python = python_version(base.python_image)
+    extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
     arguments = arguments_of(udf, extra, base, strategy)
     inputs = udf_inputs(
         udf,
@@ -104,4 +109,5 @@ def _spec(
         inputs=inputs,
         arguments=arguments,
         extra=extra,
+        installer=installer_of(extra.files, extra.packages, extra.wheels, settings.targets, python),
     )

@@ -20,7 +20,7 @@ from ..model.udf import Udf
 from . import declared, requirements
 from .declared import is_path, is_sdk_source, requirement, requires_python
 from .locks import poetry, uv
-from .locks.packages import Lock, Locked, reachable, wheels
+from .locks.packages import Lock, Locked, pinned, reachable, wheels
 from .markers import fits_python, holds
 from .names import SDK, leading_name, normalised
 
@@ -131,17 +131,17 @@ def _without_sdk(added: AddedPackages) -> AddedPackages:
 
 
 def _from_lock(udf: Udf, lock: Lock, base: Versions, python: str) -> AddedPackages:
-    added = [package for package in reachable(udf, lock, python) if _is_added(package, base)]
+    added = [package for package in reachable(lock, python) if _is_added(package, base)]
     for package in added:
         if package.source.startswith("path "):
             what = f"UDF {udf.name} depends on {package.name} by its path"
             raise _path_error(what, package.source)
         if not package.hashes and not package.source:
             raise invalid(udf.path / lock.name, f"it has no hash for {package.name}")
-    pinned = {package.name: _pinned(package) for package in added if not package.source}
+    lines = {package.name: pinned(package) for package in added if not package.source}
     sources = sorted(package.source for package in added if package.source)
     files = {
-        "requirements.txt": "".join(pinned[name] for name in sorted(pinned)),
+        "requirements.txt": "".join(lines[name] for name in sorted(lines)),
         "sources.txt": "".join(f"{line}\n" for line in sources),
     }
     versions = {package.name: package.version for package in added}
@@ -166,11 +166,6 @@ def _is_added(package: Locked, base: Versions) -> bool:
     if package.name == SDK and package.source:
         return False
     return bool(package.source) or base.get(package.name) != package.version
-
-
-def _pinned(package: Locked) -> str:
-    hashes = "".join(f" \\\n    --hash={each}" for each in sorted(package.hashes))
-    return f"{package.name}=={package.version}{hashes}\n"
 
 
 # --- without a lock ---------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 HOST_ENV: Final = "NUMAFLOW_UDF_HOST_ENV"
-"""The variable that carries the secret ``host-env`` from us to buildx."""
+"""The variable that carries the secret ``host-env`` from us to buildx: indexes and proxies."""
+PROXY: Final = "NUMAFLOW_UDF_PROXY"
+"""That of the secret ``proxy``, for steps that ask no package index: the proxies alone."""
 
 _CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 # Where Debian and Fedora keep the bundle into which `update-ca-certificates` and
@@ -62,11 +64,13 @@ def gather(environ: Mapping[str, str]) -> Credentials:
         secrets.append(f"id=ca,src={ca}")
     if netrc := _netrc(environ):
         secrets.append(f"id=netrc,src={netrc}")
-    lines = _host_env(environ)
+    every = _host_env(environ)
+    proxies = {name: value for name, value in every.items() if name in _PROXY_VARIABLES}
     environment = {}
-    if lines:
-        secrets.append(f"id=host-env,env={HOST_ENV}")
-        environment[HOST_ENV] = "".join(f"{name}={value}\n" for name, value in lines.items())
+    for secret, variable, lines in (("host-env", HOST_ENV, every), ("proxy", PROXY, proxies)):
+        if lines:
+            secrets.append(f"id={secret},env={variable}")
+            environment[variable] = "".join(f"{name}={value}\n" for name, value in lines.items())
     return Credentials(secrets=tuple(secrets), environment=environment)
 
 

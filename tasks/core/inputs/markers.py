@@ -11,28 +11,42 @@ _CONSTRAINT: Final = re.compile(
 )
 # Two of them are separated by a comma, or by a space before the next operator.
 _BETWEEN: Final = re.compile(r"\s*,\s*|(?<=[\w*])\s+(?=[\^~=!<>])")
+# What images are: CPython on Linux.
+_ENVIRONMENT: Final = {
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "os_name": "posix",
+    "platform_python_implementation": "CPython",
+    "implementation_name": "cpython",
+    "extra": "",
+}
+_COMPARISON: Final = re.compile(
+    r"(?P<name>\w+)\s*(?P<operator>[!=]=)\s*(?P<quote>[\"'])(?P<value>[^\"']*)(?P=quote)"
+)
+MACHINES: Final = ("x86_64", "aarch64")
+"""The machines that images are for, as markers and the platform tags of wheels call them."""
 _PLAIN: Final = re.compile(r"\s*(?P<operator>>=|<)\s*3\.(?P<minor>[0-9]+)\s*")
 
 
-def holds(marker: str, python: str) -> bool:
+def holds(marker: str, python: str, machine: str = "") -> bool:
     """Whether a marker holds in an image; one that cannot be judged here is taken to hold.
 
     ``python`` is the version of the image as ``3.13``, or ``""`` where it is not known.
+    ``machine`` is that of the image, such as ``x86_64``; without it, one of them has to do.
     """
     if not marker:
         return True
+    plain = _COMPARISON.fullmatch(marker)
+    if plain and plain["name"] in _ENVIRONMENT:
+        # Most are of this form, and `packaging` takes as long to import as all the rest here.
+        return (_ENVIRONMENT[plain["name"]] == plain["value"]) == (plain["operator"] == "==")
+    if not machine and "platform_machine" in marker:
+        return any(holds(marker, python, each) for each in MACHINES)
     from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
 
     if not python and re.search(r"python_(full_)?version", marker):
         return True
-    environment = {
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "platform_python_implementation": "CPython",
-        "implementation_name": "cpython",
-        "extra": "",
-    }
+    environment = {**_ENVIRONMENT, "platform_machine": machine}
     if python:
         environment |= {"python_version": python, "python_full_version": f"{python}.99"}
     try:

@@ -90,4 +90,5 @@ def as_lock(udf: Udf, lines: Sequence[Line], python: str) -> Lock | None:
             name = normalised(wanted.name)
             packages.append(Locked(name=name, version=pins[0], hashes=line.hashes))
     roots = [Edge(name=package.name) for package in packages]
-    return Lock(name=NAME, packages=packages, roots=roots)
+    owner = f"UDF {udf.name}"
+    return Lock(name=NAME, owner=owner, folder=udf.path, packages=packages, roots=roots)

@@ -16,7 +16,7 @@ from ..model.labels import BASE_FINGERPRINT, Inputs, RecordedInputs
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
 from .facts import BuilderFacts, Facts, StoredImage
-from .specs import Base, ImageSpec, check_images, without_wheel
+from .specs import Base, ImageSpec, check_images
 
 Source = Literal["store", "registry"]
 Way = Literal["assemble", "build"]
@@ -323,7 +323,7 @@ def _packages(settings: Settings, steps: Iterable[Step], facts: Facts) -> tuple[
                     platform=platform,
                     spec=step.spec,
                     users=(name,),
-                    from_source=foreign and bool(without_wheel(step.spec.extra, platform)),
+                    from_source=foreign and bool(step.spec.from_source(platform)),
                 )
     return tuple(made.values())
 
@@ -364,13 +364,13 @@ def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
     A step of a build runs on the platform of the image for two reasons only: to install system
     packages, and to build from source a package that has no wheel for it.
     """
-    udf, extra = step.spec.udf, step.spec.extra
+    udf = step.spec.udf
     if not step.reason or not settings.platforms:
         return step
     own, *_ = builder.platforms
     emulated, sources = [], set()
     for platform in settings.platforms:
-        packages = without_wheel(extra, platform) if platform != own else ()
+        packages = step.spec.from_source(platform) if platform != own else ()
         why = _why_emulated(udf.system_packages, packages)
         if platform == own or not why:
             continue

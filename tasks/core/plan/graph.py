@@ -15,10 +15,15 @@ from ..inputs.origin import Origin
 from ..inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
 from ..model.errors import ConfigError
 from .decide import BaseStep, PackagesStep, Plan, Step
-from .specs import BASE_REPOSITORY, Base, base_labels, image_labels
+from .installer import Installer
+from .specs import BASE_REPOSITORY, Base, ImageSpec, base_labels, image_labels
 
 STORE: Final = "type=docker"
 """Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
+FAST_STORE: Final = f"{STORE},compression=zstd"
+"""The same for a base, into containerd's store, which keeps layers packed: on one machine zstd
+packed that of the base in 2.1 s and 2.0 s of processor time, into 72.0 MB; gzip, the default, in
+5.9 s, 4.0 s and 73.2 MB; gzip at level 1 in 2.3 s, 2.5 s and 77.0 MB."""
 REGISTRY: Final = "type=registry"
 """To the registry that the tags name."""
 CACHE: Final = "type=cacheonly"
@@ -38,7 +43,8 @@ class BuildEnvironment:
     """Where a graph is built: what depends on the machine and not on the plan.
 
     ``contexts`` gives the folder that holds the files of each step, by target, and
-    ``requirements`` the one with its requirement files, where it has any. ``output`` says
+    ``requirements`` the one with its requirement files, where it has any; ``locks`` gives that
+    of each base, by its target. ``output`` says
     where an image goes, ``base_output`` where a base goes; ``origin`` is set for images that
     are pushed. ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
     ``cache_from`` name a cache to which each target adds its name.
@@ -47,6 +53,7 @@ class BuildEnvironment:
     repository: str
     contexts: Mapping[str, str]
     requirements: Mapping[str, str] = field(default_factory=dict)
+    locks: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
     platforms: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -70,7 +77,7 @@ def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
         # built here, and of no use to a UDF that adds nothing.
         if step.spec.extra and step.spec.strategy == "shared-base":
             name = _builder_name(step)
-            targets[name] = _builder(step.spec.base, name, where, bool(step.from_source))
+            targets[name] = _builder(step.spec, name, where, bool(step.from_source))
     return {"group": {"default": {"targets": wanted}}, "target": targets}
 
 
@@ -82,14 +89,17 @@ def packages_definition(
     for step in steps:
         base = step.spec.base
         platforms = {"platforms": [step.platform]} if where.platforms else {}
-        kind = "emulated" if step.from_source else "builder"
-        builder = "-".join(filter(None, [base.target, kind, *_slugs(platforms)]))
+        builder = "-".join([_builder_name(step), *_slugs(platforms)])
         name = f"packages-{short(step.key)}"
         targets[name] = {
             "context": where.repository,
             "dockerfile": DOCKERFILES["shared-base"],
             "target": "packages",
-            "args": {"BUILDER_IMAGE": _BUILDER_CONTEXT, **_epoch(where)},
+            "args": {
+                "BUILDER_IMAGE": _BUILDER_CONTEXT,
+                "CACHE": step.spec.cache,
+                **_epoch(where),
+            },
             "contexts": {
                 _BUILDER_CONTEXT: f"target:{builder}",
                 "requirements": where.requirements[step.spec.target],
@@ -100,7 +110,7 @@ def packages_definition(
             **_secrets(where),
             **_network(where),
         }
-        targets[builder] = _builder(base, builder, where, step.from_source) | platforms
+        targets[builder] = _builder(step.spec, builder, where, step.from_source) | platforms
     wanted = [name for name in targets if name.startswith("packages-")]
     return {"group": {"default": {"targets": wanted}}, "target": targets}
 
@@ -142,11 +152,15 @@ def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]
 
 def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
     """The target of one base image."""
-    tags = base.tags if where.base_output == STORE else (base.image,)
+    tags = base.tags if where.base_output in (STORE, FAST_STORE) else (base.image,)
     target = _common(where, BASE_DOCKERFILE, tags, base_labels(base))
     target["output"] = [where.base_output]
-    target["args"] = {"PYTHON_IMAGE": base.python_image, **_epoch(where)}
-    target["contexts"] = _sdk_context(where)
+    target["args"] = {
+        "PYTHON_IMAGE": base.python_image,
+        "INSTALLER": base.installer,
+        **_epoch(where),
+    }
+    target["contexts"] = _base_contexts(base, where)
     if where.origin is not None:
         values = oci_annotations(
             title=BASE_REPOSITORY,
@@ -167,15 +181,17 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
         contexts["requirements"] = where.requirements[spec.target]
     linked = spec.strategy == "shared-base" and bool(base.reason)
     if spec.strategy == "optimized":
-        arguments |= _tools(bool(step.from_source))
-        contexts |= _sdk_context(where)
+        arguments |= {"INSTALLER": _installer(spec), **_tools(bool(step.from_source))}
+        contexts |= _base_contexts(spec.base, where)
+        if spec.extra:
+            arguments["CACHE"] = spec.cache
     else:
         arguments["BASE_IMAGE"] = base.start
         if linked:
             arguments["BASE_IMAGE"] = _BASE_CONTEXT
             contexts[_BASE_CONTEXT] = f"target:{base.base.target}"
         if spec.extra:
-            arguments["BUILDER_IMAGE"] = _BUILDER_CONTEXT
+            arguments |= {"BUILDER_IMAGE": _BUILDER_CONTEXT, "CACHE": spec.cache}
             contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
     tags = [spec.image, *([spec.content_image] if where.output == REGISTRY else [])]
     target = _common(where, DOCKERFILES[spec.strategy], tags, image_labels(spec))
@@ -199,18 +215,30 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
     return target
 
 
-def _builder_name(step: Step) -> str:
-    return f"{step.spec.base.target}-{'emulated' if step.from_source else 'builder'}"
+def _builder_name(step: Step | PackagesStep) -> str:
+    kind = "builder" if _installer(step.spec) == "uv" else "tools"
+    return f"{step.spec.base.target}-{'emulated' if step.from_source else kind}"
 
 
-def _builder(base: Base, name: str, where: BuildEnvironment, from_source: bool) -> dict[str, Any]:
-    """The environment stage of a base, to install on; ``name`` is that of its cache."""
+def _builder(
+    spec: ImageSpec, name: str, where: BuildEnvironment, from_source: bool
+) -> dict[str, Any]:
+    """The environment stage of a base, to install on; ``name`` is that of its cache.
+
+    Where the packages of ``spec`` take the tools, it is made once more, on these.
+    """
+    base = spec.base
     return {
         "context": where.repository,
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
-        "args": {"PYTHON_IMAGE": base.python_image, **_tools(from_source), **_epoch(where)},
-        "contexts": _sdk_context(where),
+        "args": {
+            "PYTHON_IMAGE": base.python_image,
+            "INSTALLER": _installer(spec),
+            **_tools(from_source),
+            **_epoch(where),
+        },
+        "contexts": _base_contexts(base, where),
         # Without this, the engine would export it as an image without a name.
         "output": [CACHE],
         **_platforms(where),
@@ -218,6 +246,11 @@ def _builder(base: Base, name: str, where: BuildEnvironment, from_source: bool) 
         **_secrets(where),
         **_network(where),
     }
+
+
+def _installer(spec: ImageSpec) -> Installer:
+    """What installs both the environment of the base and what ``spec`` adds to it."""
+    return "tools" if "tools" in (spec.installer, spec.base.installer) else "uv"
 
 
 def _tools(from_source: bool) -> dict[str, str]:
@@ -294,8 +327,10 @@ def _secrets(where: BuildEnvironment) -> dict[str, list[str]]:
     return {"secret": list(where.secrets)} if where.secrets else {}
 
 
-def _sdk_context(where: BuildEnvironment) -> dict[str, str]:
-    return {"sdk": where.sdk} if where.sdk else {}
+def _base_contexts(base: Base, where: BuildEnvironment) -> dict[str, str]:
+    """What takes the place of stages of the base's: its requirements, the SDK from source."""
+    lock = where.locks.get(base.target)
+    return {**({"lock": lock} if lock else {}), **({"sdk": where.sdk} if where.sdk else {})}
 
 
 # --- what a push says of itself ---------------------------------------------------------------

@@ -21,6 +21,7 @@ from ..model.labels import Inputs
 from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
+from .installer import Installer, without_wheel
 
 BASE_REPOSITORY: Final = "numaflow-python-base"
 
@@ -30,13 +31,6 @@ BASE_REPOSITORY: Final = "numaflow-python-base"
 # name of the base points to a port that refuses at once, so that no build leaves the machine.
 LOCAL_REGISTRY: Final = "127.0.0.1:1"
 
-# How the platform tags of wheels call the machines.
-_MACHINES: Final[Mapping[str, str]] = {
-    "linux/amd64": "x86_64",
-    "linux/arm64": "aarch64",
-    "linux/arm/v7": "armv7l",
-    "linux/386": "i686",
-}
 _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
 
 
@@ -44,13 +38,17 @@ _VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?
 class Base:
     """The base image for one Python: its names follow from its inputs.
 
-    ``target`` is its name in a bake definition.
+    ``target`` is its name in a bake definition. ``packages`` are the versions of its
+    environment, and ``files`` the requirement files that ``installer`` makes it from.
     """
 
     registry: str
     python_image: str
     inputs: Inputs
     target: str = "base"
+    packages: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[ContextFile, ...] = ()
+    installer: Installer = "uv"
 
     @property
     def fingerprint(self) -> str:
@@ -97,6 +95,8 @@ class ImageSpec:
     inputs: Inputs
     arguments: Inputs = field(default_factory=dict)
     extra: AddedPackages = field(default_factory=AddedPackages)
+    installer: Installer = "uv"
+    """What installs the packages of ``extra``."""
 
     @property
     def fingerprint(self) -> str:
@@ -120,6 +120,22 @@ class ImageSpec:
     def base_name(self) -> str:
         """The image that it starts from."""
         return self.base.python_image if self.strategy == "optimized" else self.base.image
+
+    def from_source(self, platform: str) -> tuple[str, ...]:
+        """The packages that it adds and that are built from source for a platform."""
+        python = python_version(self.base.python_image)
+        return without_wheel(self.extra.wheels, platform, python)
+
+    @property
+    def cache(self) -> str:
+        """Whose cache its packages are installed from.
+
+        A build from source runs what its packages say, and may write to all that it sees. So it
+        shares its cache with itself alone: with the images of the same name.
+        """
+        if self.installer == "uv":
+            return "wheels"
+        return self.image.rpartition(":")[0]
 
     @property
     def requirements(self) -> tuple[ContextFile, ...]:
@@ -237,30 +253,6 @@ def arguments_of(udf: Udf, extra: AddedPackages, base: Base, strategy: Strategy)
     return arguments
 
 
-def without_wheel(extra: AddedPackages, platform: str) -> tuple[str, ...]:
-    """The packages of ``extra`` for which the lock names no wheel for a platform.
-
-    Such a package is built from source, which takes a machine of that platform.
-    """
-    machine = _MACHINES.get(platform, platform.partition("/")[2])
-    return tuple(
-        sorted(
-            name
-            for name, wheels in extra.wheels.items()
-            if not any(_is_for(wheel, machine) for wheel in wheels)
-        )
-    )
-
-
-def _is_for(wheel: str, machine: str) -> bool:
-    # name-version-python-abi-platform.whl, where each of the tags may be several with dots.
-    tags = wheel.removesuffix(".whl").rpartition("-")[2].split(".")
-    return any(
-        tag == "any" or (tag.startswith(("manylinux", "linux")) and tag.endswith(f"_{machine}"))
-        for tag in tags
-    )
-
-
 def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
     """Bake target names of several bases: ``base`` for the first, then by Python version."""
     named: dict[str, Base] = {}
@@ -301,11 +293,6 @@ def check_images(settings: Settings, udfs: Iterable[Udf]) -> None:
             raise ImageNameError(what, next_step=step)
         other = owner.setdefault(udf.image(settings), udf)
         if other is not udf:
-            raise same_image(settings, other.name, udf)
-
-
-def same_image(settings: Settings, other: str, udf: Udf) -> ImageNameError:
-    """The error for a UDF whose image has the name of another UDF's."""
-    what = f"UDFs {other} and {udf.name} both give the image {udf.image(settings)}"
-    step = f"set image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
-    return ImageNameError(what, next_step=step)
+            what = f"UDFs {other.name} and {udf.name} both give the image {udf.image(settings)}"
+            step = f"set image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
+            raise ImageNameError(what, next_step=step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ...model.errors import ProjectFileError
 from ...model.reading import shown
@@ -43,9 +44,15 @@ class Locked:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock as it was read. ``roots`` are the dependencies of the project itself."""
+    """A lock as it was read.
+
+    ``owner`` is whose it is, such as ``UDF map/a``, and ``folder`` where it was found.
+    ``roots`` are what is wanted of it: the dependencies of a project, or of a group.
+    """
 
     name: str
+    owner: str
+    folder: Path
     packages: Sequence[Locked]
     roots: Sequence[Edge]
 
@@ -56,15 +63,26 @@ def wheels(files: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in found if name.endswith(".whl"))
 
 
+def pinned(package: Locked, marker: str = "") -> str:
+    """The requirement of a package in its exact version, with its hashes."""
+    hashes = "".join(f" \\\n    --hash={each}" for each in sorted(package.hashes))
+    condition = f" ; {marker}" if marker else ""
+    return f"{package.name}=={package.version}{condition}{hashes}\n"
+
+
 def out_of_date(udf: Udf, lock: str, why: str) -> ProjectFileError:
     """The error for a lock that was made from another project file."""
-    what = f"{lock} of UDF {udf.name} is out of date: {why}"
+    return _out_of_date(lock, f"UDF {udf.name}", udf.path, why)
+
+
+def _out_of_date(lock: str, owner: str, folder: Path, why: str) -> ProjectFileError:
+    what = f"{lock} of {owner} is out of date: {why}"
     tool = "poetry" if lock == "poetry.lock" else "uv"
-    return ProjectFileError(what, next_step=f"run `{tool} lock` in {shown(udf.path)}")
+    return ProjectFileError(what, next_step=f"run `{tool} lock` in {shown(folder)}")
 
 
-def reachable(udf: Udf, lock: Lock, python: str) -> list[Locked]:
-    """What the project needs, directly or not, on the base's Python.
+def reachable(lock: Lock, python: str, machine: str = "") -> list[Locked]:
+    """What the roots need, directly or not, on a Python such as ``3.13`` and a machine.
 
     Raises :class:`ProjectFileError` where the lock lacks a package, or does not tell which of
     several versions is meant.
@@ -77,17 +95,19 @@ def reachable(udf: Udf, lock: Lock, python: str) -> list[Locked]:
     pending = list(lock.roots)
     while pending:
         edge = pending.pop()
-        if edge in seen or not holds(edge.marker, python):
+        if edge in seen or not holds(edge.marker, python, machine):
             continue
         seen.add(edge)
-        candidates = [each for each in packages.get(edge.name, ()) if holds(each.marker, python)]
+        candidates = [
+            each for each in packages.get(edge.name, ()) if holds(each.marker, python, machine)
+        ]
         if edge.version:
             candidates = [each for each in candidates if each.version == edge.version]
         elif len(candidates) > 1:
             candidates = [each for each in candidates if allows(edge.constraint, each.version)]
         if not candidates and edge.name != SDK and edge.name not in packages:
             # Else it is the base's SDK, or a package that is not for this Python.
-            raise out_of_date(udf, lock.name, f"{edge.name} not found in it")
+            raise _out_of_date(lock.name, lock.owner, lock.folder, f"{edge.name} not found in it")
         for package in candidates:
             found[package.name, package.version] = package
             pending.extend(package.needs)
@@ -97,9 +117,9 @@ def reachable(udf: Udf, lock: Lock, python: str) -> list[Locked]:
         versions = sorted(version for found_name, version in found if found_name == name)
         if len(versions) > 1:
             what = (
-                f"{lock.name} of UDF {udf.name} does not tell which of {' and '.join(versions)} "
+                f"{lock.name} of {lock.owner} does not tell which of {' and '.join(versions)} "
                 f"of {name} is for Python {python or 'of its base'}"
             )
-            step = f"lock it again with Poetry 2 or uv, in {shown(udf.path)}"
+            step = f"lock it again with Poetry 2 or uv, in {shown(lock.folder)}"
             raise ProjectFileError(what, next_step=step)
     return list(found.values())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,21 @@ def read(udf: Udf) -> Lock | None:
     _check(udf, path, data)
     old_files = data.get("metadata", {}).get("files", {})
     packages = [_package(entry, old_files, path) for entry in data.get("package", [])]
-    return Lock(name=NAME, packages=packages, roots=list(_roots(udf)))
+    owner = f"UDF {udf.name}"
+    return Lock(name=NAME, owner=owner, folder=udf.path, packages=packages, roots=list(_roots(udf)))
+
+
+def of_group(data: Mapping[str, Any], group: str, folder: Path) -> Lock:
+    """The part of a lock that is for a dependency group: Poetry 2 names the groups of packages."""
+    packages = [
+        # Which packages are needed, and when, it has worked out itself.
+        replace(_package(entry, {}, folder / NAME, group), needs=(), extras={})
+        for entry in data.get("package", [])
+        if group in entry.get("groups", ())
+    ]
+    roots = [Edge(name=package.name, version=package.version) for package in packages]
+    owner = f"the group {group}"
+    return Lock(name=NAME, owner=owner, folder=folder, packages=packages, roots=roots)
 
 
 def _check(udf: Udf, path: Path, data: Mapping[str, Any]) -> None:
@@ -85,7 +100,9 @@ def content_hash(project: Mapping[str, Any], *, groups: bool = True) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path: Path) -> Locked:
+def _package(
+    entry: Mapping[str, Any], old_files: Mapping[str, Any], path: Path, group: str = "main"
+) -> Locked:
     try:
         name, version = str(entry["name"]), str(entry["version"])
     except KeyError as error:
@@ -108,8 +125,8 @@ def _package(entry: Mapping[str, Any], old_files: Mapping[str, Any], path: Path)
             normalised(extra): tuple(_of_extra(line) for line in lines)
             for extra, lines in entry.get("extras", {}).items()
         },
-        # One for all groups, or one for each; ``main`` is ours.
-        marker=str(markers.get("main", "") if isinstance(markers, Mapping) else markers),
+        # One for all groups, or one for each.
+        marker=str(markers.get(group, "") if isinstance(markers, Mapping) else markers),
         wheels=wheels(str(file.get("file", "")) for file in files),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -22,17 +22,44 @@ def read(udf: Udf) -> Lock | None:
     if not path.is_file():
         return None
     entries = read_toml(path).get("package", [])
+    root = _root(entries, path)
+    if wrong := uv_mismatches(udf, root, entries):
+        raise out_of_date(udf, NAME, "; ".join(wrong))
+    roots = root.get("dependencies", [])
+    return _lock(entries, root, roots, f"UDF {udf.name}", udf.path)
+
+
+def of_group(data: Mapping[str, Any], group: str, folder: Path) -> Lock:
+    """The lock with what a dependency group of its project needs as roots."""
+    entries = data.get("package", [])
+    root = _root(entries, folder / NAME)
+    roots = root.get("dev-dependencies", {}).get(group, [])
+    return _lock(entries, root, roots, f"the group {group}", folder)
+
+
+def _lock(
+    entries: Sequence[Mapping[str, Any]],
+    root: Mapping[str, Any],
+    roots: Sequence[Mapping[str, Any]],
+    owner: str,
+    folder: Path,
+) -> Lock:
+    return Lock(
+        name=NAME,
+        owner=owner,
+        folder=folder,
+        packages=[_package(entry, folder / NAME) for entry in entries if entry is not root],
+        roots=[_edge(edge) for edge in roots],
+    )
+
+
+def _root(entries: Sequence[Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
+    """The project of the lock's own folder."""
     own = [entry for entry in entries if {"virtual", "editable"} & set(entry.get("source", {}))]
     root = next((entry for entry in own if _is_here(entry["source"])), None)
     if root is None:
         raise invalid(path, "it names no project of this folder")
-    if wrong := uv_mismatches(udf, root, entries):
-        raise out_of_date(udf, NAME, "; ".join(wrong))
-    return Lock(
-        name=NAME,
-        packages=[_package(entry, path) for entry in entries if entry is not root],
-        roots=[_edge(edge) for edge in root.get("dependencies", [])],
-    )
+    return root
 
 
 def _is_here(source: Mapping[str, str]) -> bool:
