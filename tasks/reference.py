@@ -71,7 +71,7 @@ _OTHERS: Final = (
 _OUTRO: Final = """\
 Relative paths start at the folder that holds `tasks.py`.
 
-## Other variables that are heeded
+## Other variables that are used
 
 | variable | what for |
 |---|---|
@@ -91,7 +91,7 @@ def page() -> str:
         meaning = SETTINGS[flag].removesuffix(f" (udf.{key})")
         cells = (
             f"`udf.{key}`",
-            f"`--{flag}`",
+            "`--no-assemble`" if key == "assemble" else f"`--{flag}`",
             f"`INVOKE_UDF_{key.upper()}`",
             f"`{default}`" if default else "",
             meaning,

@@ -13,7 +13,8 @@ lock() {
     poetry --no-ansi --directory /project lock
 }
 
-# Poetry ignores the settings of pip and uv. Its plugin makes it ask the index that they name, and keeps its address out of the lock.
+# Poetry ignores the settings of pip and uv. Its plugin makes it ask the index that they name,
+# and keeps its address out of the lock.
 lock_through() {
     POETRY_PYPI_MIRROR_URL="$1" lock
 }

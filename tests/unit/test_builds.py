@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.core.build.failures import isolate
+from tasks.core.build.gather import plan_images
 from tasks.core.build.results import Result, failed
 from tasks.core.build.specs import base_of, base_versions, spec_of, specs_of
 from tasks.core.build.why import ChangedInputs, changed_inputs
 from tasks.core.engine.bake import BakeRun
+from tasks.core.inputs.selection import Choice, select
 from tasks.core.model import labels
-from tasks.core.model.errors import BuildFailedError, ProjectFileError
+from tasks.core.model.errors import BuildFailedError, ImageNameError, ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
 from tests.unit.plans import base, spec, udf
@@ -151,6 +153,18 @@ FAILED = Result(
     name="map/b", image="map-b:1", result="failed", step="[map-b] RUN x", error="no", tail="last"
 )
 INVALID = Result(name="map/c", image="", result="failed", error="not a requirement")
+
+
+def test_one_udf_does_not_take_the_image_of_another(settings: Settings) -> None:
+    for name in ("map/one_b", "map/one-b"):
+        (settings.root / name).mkdir(parents=True)
+        (settings.root / name / "example.py").touch()
+    chosen = select(settings, Choice(names=["map/one_b"]))
+    with pytest.raises(ImageNameError) as caught:
+        plan_images(None, settings, chosen)
+    assert caught.value.what == (
+        "UDFs map/one-b and map/one_b both give the image map-one-b:stable"
+    )
 
 
 class TestFailed:

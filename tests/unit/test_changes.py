@@ -213,7 +213,7 @@ for name, before, after, _ in json.loads(sys.stdin.read()):
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after, 1) if before else text + after)
-    environment.locked_packages.cache_clear()
+    environment.forget()
     counts.append(len(changed_since(settings, udfs, "HEAD")))
     path.write_text(text)
 print(json.dumps(counts))

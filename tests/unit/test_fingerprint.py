@@ -24,9 +24,9 @@ from tasks.core.inputs.files import (
     text_file,
     wanted_in_context,
 )
-from tasks.core.inputs.fingerprint import difference, digest, short, udf_inputs
+from tasks.core.inputs.fingerprint import difference, digest, sdk_as_planned, short, udf_inputs
 from tasks.core.inputs.names import normalised
-from tasks.core.model.errors import ConfigError, ProjectFileError
+from tasks.core.model.errors import ConfigError, FileChangedError, ProjectFileError
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import Udf, discover
 
@@ -517,3 +517,57 @@ class TestParts:
         before, after = {"a": "1", "b": "2", "c": "3"}, {"b": "2", "c": "4", "d": "5"}
         assert difference(before, after) == [("a", "1", ""), ("c", "3", "4"), ("d", "", "5")]
         assert difference(before, before) == []
+
+
+# --- what builds read of this project is what was fingerprinted -------------------------------
+
+CHANGED_MEANWHILE = """
+import json, pathlib
+from tasks.core.build.specs import base_of
+from tasks.core.inputs.recipe import build_context
+from tasks.core.model.settings import Settings
+inputs = base_of(Settings.from_config(object())).inputs
+for name in ("Dockerfile.base", "poetry.lock", "pyproject.toml", "dockerfiles/base/install-env.sh"):
+    pathlib.Path(name).write_text("changed")
+context = {file.path: file for file in build_context()}
+print(json.dumps([
+    [f"recipe {path}" for path, file in context.items()
+     if inputs.get(f"recipe {path}", file.digest[:12]) != file.digest[:12]],
+    [path for path, file in context.items() if file.content == b"changed"],
+    sorted(context),
+]))
+"""
+
+
+def test_a_recipe_that_changes_while_a_build_is_planned(checkout: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGED_MEANWHILE],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    differing, changed, names = json.loads(done.stdout)
+    assert (differing, changed) == ([], [])
+    wanted = {"Dockerfile.base", "dockerfiles/Dockerfile.optimized", "poetry.lock"}
+    wanted |= {"dockerfiles/base/uv.txt", "dockerfiles/base/poetry.txt"}
+    assert wanted | {"pyproject.toml", "dockerfiles/udf/install-dependencies.sh"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda folder: (folder / "a.py").write_text("2"), id="content"),
+        pytest.param(lambda folder: (folder / "b.py").touch(), id="one more"),
+        pytest.param(lambda folder: (folder / "a.py").unlink(), id="one less"),
+    ],
+)
+def test_a_source_of_the_sdk_that_changes_meanwhile(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    (tmp_path / "a.py").write_text("1")
+    inputs = {f"sdk {file.path}": file.state for file in sdk_files(tmp_path)}
+    assert sdk_as_planned(tmp_path, {**inputs, "group udf": "x"}) == sdk_files(tmp_path)
+    change(tmp_path)
+    with pytest.raises(FileChangedError, match="changed since it was read"):
+        sdk_as_planned(tmp_path, inputs)

@@ -17,7 +17,16 @@ from tasks.core.model.errors import (
     UnknownUdfError,
 )
 from tasks.core.model.settings import REPOSITORY, Settings
-from tasks.core.model.udf import KINDS, OPTIONS, discover, image_name, load, scan, select
+from tasks.core.model.udf import (
+    KINDS,
+    OPTIONS,
+    discover,
+    image_name,
+    load,
+    scan,
+    select,
+    with_same_image,
+)
 
 Tree = Callable[[Mapping[str, str]], Settings]
 
@@ -317,3 +326,44 @@ class TestSelect:
         settings = tree({"map/a/example.py": ""})
         (settings.root / "map/b").symlink_to("a", target_is_directory=True)
         assert [udf.name for udf in select(settings, ["map/b"])] == ["map/b"]
+
+
+class TestSameImage:
+    def others(self, settings: Settings, name: str) -> list[str]:
+        found = with_same_image(settings, select(settings, [name]))
+        return sorted(other for _, other in found)
+
+    def test_names_that_collide(self, tree: Tree) -> None:
+        names = ("map/a_b", "map/a-b", "map/A_b", "map/a/b", "map/c")
+        settings = tree({f"{name}/example.py": "" for name in names})
+        assert self.others(settings, "map/a_b") == ["map/A_b", "map/a-b", "map/a/b"]
+        assert self.others(settings, "map/c") == []
+
+    def test_a_name_that_a_project_file_gives(self, tree: Tree) -> None:
+        settings = tree(
+            {
+                "map/a/example.py": "",
+                "map/b/example.py": "",
+                "map/b/pyproject.toml": "[tool.numaflow-udf]\nimage = 'map-a'\n",
+                "map/c/example.py": "",
+                "map/c/pyproject.toml": '[tool.numaflow-udf]\nimage = "map\\u002da"\n',
+                "map/d/example.py": "",
+                "map/d/pyproject.toml": "# instead of map-a\n",
+            }
+        )
+        assert self.others(settings, "map/a") == ["map/b", "map/c"]
+        assert self.others(settings, "map/b") == ["map/a", "map/c"]
+        assert self.others(settings, "map/d") == []
+
+    def test_a_name_that_a_project_file_changes(self, tree: Tree) -> None:
+        own = "[tool.numaflow-udf]\nimage = 'own'\n"
+        settings = tree({"a_b/example.py": "", "a-b/example.py": "", "a-b/pyproject.toml": own})
+        assert self.others(settings, "a_b") == []
+
+    def test_a_udf_that_is_invalid_gives_no_image(self, tree: Tree) -> None:
+        settings = tree({"a_b/example.py": "", "a-b/example.py": "", "a-b/pyproject.toml": "["})
+        assert self.others(settings, "a_b") == []
+
+    def test_only_what_can_give_the_name_is_read(self, tree: Tree) -> None:
+        settings = tree({"a/example.py": "", "b/example.py": "", "b/pyproject.toml": "["})
+        assert self.others(settings, "a") == []

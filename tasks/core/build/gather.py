@@ -18,9 +18,10 @@ from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
+from ..model.udf import with_same_image
 from ..plan.decide import Plan, decide, decide_base, is_linked, reason
 from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
-from ..plan.specs import Base, ImageSpec
+from ..plan.specs import Base, ImageSpec, same_image
 from .specs import base_of, specs_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,12 @@ def plan_images(
     """What has to be built for the selected UDFs: reads their files, gathers facts, decides.
 
     A UDF that cannot be built as it is stands among the invalid ones of the plan; where it was
-    named, its error is raised.
+    named, its error is raised. So is an error where one that was named gives the image of
+    another UDF of the repository, which may not be among the selected ones.
     """
+    if selected.named:
+        for udf, other in with_same_image(settings, selected.udfs):
+            raise same_image(settings, other, udf)
     specs, unusable = specs_of(settings, selected.udfs, strategy)
     named = [each for each in unusable if each.name in selected.named]
     if named:

@@ -11,13 +11,14 @@ from ..engine import Engine
 from ..engine.bake import BakeRun
 from ..engine.pushing import PAUSES
 from ..inputs import credentials
-from ..inputs.files import sdk_files
+from ..inputs.fingerprint import sdk_as_planned
 from ..inputs.origin import origin_of
+from ..inputs.recipe import build_context
 from ..model import labels
 from ..model.errors import ConfigError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
-from ..model.settings import REPOSITORY, Settings, native_platform
+from ..model.settings import Settings, native_platform
 from ..plan.decide import Plan, Step
 from ..plan.graph import CACHE, FAST_STORE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
@@ -77,11 +78,11 @@ def environment_of(
     """Where a plan is built: the staged contexts and what the machine needs."""
     output = STORE if engine.builds or not plan.push else REGISTRY
     specs = [step.spec for step in plan.to_build]
-    bases = [step.base for step in plan.missing_bases]
-    bases += [spec.base for spec in specs if spec.strategy == "optimized" or spec.extra]
+    bases = [*(each.base for each in plan.missing_bases), *(spec.base for spec in specs)]
+    inputs = bases[0].inputs if bases else {}
     locks = {base.target: base.files for base in bases if base.files}
     return BuildEnvironment(
-        repository=str(REPOSITORY),
+        repository=str(stage(build_context(), os.environ)),
         contexts={spec.target: str(stage(in_own_folder(spec.files), os.environ)) for spec in specs},
         requirements={
             spec.target: str(stage(spec.requirements, os.environ)) for spec in specs if spec.extra
@@ -90,7 +91,7 @@ def environment_of(
         network=settings.network or engine.network,
         platforms=settings.platforms,
         secrets=secrets,
-        sdk=str(stage(sdk_files(settings.sdk), os.environ)) if settings.sdk else "",
+        sdk=str(stage(sdk_as_planned(settings.sdk, inputs), os.environ)) if settings.sdk else "",
         output=output,
         base_output=_base_output(engine, plan) if plan.missing_bases else output,
         origin=origin_of(settings.root) if plan.attest else None,

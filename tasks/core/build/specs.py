@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..inputs.added import added_packages
 from ..inputs.environment import environment
-from ..inputs.files import context_files, text_file
+from ..inputs.files import ContextFile, Memory, context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
 from ..inputs.recipe import DOCKERFILES, Strategy
@@ -59,11 +59,13 @@ def specs_of(
     """The spec of the image of each UDF, and the UDFs whose files cannot be used."""
     bases = _bases(settings, udfs)
     names = target_names(udfs)
+    memory = Memory()
     specs, invalid = [], []
     for udf in udfs:
         base = bases[python_image(settings, udf.python)]
         try:
-            specs.append(_spec(settings, udf, names[udf.name], base, strategy))
+            files = context_files(settings, udf, memory)
+            specs.append(_spec(settings, udf, files, names[udf.name], base, strategy))
         except UdfError as error:
             invalid.append(InvalidUdf(name=udf.name, error=error))
     return specs, invalid
@@ -84,8 +86,14 @@ def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
     return {base.python_image: replace(base, target=name) for name, base in named.items()}
 
 
-def _spec(settings: Settings, udf: Udf, target: str, base: Base, strategy: Strategy) -> ImageSpec:
-    files = context_files(settings, udf)
+def _spec(
+    settings: Settings,
+    udf: Udf,
+    files: Sequence[ContextFile],
+    target: str,
+    base: Base,
+    strategy: Strategy,
+) -> ImageSpec:
     python = python_version(base.python_image)
     extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
     arguments = arguments_of(udf, extra, base, strategy)

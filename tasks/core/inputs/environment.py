@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..model.errors import ProjectFileError
-from ..model.reading import read_text, read_toml
+from ..model.reading import as_toml
 from ..model.settings import REPOSITORY
 from .locks.export import Exported, export
-from .locks.poetry import NAME, of_group
+from .locks.poetry import of_group
 from .names import normalised
+from .recipe import LOCK, PROJECT, project_file, project_text
 
 _PACKAGE: Final = re.compile(r"^\[\[package\]\]\n", re.MULTILINE)
 _OF_UDF: Final = re.compile(r'^groups = \[.*"udf".*\]$', re.MULTILINE)
@@ -31,12 +32,18 @@ def locked_packages() -> dict[str, dict[str, Any]]:
     return packages_of(_group_of_lock())
 
 
+def forget() -> None:
+    """Read the files of this project anew from now on."""
+    locked_packages.cache_clear()
+    project_file.cache_clear()
+
+
 def _group_of_lock() -> dict[str, Any]:
-    path = REPOSITORY / NAME
-    if not path.is_file():
-        what = f"{NAME} not found"
+    if not (REPOSITORY / LOCK).is_file():
+        what = "poetry.lock not found"
         raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
-    return part_of_lock(read_text(path)) or read_toml(path)
+    text = project_text(LOCK)
+    return part_of_lock(text) or as_toml(text, REPOSITORY / LOCK)
 
 
 def part_of_lock(text: str) -> dict[str, Any]:
@@ -74,5 +81,5 @@ def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
 def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
     """The requirements of the group ``udf`` in a project file, by default this project's."""
     if project is None:
-        project = read_toml(REPOSITORY / "pyproject.toml")
+        project = as_toml(project_text(PROJECT), REPOSITORY / PROJECT)
     return sorted(map(str, project.get("dependency-groups", {}).get("udf", [])))

@@ -25,8 +25,11 @@ from .ignore import BadPatternError, Ignore
 SHORT: Final = 12
 """The digits of a digest that stand for it on screens and in states."""
 
-_KEPT: Final = 1 << 20
-_CHUNK: Final = 1 << 20
+KEPT: Final = 1 << 20
+"""The bytes up to which the content of a file is kept in memory."""
+CHUNK: Final = 1 << 20
+"""The bytes that are read at once."""
+
 _LINKS: Final = 40  # that Linux follows on one path
 
 _IGNORE_FILE: Final = ".dockerignore"
@@ -69,7 +72,7 @@ class Memory:
 
     def take(self, size: int) -> bool:
         """Whether a file of that size is to be kept, which then counts."""
-        if size > min(_KEPT, self.left):
+        if size > min(KEPT, self.left):
             return False
         self.left -= size
         return True
@@ -159,7 +162,7 @@ class _Reading:
 
     def chunks(self) -> Iterator[bytes]:
         left = self.size
-        while left and (chunk := self._file.read(min(left, _CHUNK))):
+        while left and (chunk := self._file.read(min(left, CHUNK))):
             left -= len(chunk)
             yield chunk
         after = os.fstat(self._file.fileno())

@@ -8,10 +8,13 @@ compared line by line (``invoke why``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from ..model.errors import FileChangedError
 from ..model.labels import Inputs, packed
-from ..model.settings import REPOSITORY, Settings
+from ..model.reading import shown
+from ..model.settings import Settings
 from ..model.udf import Udf
 from .environment import udf_group
 from .files import SHORT, ContextFile, sdk_files, sha256
@@ -37,15 +40,31 @@ def base_inputs(
     says that something among them is built from source.
     """
     inputs = {"python image": python_image}
-    recipes = base_recipe(tools=tools)
-    inputs |= recipe(*(path.relative_to(REPOSITORY).as_posix() for path in recipes))
+    inputs |= recipe(*base_recipe(tools=tools))
     inputs["group udf"] = ", ".join(udf_group())
     for name, lines in packages.items():
         wanted = lines.partition(" ")[0].removeprefix(f"{name}==").strip()
         inputs[f"package {name}"] = f"{wanted} {short(sha256(lines.encode()))}"
     if settings.sdk is not None:
-        inputs |= {f"sdk {file.path}": file.state for file in sdk_files(settings.sdk)}
+        inputs |= _sdk_inputs(sdk_files(settings.sdk))
     return inputs
+
+
+def sdk_as_planned(sdk: Path, inputs: Inputs) -> list[ContextFile]:
+    """The files of a source tree of pynumaflow, as they are among the ``inputs`` of a base.
+
+    Raises :class:`FileChangedError` where one of them is different now.
+    """
+    files = sdk_files(sdk)
+    planned = {name: state for name, state in inputs.items() if name.startswith("sdk ")}
+    if changed := difference(planned, _sdk_inputs(files)):
+        what = f"{changed[0][0].removeprefix('sdk ')} in {shown(sdk)} changed since it was read"
+        raise FileChangedError(what, next_step="run the command again")
+    return files
+
+
+def _sdk_inputs(files: Iterable[ContextFile]) -> dict[str, str]:
+    return {f"sdk {file.path}": file.state for file in files}
 
 
 def udf_inputs(

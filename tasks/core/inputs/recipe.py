@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from ..model.reading import as_text, read_bytes
 from ..model.settings import REPOSITORY
-from .files import sha256
+from .files import SHORT, ContextFile, sha256
 
 Strategy = Literal["shared-base", "optimized"]
 
@@ -21,6 +22,10 @@ DEPENDENCIES_SCRIPT: Final = "dockerfiles/udf/install-dependencies.sh"
 SYSTEM_PACKAGES_SCRIPT: Final = "dockerfiles/udf/install-system-packages.sh"
 
 BASE_SCRIPTS: Final = "dockerfiles/base"
+PROJECT: Final = "pyproject.toml"
+LOCK: Final = "poetry.lock"
+
+_UDF_SCRIPTS: Final = "dockerfiles/udf"
 _TOOLS: Final = "install-tools.sh"
 # Poetry makes locks, and nothing of an image.
 _OF_LOCKS: Final = ("install-poetry.sh", "poetry.txt")
@@ -33,11 +38,14 @@ _SHARED: Final = (
 )
 
 
-def base_recipe(*, tools: bool) -> list[Path]:
-    """The files that say how the base is built; ``tools`` says that these have a part in it."""
+def base_recipe(*, tools: bool) -> list[str]:
+    """The files that say how the base is built, by their path in the repository.
+
+    ``tools`` says that something in it is built from source.
+    """
     left_out = {*_OF_LOCKS, *(() if tools else (_TOOLS,))}
-    scripts = [path for path in (REPOSITORY / BASE_SCRIPTS).iterdir() if path.name not in left_out]
-    return [REPOSITORY / BASE_DOCKERFILE, *sorted(scripts)]
+    scripts = [path for path in _scripts(BASE_SCRIPTS) if PurePosixPath(path).name not in left_out]
+    return [BASE_DOCKERFILE, *scripts]
 
 
 def is_recipe(name: str) -> bool:
@@ -47,9 +55,40 @@ def is_recipe(name: str) -> bool:
 
 def recipe(*paths: str) -> dict[str, str]:
     """The state of recipes, by their path in the repository."""
-    return {f"recipe {path}": _file_state(REPOSITORY / path) for path in paths}
+    return {f"recipe {path}": project_file(path).digest[:SHORT] for path in paths}
+
+
+def build_context() -> list[ContextFile]:
+    """The files of this project that builds may read: recipes, the project file and its lock.
+
+    They have the content that fingerprints were taken of.
+    """
+    dockerfiles = (BASE_DOCKERFILE, *DOCKERFILES.values())
+    scripts = (*_scripts(BASE_SCRIPTS), *_scripts(_UDF_SCRIPTS))
+    return [project_file(path) for path in (*dockerfiles, *scripts, PROJECT, LOCK)]
 
 
 @functools.cache
-def _file_state(path: Path) -> str:
-    return sha256(path.read_bytes())[:12]
+def project_file(path: str) -> ContextFile:
+    """A file of this project, read once for all that is made from it."""
+    source = REPOSITORY / path
+    content = read_bytes(source)
+    return ContextFile(
+        path=path,
+        digest=sha256(content),
+        size=len(content),
+        content=content,
+        source=source,
+        executable=bool(source.stat().st_mode & 0o111),
+    )
+
+
+def project_text(path: str) -> str:
+    """The text of such a file."""
+    return as_text(project_file(path).content or b"", REPOSITORY / path)
+
+
+def _scripts(folder: str) -> list[str]:
+    files = (REPOSITORY / folder).iterdir()
+    found = sorted(path for path in files if path.suffix in (".sh", ".txt"))
+    return [path.relative_to(REPOSITORY).as_posix() for path in found]

@@ -86,7 +86,11 @@ def read_text(path: Path, *, error: type[UdfError] = ProjectFileError, limit: in
 
     Raises ``error`` where :func:`read_bytes` does, and for bytes that are not UTF-8.
     """
-    content = read_bytes(path, error=error, limit=limit)
+    return as_text(read_bytes(path, error=error, limit=limit), path, error=error)
+
+
+def as_text(content: bytes, path: Path, *, error: type[UdfError] = ProjectFileError) -> str:
+    """The same for what was read of ``path`` before."""
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as wrong:
@@ -97,8 +101,13 @@ def read_text(path: Path, *, error: type[UdfError] = ProjectFileError, limit: in
 
 def read_toml(path: Path, *, error: type[UdfError] = ProjectFileError) -> dict[str, Any]:
     """The content of a TOML file; raises ``error`` where it is not valid."""
+    return as_toml(read_text(path, error=error), path, error=error)
+
+
+def as_toml(text: str, path: Path, *, error: type[UdfError] = ProjectFileError) -> dict[str, Any]:
+    """The same for what was read of ``path`` before."""
     try:
-        return tomllib.loads(read_text(path, error=error))
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as wrong:
         # Besides syntax: a number of thousands of digits, tables nested a thousand deep.
         why = "it is nested too deeply" if isinstance(wrong, RecursionError) else wrong

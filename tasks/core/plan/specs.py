@@ -293,6 +293,11 @@ def check_images(settings: Settings, udfs: Iterable[Udf]) -> None:
             raise ImageNameError(what, next_step=step)
         other = owner.setdefault(udf.image(settings), udf)
         if other is not udf:
-            what = f"UDFs {other.name} and {udf.name} both give the image {udf.image(settings)}"
-            step = f"set image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
-            raise ImageNameError(what, next_step=step)
+            raise same_image(settings, other.name, udf)
+
+
+def same_image(settings: Settings, other: str, udf: Udf) -> ImageNameError:
+    """The error for a UDF whose image has the name of another UDF's."""
+    what = f"UDFs {other} and {udf.name} both give the image {udf.image(settings)}"
+    step = f"set image under [tool.numaflow-udf] in {udf.name}/pyproject.toml"
+    return ImageNameError(what, next_step=step)

@@ -13,7 +13,7 @@ import tomlkit
 
 from ..engine import Engine
 from ..inputs import credentials
-from ..inputs.environment import locked_packages, packages_of
+from ..inputs.environment import forget, packages_of
 from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
 from ..model.progress import Say
@@ -152,4 +152,4 @@ def _write(project: str, lock: str) -> None:
     finally:
         for path in aside.values():
             path.unlink(missing_ok=True)
-    locked_packages.cache_clear()
+    forget()
