@@ -47,9 +47,7 @@ class Assembled:
     @property
     def added(self) -> int:
         """What it holds beyond its base, in bytes."""
-        return sum(entry.size or 0 for part in self.parts for entry in part.layer.entries) or sum(
-            part.layer.size for part in self.parts
-        )
+        return sum(_content_size(part.layer) for part in self.parts)
 
     def on(
         self, base: ImageParts, created: int, annotations: Mapping[str, str] | None = None
@@ -63,6 +61,13 @@ class Assembled:
             created=created,
             annotations=annotations,
         )
+
+
+def _content_size(layer: layers.Layer) -> int:
+    """The bytes of its files; of a layer from the cache, those of the whole archive."""
+    if not layer.entries:
+        return layer.size
+    return sum(entry.size or 0 for entry in layer.entries)
 
 
 @dataclass
