@@ -78,6 +78,8 @@ def migrate(
 def _end(migrations: list[Migration], root: str, udf: list[str], *, applied: bool) -> str:
     good = [each for each in migrations if each.error is None and each.name]
     left = sum(len(each.by_hand) for each in migrations)
+    if not any(each.changes for each in migrations if each.error is None):
+        return f"{_count(len(good), 'UDF')} to migrate: nothing changes"
     todo = f"{_count(left, 'thing')} to do by hand"
     flags = f" --root {shlex.quote(root)}" if root else ""
     if not applied:

@@ -450,3 +450,81 @@ class TestPython:
         said = [each.text for each in found.notes if "Debian" in each.text]
         text = f"Debian {release} becomes trixie: system packages may have other names and versions"
         assert said == ([text] if release else [])
+
+
+class TestNoise:
+    SDK: ClassVar[Mapping[str, str]] = {
+        "pyproject.toml": '[project]\nname = "pynumaflow"\n',
+        "pynumaflow/__init__.py": "",
+        "README.md": "",
+        "tools/x.txt": "",
+        "examples/a/main.py": MAP,
+        "examples/a/Makefile": (
+            "image:\n\tcd ../.. && docker build -f examples/a/Dockerfile -t a .\n"
+        ),
+    }
+
+    def left(self, write: Write, lines: str, taken: str = "/w/examples") -> list[str]:
+        dockerfile = (
+            f"FROM python:3.13-slim AS build\nWORKDIR /w\n{lines}COPY examples/a ./examples/a\n"
+            f"FROM python:3.13-slim\nCOPY --from=build {taken} {taken}\n"
+            "WORKDIR /w/examples/a\nCMD python main.py\n"
+        )
+        settings = write({**self.SDK, "examples/a/Dockerfile": dockerfile})
+        settings = replace(settings, root=settings.root / "examples")
+        return [each.text for each in udfs(settings)["a"].by_hand]
+
+    def test_the_sdk_and_its_readme_are_no_files_of_a_udf(self, write: Write) -> None:
+        lines = "COPY README.md ./\nCOPY pynumaflow/ ./pynumaflow/\n"
+        assert self.left(write, lines, "/w") == []
+
+    def test_what_only_a_build_stage_has_is_not_said(self, write: Write) -> None:
+        assert self.left(write, "COPY tools /tools\n") == []
+
+    def test_what_reaches_the_image_is_said(self, write: Write) -> None:
+        [text] = self.left(write, "COPY tools ./examples/tools\n")
+        assert text.startswith("tools is outside the UDF's folder")
+
+    @pytest.mark.parametrize(
+        ("project", "expected"),
+        [
+            ("", 'the kind is not known: create the file with kind = "..." under'),
+            ("[project]\n", 'the kind is not known: add kind = "..." under'),
+        ],
+    )
+    def test_where_to_say_the_kind(self, write: Write, project: str, expected: str) -> None:
+        files = {"a/Dockerfile": PYTHON, "a/requirements.txt": "pynumaflow\n", "a/main.py": ""}
+        settings = write({**files, **({"a/pyproject.toml": project} if project else {})})
+        [remark] = udfs(settings)["a"].by_hand
+        assert remark.text == f"{expected} [tool.numaflow-udf]"
+
+    def test_an_interrupted_run_names_the_root(self, write: Write) -> None:
+        settings = write({"a/.numaflow-migration.json": '{"complete":0,"files":[],"facts":{}}'})
+        settings = replace(settings, sources={**settings.sources, "root": "flag --root"})
+        with pytest.raises(MigrationError) as raised:
+            run.check_interrupted(settings)
+        assert f"`invoke migrate --root {settings.root} --undo`" in raised.value.next_step
+
+    def test_a_file_that_cannot_be_read(self, write: Write) -> None:
+        settings = write({"a/Dockerfile": PYTHON, "a/main.py": MAP})
+        (settings.root / "a/broken.py").symlink_to("broken.py")
+        with pytest.raises(MigrationError) as raised:
+            plan(settings, [])
+        assert raised.value.what == (
+            f"{settings.root}/a/broken.py cannot be read: Too many levels of symbolic links"
+        )
+
+    def test_a_file_that_cannot_be_written(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = write({"a/Dockerfile": PYTHON, "a/main.py": MAP})
+        [found] = plan(settings, [])
+
+        def refuse(path: Path, mode: str = "r", **_: object) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "open", refuse)
+        run.apply([found])
+        assert found.error is not None
+        assert "cannot be written: Permission denied" in found.error.what
+        assert "--undo" in found.error.next_step

@@ -738,7 +738,10 @@ class TestKind:
         found = the_one(settings)
         assert new(found, "cases.toml") == ""
         assert left(settings, found) == [
-            "udfs/x/pyproject.toml: the kind is not known: set kind under [tool.numaflow-udf]"
+            (
+                "udfs/x/pyproject.toml: the kind is not known: create the file with "
+                'kind = "..." under [tool.numaflow-udf]'
+            )
         ]
 
     @pytest.mark.parametrize("kind", KINDS)

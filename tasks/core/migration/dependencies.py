@@ -72,7 +72,7 @@ class Dependencies:
         kept = []
         for number, line in enumerate((self._text or "").splitlines(keepends=True), 1):
             place = _OPTION.sub("", _COMMENT.sub("", line).strip())
-            if place.startswith((".", "/")) and _is_sdk(self.folder / place.partition("[")[0]):
+            if place.startswith((".", "/")) and is_sdk(self.folder / place.partition("[")[0]):
                 self._note(Where(self._path, number), f"{SDK} from {place} is the base's now")
             else:
                 kept.append(line)
@@ -154,7 +154,8 @@ def line_of(path: Path, word: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if pattern.search(line)), 0)
 
 
-def _is_sdk(tree: Path) -> bool:
+def is_sdk(tree: Path) -> bool:
+    """Whether a folder is a source tree of pynumaflow."""
     if not (tree / "pyproject.toml").is_file():
         return False
     data = read_toml(tree / "pyproject.toml")

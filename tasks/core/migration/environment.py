@@ -59,7 +59,7 @@ class Environment:
             text = f"the working folder {workdir} has files of {' and '.join(folders)}, which are"
             text = f"{text} apart in the new image: the UDF starts in {folders[0]}"
             self.remarks.append(Remark(where, text))
-        elif not folders and not self.image.holds(workdir):
+        elif final and not folders and not self.image.holds(workdir, final):
             text = f"the working folder {workdir} does not exist in the new image"
             self.remarks.append(Remark(where, f"{text}: the UDF starts in {HOME}"))
 

@@ -87,12 +87,30 @@ class OldImage:
     def workdir(self) -> str:
         return self.layouts[self.final.index].workdir if self.final else "/"
 
-    def holds(self, folder: str) -> bool:
-        """Whether something is copied into a folder of the image."""
+    def reaches(self, copy: Copy) -> bool:
+        """Whether the image has what a stage copies, and not only a stage that builds."""
+        stage = next(
+            index
+            for index, layout in self.layouts.items()
+            if any(each is copy for each in layout.copies)
+        )
+        if self.final and stage in [each.index for each in self.dockerfile.chain(self.final)]:
+            return True
+        return any(
+            other.origin is not None
+            and stage in [each.index for each in self.dockerfile.chain(other.origin)]
+            and any(_overlap(copy.target, source) for source in other.sources)
+            and self.reaches(other)
+            for layout in self.layouts.values()
+            for other in layout.copies
+        )
+
+    def holds(self, folder: str, stage: Stage) -> bool:
+        """Whether something is copied into a folder of a stage."""
         return any(
             _relative(copy.target.rstrip("/") or "/", folder) is not None
-            for stage in (self.dockerfile.chain(self.final) if self.final else [])
-            for copy in self.layouts[stage.index].copies
+            for below in self.dockerfile.chain(stage)
+            for copy in self.layouts[below.index].copies
         )
 
     def runs_python(self) -> bool:
@@ -175,6 +193,11 @@ class OldImage:
             return None
         inner = posixpath.normpath(posixpath.join(source, rest))
         return self.locate_in(origin, inner, depth=depth + 1)
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = (PurePosixPath(posixpath.join("/", path)) for path in (one, other))
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _relative(path: str, folder: str) -> str | None:

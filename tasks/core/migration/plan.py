@@ -20,7 +20,11 @@ def plan(settings: Settings, names: Sequence[str]) -> list[Migration]:
     nothing to migrate.
     """
     places = [folder_of(settings, name) for name in names]
-    found = legacy.find(settings.root, places)
+    try:
+        found = legacy.find(settings.root, places)
+    except OSError as error:
+        what = f"{error.filename or shown(settings.root)} cannot be read: {error.strerror}"
+        raise MigrationError(what, next_step="make it readable, or remove it") from error
     migrations = [
         _root_refused(each.folder)
         if each.folder == settings.root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +29,13 @@ def check_interrupted(settings: Settings) -> None:
     for record in _records(settings, []):
         if not record.complete:
             what = f"the migration of {shown(record.folder)} was interrupted"
-            step = "run `invoke migrate --undo` to undo it, or --apply to start again"
+            root = f" --root {shlex.quote(str(settings.root))}" if _is_given(settings) else ""
+            step = f"run `invoke migrate{root} --undo` to undo it, or --apply to start again"
             raise MigrationError(what, next_step=step)
+
+
+def _is_given(settings: Settings) -> bool:
+    return settings.sources["root"].startswith("flag")
 
 
 def apply(migrations: Sequence[Migration]) -> None:
@@ -40,6 +46,10 @@ def apply(migrations: Sequence[Migration]) -> None:
                 journal.apply(each.folder, each.changes, each.facts)
             except MigrationError as error:
                 each.error = error
+            except OSError as error:
+                what = f"{error.filename or shown(each.folder)} cannot be written: {error.strerror}"
+                step = "make it writable; --undo restores what is changed, --apply starts again"
+                each.error = MigrationError(what, next_step=step)
 
 
 def undo(settings: Settings, names: Sequence[str], *, say: Say) -> int:

@@ -210,7 +210,7 @@ class _Reading:
         workdir = self.image.layouts[stage.index].workdir
         for source in copy.sources:
             path = posixpath.normpath(posixpath.join("/", source))
-            own = self.image.locate_in(stage, path) or any(self.image.files_in(stage, path))
+            own = self.image.locate_in(stage, path) or self.image.holds(path, stage)
             if not own and path != workdir and not _INSTALLED.search(path):
                 text = f"COPY --from={stage.name or stage.index} takes {source}, which that stage"
                 self.remark(copy.where, f"{text} has made")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,14 +12,14 @@ from ..build.specs import base_versions
 from ..inputs.added import added_packages
 from ..inputs.files import context_root
 from ..inputs.names import SDK
-from ..model.errors import ProjectFileError, UdfError
+from ..model.errors import MigrationError, ProjectFileError, UdfError
 from ..model.reading import read_toml, shown
 from ..model.reference import NAME
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf, image_name
 from ..plan.specs import python_version
 from . import files, ignored, journal, legacy, process, pythons, sources, stages
-from .dependencies import LOCKS, Dependencies, line_of
+from .dependencies import LOCKS, Dependencies, is_sdk, line_of
 from .image import OldImage
 from .journal import Change
 from .legacy import Legacy
@@ -27,6 +28,7 @@ from .process import Entry
 from .pythons import Choice
 from .remarks import Remark, Where
 
+_README: Final = re.compile(r"README|LICEN[SC]E|CHANGELOG|NOTICE", re.IGNORECASE)
 _OTHER_BUILDERS: Final = (
     *("docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"),
     *("docker-bake.hcl", "docker-bake.json", "skaffold.yaml", "Tiltfile"),
@@ -41,6 +43,9 @@ def migration_of(settings: Settings, old: Legacy) -> Migration:
         journal.check(migration.changes)
     except UdfError as error:
         migration.error = error
+    except OSError as error:
+        what = f"{error.filename or shown(old.folder)} cannot be read: {error.strerror}"
+        migration.error = MigrationError(what, next_step="make it readable, or remove it")
     migration.by_hand = sorted(dict.fromkeys(migration.by_hand))
     migration.notes = sorted(dict.fromkeys(migration.notes))
     return migration
@@ -136,8 +141,10 @@ class _Udf:
         elif not kind:
             kind = path_kind
             if not kind:
-                text = "the kind is not known: set kind under [tool.numaflow-udf]"
-                self.hand(Where(self.folder / "pyproject.toml"), text)
+                path = self.folder / "pyproject.toml"
+                step = "add" if path.is_file() else "create the file with"
+                text = f'the kind is not known: {step} kind = "..." under [tool.numaflow-udf]'
+                self.hand(Where(path), text)
         self.migration.kind = kind
 
     # --- the image --------------------------------------------------------------------------------
@@ -194,7 +201,11 @@ class _Udf:
                     self.note(copy.where, text)
                     continue
                 if path.name in ("pyproject.toml", *LOCKS, "requirements.txt"):
-                    continue  # read where they stand
+                    continue  # read where they are
+                if not read.reaches(copy) or _README.match(path.name):
+                    continue
+                if path.name == SDK and is_sdk(path.parent):
+                    continue  # the base has it
                 target = copy.target.rstrip("/")
                 if path.is_file() and copy.target.endswith("/"):
                     target = f"{target}/{path.name}"
