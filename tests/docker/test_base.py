@@ -45,6 +45,12 @@ def test_the_base_holds_what_its_lock_says(base: str, engine: Engine) -> None:
     assert not {"pip", "poetry", "uv"} & installed.keys()
 
 
+def test_nobody_but_root_may_write_to_the_environment(base: str, engine: Engine) -> None:
+    script = "find /opt ! -type l -perm /022"
+    assert run(engine, base, "sh", "-c", script) == ""
+    assert run(engine, base, "sh", "-c", "find /opt -name .lock") == ""
+
+
 @pytest.fixture
 def changed(checkout: Path) -> Path:
     """A checkout with a base of its own, which is not there yet and cheap to build."""

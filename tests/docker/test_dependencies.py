@@ -175,6 +175,14 @@ def test_a_version_of_its_own_wins_and_is_told(engine: Engine, built: Built, bas
         assert note in built.rows[name]["notes"]
 
 
+def test_nobody_but_root_may_write_to_the_packages(engine: Engine, built: Built) -> None:
+    for name in ("source", "wheel", "uv"):
+        found = run(
+            engine, built.image(name), "find", "/opt/deps", "!", "-type", "l", "-perm", "/022"
+        )
+        assert found == ""
+
+
 def test_packages_without_a_lock_are_told(built: Built) -> None:
     told = {name for name, row in built.rows.items() if "without a lock" in " ".join(row["notes"])}
     assert told == {"source", "wheel", "unlocked"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..inputs.added import added_packages
-from ..inputs.environment import environment
+from ..inputs.environment import check_sdk, environment
 from ..inputs.files import ContextFile, Memory, context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
@@ -34,7 +34,9 @@ def base_of(settings: Settings, python: str = "") -> Base:
     machines = dict.fromkeys((*MACHINES, *(machine_of(each) for each in settings.targets)))
     found = environment(version, tuple(machines))
     installer: Installer = "tools"
-    if settings.sdk is None:
+    if settings.sdk is not None:
+        check_sdk(settings.sdk, version)
+    else:
         installer = installer_of(
             found.files, found.packages, found.wheels, settings.targets, version
         )

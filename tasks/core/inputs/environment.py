@@ -6,13 +6,16 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import ProjectFileError
-from ..model.reading import as_toml
+from ..model.reading import as_toml, invalid, read_toml, shown
 from ..model.settings import REPOSITORY
+from .declared import requires_python
 from .locks.export import Exported, export
 from .locks.poetry import of_group
+from .markers import fits_python
 from .names import normalised
 from .recipe import LOCK, PROJECT, project_file, project_text
 
@@ -24,6 +27,26 @@ def environment(python: str, machines: tuple[str, ...]) -> Exported:
     """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
     lock = of_group(_group_of_lock(), "udf", REPOSITORY)
     return export(lock, python, machines)
+
+
+def check_sdk(sdk: Path, python: str) -> None:
+    """:class:`ProjectFileError` where a source tree of the SDK is not for a Python.
+
+    Without this, its build would end after a minute, with a compiler's error.
+    """
+    path = sdk / "pyproject.toml"
+    required = requires_python(read_toml(path))
+    if not any(required) or not python:
+        return
+    said = " || ".join(required)
+    try:
+        fits = fits_python(required, python)
+    except ValueError as error:
+        raise invalid(path, f"requires-python '{said}' is not a version specifier") from error
+    if not fits:
+        what = f"the SDK in {shown(sdk)} requires Python {said}, but the base has {python}"
+        step = "set udf.python_image (or python of the UDF) to a version that fits"
+        raise ProjectFileError(what, next_step=step)
 
 
 @functools.cache
