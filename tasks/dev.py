@@ -1,4 +1,4 @@
-"""Work on one UDF: at each save, its image is built and verified."""
+"""Work on one UDF: on each save, its image is built and verified."""
 
 from __future__ import annotations
 
@@ -7,54 +7,51 @@ import sys
 import time
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.engine import connect
+from .core.model.contract import ANSWER_SECONDS, GRACE_SECONDS, READY_SECONDS
 from .core.model.errors import UnknownUdfError
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.verification.options import Options
 
-_SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
+with lazily():
+    from .core.verification import candidates, watch
+
 _ENDED = "dev has ended; its containers and volumes are removed"
 
 
-@task(
-    auto_shortflags=False,
-    help=options.of(
-        *_SETTINGS,
-        udf="the UDF to work on, by its path, such as map/even_odd",
-        ready="seconds that the UDF may take until it is ready",
-        answer="seconds that an answer may take",
-        grace="seconds that the UDF may take to end after SIGTERM",
-    ),
+@options.verb(
+    settings=("root", "registry", "tag", "python-image", "network", "builder", "sdk"),
+    help={
+        "udf": "the UDF to work on, by its path, such as map/even_odd",
+        "ready": "seconds until the UDF must be ready",
+        "answer": "seconds that an answer may take",
+        "grace": "seconds from SIGTERM until the UDF must have ended",
+    },
 )
-@options.with_settings(*_SETTINGS)
 def dev(
     c: Context,
     settings: Settings,
     udf: str = "",
-    ready: int = int(Options.ready),
-    answer: int = int(Options.answer),
-    grace: int = int(Options.grace),
+    ready: int = READY_SECONDS,
+    answer: int = ANSWER_SECONDS,
+    grace: int = GRACE_SECONDS,
 ) -> None:
-    """Build and verify a UDF at each save of its files, until Ctrl-C."""
-    # Here, so that no other task pays for what this one needs.
-    from .core.verification import watch as watching
+    """Build and verify a UDF on each save of its files, until Ctrl-C."""
 
-    def show(done: watching.Round) -> None:
+    def show(done: watch.Round) -> None:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        report.show(watching.text(done, at=time.time(), colour=colour))
+        report.show(watch.text(done, at=time.time(), colour=colour))
 
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    patience = Options(ready=ready, answer=answer, grace=grace, jobs=1)
+    timeouts = candidates.Timeouts(ready=ready, answer=answer, grace=grace)
     with interruptible(_ENDED):
-        session = watching.Session(
-            connect(settings.builder), settings, udf, patience, say=report.say
-        )
-        report.say(f"watching {session.udf.name}; Ctrl-C ends it")
-        watching.follow(session, show=show)
+        engine = connect(settings.builder)
+        workbench = watch.Workbench(engine, settings, udf, timeouts, say=report.say)
+        report.say(f"watching {workbench.udf.name}; Ctrl-C ends it")
+        watch.follow(workbench, show=show)

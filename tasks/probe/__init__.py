@@ -1,6 +1,6 @@
-"""The program that plays Numaflow's main container, in a container beside the UDF's.
+"""The program that acts as Numaflow's main container, in a container beside the UDF's.
 
-It runs where gRPC and the SDK's protocol stubs are: the base image, or the UDF's own. It
-says on stdout, one JSON object a line, what it saw; whether that is right is judged on the
-other side, in ``tasks/core/verification/run.py``.
+It runs where gRPC and the protocol stubs of the SDK are: in the base image, or in the UDF's own.
+On stdout it writes what it observes, one JSON object a line. Whether that is right is judged
+elsewhere, in ``tasks/core/verification``.
 """

@@ -1,4 +1,4 @@
-"""``python -m tasks.probe SPEC``: verify one UDF, and say what was seen on stdout."""
+"""``python -m tasks.probe SPEC``: verify one UDF, and write what was observed to stdout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> int:
         errors = critical_errors(Path(spec.get("runtime_folder", RUNTIME_FOLDER)))
         emit({"event": "end", "critical_errors": errors})
     except Exception:
-        # A slip of the probe's own must not look like one of the UDF.
+        # A defect of the probe must not look like one of the UDF.
         emit({"event": "broken", "trace": traceback.format_exc()})
         return 1
     return 0

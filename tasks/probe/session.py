@@ -1,4 +1,4 @@
-"""One verification, step by step, as Numaflow's main container would start and work."""
+"""One verification, step by step, in the order in which Numaflow's main container works."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from .wire import BrokenError, ClosedError, SilentError
 Emit = Callable[[dict[str, Any]], None]
 
 PAUSE: Final = 0.004
-"""Seconds between two looks at something that is not there yet."""
+"""Seconds between two looks for something that does not exist yet."""
 
 SOCKET_SECONDS: Final = 2.0
-"""How long the socket may take once the UDF says or shows that it is up.
+"""How long the socket may take once the UDF has written its info file or another socket.
 
 The SDK binds its socket before it writes the info file.
 """
 
 END_MARK_SECONDS: Final = 1.5
-"""How long an info file may be without its end; the core waits about a second."""
+"""How long an info file may lack its end; the core waits about a second."""
 
 
 class FailedError(Exception):
-    """A check failed; what follows depends on it."""
+    """A check failed, and the rest depends on it."""
 
     def __init__(self, check: str, detail: str, **more: object) -> None:
         self.check = check
@@ -50,7 +50,7 @@ def fail(check: str, detail: str, **more: object) -> NoReturn:
 
 
 class Flags:
-    """What the other side tells the probe, by signals: they need no channel of their own."""
+    """What the other side tells the probe by signals, which need no channel of their own."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -63,7 +63,7 @@ class Flags:
 
 
 class Session:
-    """Plays ``spec`` and reports each event to ``emit``."""
+    """Carries out ``spec`` and reports each event to ``emit``."""
 
     def __init__(self, spec: Mapping[str, Any], emit: Emit, flags: Flags) -> None:
         self.spec = spec
@@ -79,7 +79,7 @@ class Session:
         self.deadline = 0.0
 
     def run(self) -> None:
-        """All of it. A failure ends it; the events up to there have been reported."""
+        """Carry it out. A failure ends it, after the events before it were reported."""
         side_inputs = SideInputs(self.spec.get("side_inputs_folder", ""))
         side_inputs.write(self.spec["side_inputs"])
         self.emit({"event": "waiting"})
@@ -121,9 +121,9 @@ class Session:
             }
         )
 
-    def wait(self, there: Callable[[], object], deadline: float, failure: FailedError) -> None:
-        """Look again and again until ``there``; ``failure`` after ``deadline``."""
-        while not there():
+    def wait(self, found: Callable[[], object], deadline: float, failure: FailedError) -> None:
+        """Look until ``found`` gives something; raise ``failure`` after ``deadline``."""
+        while not found():
             if self.flags.ended:
                 fail("start", "the UDF's process ended before it was ready")
             if time.monotonic() > deadline:
@@ -131,37 +131,39 @@ class Session:
             time.sleep(PAUSE)
 
     def info(self) -> None:
-        """The info file: there, complete, and JSON. What it says is judged elsewhere."""
+        """The info file: it exists, is complete, and is JSON. Its content is judged elsewhere."""
         path = self.folder / self.contract.info_file
         with self.check("info-file"):
-            text = f"{path} is not written {self.spec['ready_seconds']:.0f} s after the start"
+            after = f"{self.spec['ready_seconds']:.0f} s after the start"
+            text = f"{path} does not exist or is empty {after}"
             self.wait(
                 lambda: path.exists() and path.stat().st_size,
                 self.deadline,
                 FailedError("info-file", text),
             )
             end = time.monotonic() + END_MARK_SECONDS
-            text = f"{path} does not end with {END_MARK}: it is never complete"
+            text = f"{path} does not end with {END_MARK}, so it is never complete"
             self.wait(lambda: _read(path).endswith(END_MARK), end, FailedError("info-file", text))
             try:
                 content = json.loads(_read(path).removesuffix(END_MARK))
                 metadata = content.get("metadata") or {}
             except (ValueError, AttributeError) as error:
-                text = f"{path} holds no JSON object before {END_MARK}: {error}"
+                text = f"{path} has no JSON object before {END_MARK}: {error}"
                 fail("info-file", text)
             self.emit({"event": "info", "content": content})
         if self.contract.map_mode:
-            # The core takes a mode that it does not know for the unary one.
+            # The core takes an unknown mode for the unary one.
             self.socket = MAP_SOCKETS.get(metadata.get(MAP_MODE, ""), "map.sock")
         self.multiproc = int(metadata.get("MULTIPROC") or 0)
 
     def connect(self) -> None:
-        """The one socket that the core dials, and a connection to it as another user."""
+        """The socket that the core dials, and a connection to it as another user."""
         path = self.folder / self.socket
         with self.check("socket"):
             self.wait_socket(path)
         with self.check("socket-access"):
-            self.wait(lambda: self.connected(path), self.deadline, _nobody(path))
+            text = f"{path} exists, but nothing listens on it"
+            self.wait(lambda: self.connected(path), self.deadline, FailedError("socket", text))
         self.client = Client(str(path), self.contract.service)
         self.service = self.service_class(self.client, self.spec["answer_seconds"])
 
@@ -175,17 +177,15 @@ class Session:
                 shown_up.append(time.monotonic())
             return bool(shown_up) and time.monotonic() - shown_up[0] > SOCKET_SECONDS
 
-        text = f"{path} is not there {self.spec['ready_seconds']:.0f} s after the start"
+        text = f"{path} does not exist {self.spec['ready_seconds']:.0f} s after the start"
         self.wait(lambda: path.exists() or late(), self.deadline, FailedError("socket", text))
         if path.exists():
             return
         others = self.others(path)
-        names = ", ".join(others) or "no socket at all"
+        names = ", ".join(others) or "no socket"
         if len(others) > 1 or self.multiproc > 1:
-            text = f"Numaflow dials {path} alone, but the UDF serves {names}"
-            fail("endpoint", text)
-        text = f"Numaflow dials {path}, but the UDF serves {names}"
-        fail("socket", text)
+            fail("endpoint", f"Numaflow dials only {path}, but the UDF serves {names}")
+        fail("socket", f"Numaflow dials {path}, but the UDF serves {names}")
 
     def others(self, path: Path) -> list[str]:
         """The names of the sockets in the folder that are not ``path``."""
@@ -198,8 +198,8 @@ class Session:
             except PermissionError:
                 mode = stat.filemode(path.stat().st_mode)
                 text = (
-                    f"{path} has the mode {mode} and the owner {path.stat().st_uid}, so that "
-                    f"another user ({os.getuid()}) cannot connect: it needs write permission"
+                    f"{path} has the mode {mode} and the owner {path.stat().st_uid}, so another "
+                    f"user ({os.getuid()}) cannot connect: it needs write permission"
                 )
                 fail("socket-access", text)
             except OSError as error:
@@ -219,7 +219,7 @@ class Session:
                     return True
                 last = "IsReady answers ready = false"
             except SilentError:
-                last = "IsReady gives no answer within a second"
+                last = "IsReady gives no answer within 1 s"
             except BrokenError as error:
                 if error.code == "UNIMPLEMENTED":
                     text = f"the socket does not serve {self.contract.service}: {error.text}"
@@ -262,7 +262,7 @@ class Session:
             text = f"no answer within {self.spec['answer_seconds']:.0f} s"
             fail("answers", text, case=case["name"])
         except ClosedError:
-            text = "the stream was ended before everything was answered"
+            text = "the UDF ended the stream before it had answered every message"
             fail("answers", text, case=case["name"])
         except BrokenError as error:
             fail("handler", str(error), case=case["name"], trace=error.trace)
@@ -272,7 +272,7 @@ class Session:
         )
 
     def until_expected(self, case: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """Play a case again until the changed side input shows, or its time is over."""
+        """Play a case again until the changed side input shows, or its time is up."""
         deadline = time.monotonic() + case["within_ms"] / 1000
         while True:
             answers = self.service.play(case)
@@ -293,12 +293,13 @@ class Session:
     def stop(self) -> None:
         """Keep a message in flight while the other side sends SIGTERM, then drain."""
         self.emit({"event": "stop"})
-        first = self.spec["cases"][0]
+        first = next(iter(self.spec["cases"]), None)
         answered, refused, problem = 0, "", ""
         try:
             while not self.flags.terminated and not self.flags.ended:
-                self.service.pulse(first)
-                answered += 1
+                if first:
+                    self.service.pulse(first)
+                    answered += 1
                 time.sleep(PAUSE)
             self.service.finish()
         except BrokenError as error:
@@ -306,8 +307,8 @@ class Session:
             if error.code in ("INTERNAL", "UNKNOWN"):
                 problem = f"the message in flight was answered with {error}"
         except (EndedError, ClosedError):
-            # What is not answered is not acknowledged, so Numaflow reads it again.
-            refused = "the stream was ended"
+            # A message without an answer is not acknowledged, so Numaflow reads it again.
+            refused = "the UDF ended the stream"
         except (UnansweredError, SilentError) as error:
             problem = f"the message in flight was neither answered nor refused: {error}"
         self.emit(
@@ -318,8 +319,8 @@ class Session:
 class SideInputs:
     """The side inputs' folder, written as Numaflow's sidecar writes it.
 
-    Each name is a link to a file with its value; a new value is a new file, and the link is
-    moved over in one step, so that a reader never sees half a value.
+    Each name is a link to a file with its value. A new value is a new file, and the link changes
+    in one step, so that a reader never sees half a value.
     """
 
     def __init__(self, folder: str) -> None:
@@ -368,7 +369,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _nobody(path: Path) -> FailedError:
-    return FailedError("socket", f"{path} is there, but nobody listens on it")

@@ -1,4 +1,4 @@
-"""Talking gRPC to a UDF over its socket."""
+"""Talks gRPC to a UDF over its socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _END: Final = object()
 _OPTIONS: Final = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
-    # The core tries again each second; a probe that waits that long measures itself.
+    # The core tries once a second; a probe that waits that long would measure itself.
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 100),
@@ -24,7 +24,7 @@ _OPTIONS: Final = [
 
 
 class SilentError(Exception):
-    """No answer came in time."""
+    """No answer in time."""
 
 
 class ClosedError(Exception):
@@ -76,7 +76,7 @@ class Client:
             raise BrokenError(error) from None
 
     def stream(self, method: str, request: Any, answer: Any) -> Stream:  # noqa: ANN401
-        """A stream both ways, of messages of the classes ``request`` and ``answer``."""
+        """A stream in both directions, of the message classes ``request`` and ``answer``."""
         return Stream(
             self._channel.stream_stream(
                 f"/{self._service}/{method}",
@@ -90,7 +90,7 @@ class Client:
 
 
 class Stream:
-    """A stream both ways: send at any time, receive with a deadline."""
+    """A stream in both directions: send at any time, receive with a deadline."""
 
     def __init__(self, method: Any) -> None:  # noqa: ANN401
         self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -114,7 +114,7 @@ class Stream:
         self._out.put(message)
 
     def receive(self, seconds: float) -> Any:  # noqa: ANN401
-        """The next answer. Raises one of the errors of this module where there is none."""
+        """The next answer. Raises an error of this module if none comes."""
         try:
             message = self._in.get(timeout=seconds)
         except queue.Empty:
@@ -125,11 +125,11 @@ class Stream:
         return message
 
     def finish(self) -> None:
-        """Nothing more will be sent; answers may still come."""
+        """End sending; answers may still come."""
         self._out.put(_END)
 
     def wait_end(self, seconds: float) -> None:
-        """Take what still comes, until the stream ends. Raises an error for a bad end."""
+        """Receive until the stream ends. Raises an error if it ends with one."""
         with contextlib.suppress(ClosedError):
             while True:
                 self.receive(seconds)

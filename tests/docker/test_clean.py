@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import Engine, sandbox, store
+from tasks.core.engine import Engine, store
 from tasks.core.model import labels
 from tasks.core.plan.specs import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning, stale_images
@@ -142,7 +142,7 @@ def test_a_base_with_an_image_on_it_stays(images: Images, invoke: Invoke, regist
 
 def test_leftovers_of_a_killed_run(engine: Engine, images: Images) -> None:
     run_id = f"test{images.mark}"
-    label = f"{sandbox.LABEL}={run_id}"
+    label = f"{labels.VERIFY_RUN}={run_id}"
     image = images.build("FROM scratch\nCOPY x /x\n")
     container = images.create(image, "--label", label)
     volume = engine.docker("volume", "create", "--label", label).stdout.strip()

@@ -16,7 +16,8 @@ from queue import Empty, Queue
 
 import pytest
 
-from tasks.core.engine import Engine, sandbox, store
+from tasks.core.engine import Engine, store
+from tasks.core.model import labels
 from tasks.core.model.settings import REPOSITORY
 from tests.docker import repository
 
@@ -172,16 +173,16 @@ def test_it_leaves_nothing_behind(
     runs: set[str] = set()
     while not runs and time.monotonic() < deadline:
         runs = {
-            each.labels[sandbox.LABEL]
+            each.labels[labels.VERIFY_RUN]
             for each in store.containers(engine)
             if each.image == image and each.state == "running"
         }
     (run_id,) = runs
-    assert store.volumes(engine, f"{sandbox.LABEL}={run_id}")
+    assert store.volumes(engine, f"{labels.VERIFY_RUN}={run_id}")
     code, _ = dev.end(number)
     assert code == 128 + number
     assert [each for each in store.containers(engine) if run_id in each.labels.values()] == []
-    assert store.volumes(engine, f"{sandbox.LABEL}={run_id}") == []
+    assert store.volumes(engine, f"{labels.VERIFY_RUN}={run_id}") == []
 
 
 def _image_of(dev: Dev) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import Image, sandbox, store
+from tasks.core.engine import Image, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
 from tasks.core.migration import journal
 from tasks.core.migration.journal import Change
@@ -138,7 +138,7 @@ class TestUnusedBases:
 
 
 def run_of(name: str, age: float) -> tuple[Container, Volume]:
-    labels = {sandbox.LABEL: name}
+    labels = {labels.VERIFY_RUN: name}
     made = NOW - age
     return (
         Container(id="c", image="x", image_id="y", state="exited", created=made, labels=labels),

@@ -1,9 +1,9 @@
 """What Numaflow's main container expects of each kind of UDF container.
 
-Data only, and nothing but the standard library: the probe takes this file along into its
-container. Another kind is one more entry in :data:`CONTRACTS` and its messages in
-``tasks/probe/``. The facts are those of pynumaflow 0.14 (``_constants.py``, ``info/``) and of
-Numaflow's core (``rust/numaflow-core/src/shared``, ``rust/numaflow-shared/src/server_info.rs``).
+Data only, on the standard library alone: the probe takes this file into its container. A new
+kind needs an entry in :data:`CONTRACTS` and its messages in ``tasks/probe/``. The facts are from
+pynumaflow 0.14 (``_constants.py``, ``info/``) and Numaflow's core
+(``rust/numaflow-core/src/shared``, ``rust/numaflow-shared/src/server_info.rs``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RUNTIME_FOLDER: Final = "/var/numaflow/runtime"
 """A volume of the pod; the SDK's ``persist_critical_error`` writes below it."""
 
 SIDE_INPUTS_FOLDER: Final = "/var/numaflow/side-inputs"
-"""Where the pod of a consumer has the side inputs, one file each."""
+"""The folder of side inputs in the pod of a consumer, one file each."""
 
 END_MARK: Final = "U+005C__END__"
 """The end of a complete info file, with no newline after it."""
@@ -27,7 +27,12 @@ MAP_MODE: Final = "MAP_MODE"
 """The key of the info file's metadata that tells the core which socket of a map to dial."""
 
 NUMAFLOW: Final = "1.8.0"
-"""The release of Numaflow whose core is played, unless another is asked for."""
+"""The version of Numaflow that a UDF must work with, unless another is given."""
+
+READY_SECONDS: Final = 30
+ANSWER_SECONDS: Final = 10
+GRACE_SECONDS: Final = 10
+"""Default timeouts. A pod gives a container 30 seconds from SIGTERM to its end."""
 
 MAX_MESSAGE: Final = 64 * 1024 * 1024
 """The largest message, in bytes: ``MAX_MESSAGE_SIZE`` of the SDK, and the core's default."""
@@ -40,11 +45,11 @@ _SIDE_INPUT: Final = ("connect", "info", "ready")
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What one kind of UDF container has to offer.
+    """What one kind of UDF container must provide.
 
     ``type`` is the value of ``NUMAFLOW_UD_CONTAINER_TYPE`` in its pod. ``map_mode`` is the
-    value of ``MAP_MODE`` that a map of this kind writes. ``minimum_sdk`` is the lowest version
-    of pynumaflow that the core accepts. ``order`` holds the steps of the core's start.
+    ``MAP_MODE`` that a map of this kind writes. ``minimum_sdk`` is the oldest pynumaflow that
+    the core accepts. ``order`` holds the steps of the core's start.
     """
 
     kind: str
@@ -63,50 +68,36 @@ class Contract:
 CONTRACTS: Final[dict[tuple[str, str], Contract]] = {
     (contract.kind, contract.container): contract
     for contract in (
-        Contract(
-            kind="map",
-            service="map.v1.Map",
-            socket="map.sock",
-            info_file="mapper-server-info",
-            type="udf",
-            order=_INFO_FIRST,
-            map_mode="unary-map",
+        *(
+            Contract(
+                kind=kind,
+                service="map.v1.Map",
+                socket=f"{kind}.sock",
+                info_file="mapper-server-info",
+                type="udf",
+                order=_INFO_FIRST,
+                map_mode=mode,
+            )
+            for kind, mode in (
+                ("map", "unary-map"),
+                ("mapstream", "stream-map"),
+                ("batchmap", "batch-map"),
+            )
         ),
-        Contract(
-            kind="mapstream",
-            service="map.v1.Map",
-            socket="mapstream.sock",
-            info_file="mapper-server-info",
-            type="udf",
-            order=_INFO_FIRST,
-            map_mode="stream-map",
-        ),
-        Contract(
-            kind="batchmap",
-            service="map.v1.Map",
-            socket="batchmap.sock",
-            info_file="mapper-server-info",
-            type="udf",
-            order=_INFO_FIRST,
-            map_mode="batch-map",
-        ),
-        Contract(
-            kind="reduce",
-            service="reduce.v1.Reduce",
-            socket="reduce.sock",
-            info_file="reducer-server-info",
-            type="udf",
-            order=_INFO_FIRST,
-            handshake=False,
-        ),
-        Contract(
-            kind="reducestream",
-            service="reduce.v1.Reduce",
-            socket="reducestream.sock",
-            info_file="reducestreamer-server-info",
-            type="udf",
-            order=_INFO_FIRST,
-            handshake=False,
+        *(
+            Contract(
+                kind=kind,
+                service="reduce.v1.Reduce",
+                socket=f"{kind}.sock",
+                info_file=info_file,
+                type="udf",
+                order=_INFO_FIRST,
+                handshake=False,
+            )
+            for kind, info_file in (
+                ("reduce", "reducer-server-info"),
+                ("reducestream", "reducestreamer-server-info"),
+            )
         ),
         Contract(
             kind="accumulator",
@@ -118,32 +109,22 @@ CONTRACTS: Final[dict[tuple[str, str], Contract]] = {
             handshake=False,
             minimum_sdk="0.10.0",
         ),
-        Contract(
-            kind="sink",
-            service="sink.v1.Sink",
-            socket="sink.sock",
-            info_file="sinker-server-info",
-            type="udsink",
-            order=_READY_FIRST,
-        ),
-        Contract(
-            kind="sink",
-            container="fallback",
-            service="sink.v1.Sink",
-            socket="fb-sink.sock",
-            info_file="fb-sinker-server-info",
-            type="fb-udsink",
-            order=_READY_FIRST,
-        ),
-        Contract(
-            kind="sink",
-            container="on-success",
-            service="sink.v1.Sink",
-            socket="ons-sink.sock",
-            info_file="ons-sinker-server-info",
-            type="ons-udsink",
-            order=_READY_FIRST,
-            minimum_sdk="0.11.1",
+        *(
+            Contract(
+                kind="sink",
+                container=container,
+                service="sink.v1.Sink",
+                socket=f"{prefix}sink.sock",
+                info_file=f"{prefix}sinker-server-info",
+                type=f"{prefix}udsink",
+                order=_READY_FIRST,
+                minimum_sdk=minimum_sdk,
+            )
+            for container, prefix, minimum_sdk in (
+                ("main", "", "0.9.0"),
+                ("fallback", "fb-", "0.9.0"),
+                ("on-success", "ons-", "0.11.1"),
+            )
         ),
         Contract(
             kind="source",

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..engine import Engine, sandbox, store
+from ..engine import Engine, store
 from ..engine.layout import cache_folder
 from ..engine.store import CacheRecord, Container, Volume
 from ..inputs.files import sha256
 from ..migration import journal
+from ..model import labels
 from ..model.settings import Settings
 from ..output import report
 from .leftovers import Leftover, Part
@@ -54,7 +55,7 @@ def find(
     if "images" in parts or "bases" in parts:
         found += stale_images(engine, settings, parts)
     if "runs" in parts:
-        made = store.volumes(engine, sandbox.LABEL)
+        made = store.volumes(engine, labels.VERIFY_RUN)
         found += abandoned_runs(store.containers(engine), made, now=now)
     if "cache" in parts:
         found += unused_cache(store.build_cache(engine), older=older, now=now)
@@ -115,7 +116,7 @@ def abandoned_runs(
     made: list[Container | Volume] = [*containers, *volumes]
     runs: dict[str, list[Container | Volume]] = {}
     for each in made:
-        if run_id := each.labels.get(sandbox.LABEL, ""):
+        if run_id := each.labels.get(labels.VERIFY_RUN, ""):
             runs.setdefault(run_id, []).append(each)
     return [
         Leftover(

@@ -1,4 +1,4 @@
-"""Verdicts of `invoke verify` as people and machines read them: tables, JSON, JUnit XML."""
+"""Verdicts of `invoke verify` for people and machines: tables, Markdown, JSON, JUnit XML."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..output import report
-from .judge import Check, Startup
-from .run import Part, Verdict
+from .checks import CheckResult
+from .verdict import Part, Verdict
 
 _HEADERS: Final = (
     "udf", "kind", "result", "checks", "ready ms", "imports ms", "stop ms", "seconds",
@@ -17,32 +17,26 @@ _HEADERS: Final = (
 _ALIGN: Final = ("left", "left", "left", "right", "right", "right", "right", "right")
 
 LOG_LINES: Final = 30
-"""How many of a UDF's last log lines are shown with a failure."""
+"""How many of the last lines of its log are shown for a UDF that failed."""
 
 
 def text(verdicts: Sequence[Verdict]) -> str:
-    """All verdicts: each check of a single UDF, one line each of several, and what failed."""
+    """All verdicts: every check of a single UDF, one line each of several, and the failures."""
     if not verdicts:
         return "nothing to verify"
-    blocks = [_checks(verdicts[0])] if len(verdicts) == 1 else []
-    blocks += [
-        _failure(verdict, part) for verdict in verdicts for part in verdict.parts if not part
-    ]
-    if len(verdicts) != 1:
-        blocks.append(_summary(verdicts))
-    return "\n\n".join(blocks)
+    failures = _failures(verdicts)
+    if len(verdicts) > 1:
+        table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+        return "\n\n".join([*failures, table, _total(verdicts)])
+    (verdict,) = verdicts
+    return "\n\n".join([*([] if verdict.error else [_checks(verdict)]), *failures])
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """All verdicts for the summary of a CI job, with what is known of those that failed."""
+    """All verdicts for the summary of a CI job, with the details of those that failed."""
     if not verdicts:
         return "Nothing to verify."
-    failures = [
-        report.fenced(_failure(verdict, part))
-        for verdict in verdicts
-        for part in verdict.parts
-        if not part
-    ]
+    failures = [report.fenced(each) for each in _failures(verdicts)]
     table = report.markdown(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
     return "\n\n".join([table, *failures, _total(verdicts)])
 
@@ -54,7 +48,8 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "udf": verdict.udf,
             "kind": verdict.kind,
             "image": verdict.image,
-            "result": "ok" if verdict else "failed",
+            "result": "error" if verdict.error else "ok" if verdict else "failed",
+            "error": verdict.error.what if verdict.error else "",
             "seconds": round(verdict.seconds, 3),
             "containers": [_part(part) for part in verdict.parts],
         }
@@ -63,23 +58,30 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def junit(verdicts: Sequence[Verdict]) -> str:
-    """All verdicts as JUnit XML: a suite for each UDF, a case for each check."""
+    """All verdicts as JUnit XML: a suite for each UDF, a case for each check.
+
+    A UDF that could not be verified has one case, ``verify``, with an error.
+    """
     root = ET.Element("testsuites", name="invoke verify")
     for verdict in verdicts:
         suite = ET.SubElement(
             root,
             "testsuite",
             name=verdict.udf,
-            tests=str(len(verdict.checks)),
+            tests=str(len(verdict.checks) or bool(verdict.error) * 1),
             failures=str(len(verdict.failed)),
-            errors="0",
+            errors=str(bool(verdict.error) * 1),
             skipped=str(sum(check.status == "skipped" for check in verdict.checks)),
             time=f"{verdict.seconds:.3f}",
         )
+        if verdict.error:
+            name = verdict.udf.replace("/", ".")
+            case = ET.SubElement(suite, "testcase", classname=name, name="verify", time="0.0000")
+            ET.SubElement(case, "error", message=_clean(verdict.error.what))
         for part in verdict.parts:
             for check in part.checks:
                 _junit_case(suite, verdict, part, check)
-        if not verdict:
+        if verdict.failed:
             log = [line for part in verdict.parts for line in part.log]
             ET.SubElement(suite, "system-out").text = _clean("\n".join(log))
     _add_up(root)
@@ -87,7 +89,7 @@ def junit(verdicts: Sequence[Verdict]) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _junit_case(suite: ET.Element, verdict: Verdict, part: Part, check: Check) -> None:
+def _junit_case(suite: ET.Element, verdict: Verdict, part: Part, check: CheckResult) -> None:
     milliseconds = check.milliseconds or 0
     case = ET.SubElement(
         suite,
@@ -99,9 +101,9 @@ def _junit_case(suite: ET.Element, verdict: Verdict, part: Part, check: Check) -
     if check.status == "skipped":
         ET.SubElement(case, "skipped", message=_clean(check.detail))
     elif not check:
-        message = check.detail or "the answers are not the expected ones"
+        message = check.detail or "the answers are not as expected"
         failure = ET.SubElement(case, "failure", message=_clean(message))
-        failure.text = _clean("\n\n".join(filter(None, [_differences(check), part.traceback])))
+        failure.text = _clean("\n\n".join(filter(None, [_mismatches(check), part.traceback])))
 
 
 def _add_up(root: ET.Element) -> None:
@@ -111,7 +113,7 @@ def _add_up(root: ET.Element) -> None:
 
 
 def _clean(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
+    """The text without characters that XML does not allow."""
     return re.sub(
         r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text
     )
@@ -135,16 +137,11 @@ def _checks(verdict: Verdict) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _summary(verdicts: Sequence[Verdict]) -> str:
-    table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
-    return f"{table}\n\n{_total(verdicts)}"
-
-
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     return (
         verdict.udf,
         verdict.kind,
-        "ok" if verdict else f"FAILED: {', '.join(c.name for c in verdict.failed)}",
+        "ok" if verdict else f"FAILED: {verdict.reason}",
         f"{sum(check.status == 'ok' for check in verdict.checks)}/{len(verdict.checks)}",
         _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
         _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
@@ -154,7 +151,17 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _total(verdicts: Sequence[Verdict]) -> str:
-    return f"{sum(map(bool, verdicts))} of {len(verdicts)} verified"
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} passed"
+
+
+def _failures(verdicts: Sequence[Verdict]) -> list[str]:
+    found = []
+    for verdict in verdicts:
+        if verdict.error:
+            what, step = verdict.error.what, verdict.error.next_step
+            found.append(f"FAILED {verdict.udf}: {what}\n  next: {step}")
+        found += [_failure(verdict, part) for part in verdict.parts if not part]
+    return found
 
 
 def _failure(verdict: Verdict, part: Part) -> str:
@@ -165,23 +172,23 @@ def _failure(verdict: Verdict, part: Part) -> str:
             blocks.append(
                 f"FAILED {verdict.udf}, {place}" + (f": {check.detail}" * bool(check.detail))
             )
-            if check.differences:
-                blocks.append(_differences(check))
+            if check.mismatches:
+                blocks.append(_mismatches(check))
     if part.traceback:
-        blocks.append(f"The exception:\n{_indented(part.traceback.splitlines())}")
+        blocks.append(f"Exception:\n{_indented(part.traceback.splitlines())}")
     blocks += [
-        f"Critical error, {file}:\n{_indented(content.splitlines())}"
+        f"Critical error in {file}:\n{_indented(content.splitlines())}"
         for file, content in part.critical_errors
     ]
     last = [line for line in part.log if line.strip()][-LOG_LINES:]
-    blocks.append(f"The last lines of its log:\n{_indented(last)}" if last else "Its log is empty.")
+    blocks.append(f"The end of the log:\n{_indented(last)}" if last else "The log is empty.")
     return "\n\n".join(blocks)
 
 
-def _differences(check: Check) -> str:
-    if not check.differences:
+def _mismatches(check: CheckResult) -> str:
+    if not check.mismatches:
         return ""
-    cells = [(each.where, each.expected, each.actual) for each in check.differences]
+    cells = [(each.where, each.expected, each.actual) for each in check.mismatches]
     return report.table(("where", "expected", "actual"), cells)
 
 
@@ -190,18 +197,18 @@ def _indented(lines: Sequence[str]) -> str:
 
 
 def _startup(part: Part) -> str:
-    found: Startup = part.startup
+    found = part.startup
     where = "".join(f"{name}: " for name in _prefix(part))
     line = f"{where}ready {found.ready_ms:.0f} ms after the start"
     if found.imports_ms is not None:
         heaviest = ", ".join(f"{name} {ms:.0f}" for name, ms in found.heaviest)
-        line += f", of which imports {found.imports_ms:.0f} ms (most: {heaviest})"
+        line += f", imports {found.imports_ms:.0f} ms of it (slowest: {heaviest})"
     if part.stop_ms is not None:
         line += f"; stopped in {part.stop_ms:.0f} ms"
     return line
 
 
-def _result(check: Check) -> str:
+def _result(check: CheckResult) -> str:
     return {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}[check.status]
 
 
@@ -235,7 +242,7 @@ def _part(part: Part) -> dict[str, Any]:
                 "detail": check.detail,
                 "differences": [
                     {"where": each.where, "expected": each.expected, "actual": each.actual}
-                    for each in check.differences
+                    for each in check.mismatches
                 ],
             }
             for check in part.checks

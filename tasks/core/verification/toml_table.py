@@ -1,7 +1,7 @@
-"""Tables of a TOML file that a person wrote, read with errors that name file, line and key.
+"""Reads tables of a TOML file that a person wrote; errors name the file, the line and the key.
 
-``tomllib`` keeps no positions. So a table that is read here knows its path in the file, and
-the line is looked for where something is wrong: its header first, then the key below it.
+``tomllib`` keeps no positions. So a table knows its path in the file, and the line is looked up
+when something is wrong: first its header, then the key below it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from ..model.errors import CasesError, did_you_mean
 
 Path = tuple[str | int, ...]
-"""The way to a table: names of tables, each followed by a number where it is one of a list."""
+"""The way to a table: names of tables; after that of a list of tables, the number in it."""
 
 _HEADER: Final = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$")
 
@@ -25,7 +25,7 @@ def show_time(time: datetime) -> str:
 
 
 class Source:
-    """The text of one file: ``file`` is its name in an error, ``page`` what describes it."""
+    """The text of one file: ``file`` is its name in errors, ``page`` the one that describes it."""
 
     def __init__(self, file: str, text: str, page: str) -> None:
         self.file = file
@@ -44,7 +44,7 @@ class Source:
         for name, index in _steps(path):
             names = (*names, name)
             at = [n for n, header in self._headers if start <= n < end and header == names]
-            if index >= len(at):  # it has no header of its own: it is written in line
+            if index >= len(at):  # an inline table has no header
                 found = self._key(name, start) or found
                 break
             start = at[index]
@@ -75,7 +75,7 @@ def _steps(path: Path) -> Iterator[tuple[str, int]]:
 
 
 class Table:
-    """One table of the file: gives each key checked, or an error that names the place."""
+    """One table of the file. It gives the checked value of a key, or an error with the line."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Table:
         text = show_time(value) if isinstance(value, datetime) and value.tzinfo else f"{value!r}"
         self.fail(key, f"{key} = {text}{self._in()} is not allowed", f"give {allowed}")
 
-    def text(self, key: str, allowed: str = "a string that is not empty") -> str:
+    def text(self, key: str, allowed: str = "a non-empty string") -> str:
         value = self.content.get(key)
         if not isinstance(value, str) or not value.strip():
             self.wrong(key, allowed)
@@ -127,14 +127,14 @@ class Table:
         return value
 
     def number(self, key: str, *, least: int, most: int | None = None) -> int | None:
-        """A whole number of at least ``least``, or ``None`` where the key is not there."""
+        """A whole number of at least ``least``, or ``None`` where the key is missing."""
         if key not in self.content:
             return None
         value = self.content[key]
         good = isinstance(value, int) and not isinstance(value, bool) and value >= least
         if not good or (most is not None and value > most):
-            span = f" and at most {most}" if most is not None else ""
-            self.wrong(key, f"a whole number of at least {least}{span}")
+            span = f"of at least {least}" if most is None else f"from {least} to {most}"
+            self.wrong(key, f"a whole number {span}")
         return int(value)
 
     def numbers(self, key: str) -> tuple[int, ...] | None:
@@ -167,7 +167,9 @@ class Table:
             return None
         value = self.content[key]
         if not isinstance(value, datetime) or value.tzinfo is None:
-            self.wrong(key, "a time with its zone and no quotes, such as 2026-01-01T00:00:00Z")
+            self.wrong(
+                key, "a time with a time zone and without quotes, such as 2026-01-01T00:00:00Z"
+            )
         return value.astimezone(UTC)
 
     def table(self, key: str, keys: tuple[str, ...], where: str) -> Table:
@@ -177,7 +179,7 @@ class Table:
         return Table(self.source, content, (*self.path, key), keys, where)
 
     def tables(self, key: str) -> Iterator[Table]:
-        """Each table of a list of tables, its keys still unchecked."""
+        """Each table of a list of tables; its keys are not checked yet."""
         content = self.content.get(key, [])
         good = isinstance(content, list) and all(isinstance(item, dict) for item in content)
         if not good:
@@ -189,5 +191,5 @@ class Table:
         return [part for part in self.path if isinstance(part, str)]
 
     def narrowed(self, keys: tuple[str, ...], where: str) -> Table:
-        """The same table, held to ``keys``."""
+        """The same table; other keys than ``keys`` are errors."""
         return Table(self.source, self.content, self.path, keys, where)

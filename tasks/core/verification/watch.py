@@ -1,8 +1,7 @@
-"""`invoke dev`: watch the files of one UDF, and build and verify it at each save.
+"""`invoke dev`: watches the files of one UDF, and builds and verifies it on each save.
 
-Files are looked at ten times a second. That costs a millisecond a look for a UDF of a usual
-size, works on every file system, also a network's or a virtual machine's, and needs nothing
-that would have to be installed.
+Files are checked ten times a second. A check takes a millisecond for a UDF of the usual size,
+works on every file system, also on a network or in a virtual machine, and needs no package.
 """
 
 from __future__ import annotations
@@ -23,18 +22,21 @@ from ..model.errors import UdfError
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import select
-from ..plan.specs import ImageSpec
-from . import run as verify
+from ..output import report
+from .candidates import Candidate, Timeouts, candidate
+from .preparation import preparing
+from .run import verify
+from .verdict import Verdict
 
 State = tuple[int, int, int, int]
-"""What tells that a file was saved: its number, mode, size and time."""
+"""What changes when a file is saved: its inode, mode, size and time."""
 
 LOOK_SECONDS: Final = 0.1
 QUIET_SECONDS: Final = 0.15
-"""How long nothing may be saved until a build starts: a burst of saves is one build."""
+"""A build starts after this time without a save, so that a burst of saves is one build."""
 
 LONGEST_SECONDS: Final = 2.0
-"""A build starts then, also where saving goes on."""
+"""A build starts after this time even if saves go on."""
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv"})
 _LOG_LINES: Final = 15
@@ -45,11 +47,11 @@ _PLAIN: Final = "\x1b[0m"
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What came of one save. It is true where the image was built and every check passed.
+    """The result of one save. It is true if the image was built and every check passed.
 
-    ``ready`` is the time from the save until the UDF was ready, ``built`` that of the build in
-    it, ``start`` that of the UDF's own start; all in seconds, ``None`` where it did not come
-    to that. ``detail`` tells of a failure.
+    ``ready`` is the time from the save until the UDF was ready; ``built`` and ``start`` are the
+    times of the build and of the UDF's own start in it. All are in seconds, and ``None`` if
+    the step was not reached. ``detail`` describes a failure.
     """
 
     udf: str
@@ -69,7 +71,7 @@ class Round:
 
 
 def look(folders: Sequence[Path]) -> dict[str, State]:
-    """The state of every file below ``folders``, hidden ones and bytecode left out."""
+    """The state of every file below ``folders`` but hidden ones and bytecode."""
     found: dict[str, State] = {}
     pending = [str(folder) for folder in folders]
     while pending:
@@ -87,7 +89,7 @@ def look(folders: Sequence[Path]) -> dict[str, State]:
         except NotADirectoryError:  # what a UDF includes may be a single file
             found[place] = _state(Path(place).stat())
         except FileNotFoundError:
-            continue  # removed while it was looked at: the next look sees it
+            continue  # removed just now; the next look sees it
     return found
 
 
@@ -101,9 +103,9 @@ def saves(
     sleep: Callable[[float], object] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[float]:
-    """The time of each save, or burst of saves, in seconds of the epoch; without end.
+    """The time of each save, or burst of saves, in seconds of the epoch; never ends.
 
-    It counts from this call on: what is saved while the caller works on one save is seen when
+    Saves count from this call on. A save while the caller works on another one is found when
     it asks for the next.
     """
     return _saves(dict(looking()), looking, sleep, clock)
@@ -137,7 +139,7 @@ def _changed(before: Mapping[str, State], now: Mapping[str, State]) -> set[str]:
 
 
 def _saved_at(changed: set[str], now: Mapping[str, State], *, noticed: float) -> float:
-    """When the last of the files was written, where its time can be believed."""
+    """When the last of the files was written, if its time is plausible."""
     times = [now[name][3] / 1e9 for name in changed if name in now]
     newest = max(times, default=noticed)
     return newest if noticed - LONGEST_SECONDS <= newest <= noticed else noticed
@@ -146,33 +148,33 @@ def _saved_at(changed: set[str], now: Mapping[str, State], *, noticed: float) ->
 # --- one round --------------------------------------------------------------------------------
 
 
-class Session:
-    """One UDF that is worked on: builds and verifies it again and again."""
+class Workbench:
+    """Builds and verifies one UDF again and again."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, name: str, options: verify.Options, *, say: Say
+        self, engine: Engine, settings: Settings, name: str, timeouts: Timeouts, *, say: Say
     ) -> None:
         self.engine = engine
         self.settings = settings
         (self.udf,) = select(settings, [name])
-        self.options = options
+        self.timeouts = timeouts
         self.say = say
         self._seen = ("", "")
         self._image = ""
 
     def folders(self) -> list[Path]:
-        """What has to be watched for this UDF."""
+        """The files and folders to watch for this UDF."""
         top = context_root(self.settings)
         return [self.udf.path, *(top / item for item in self.udf.include)]
 
     def look(self) -> dict[str, State]:
-        """The state of the files that are watched."""
+        """The state of the watched files."""
         return look(self.folders())
 
     def round(self, saved: float | None = None) -> Round | None:
-        """Build and verify what was saved; ``None`` where nothing of it counts.
+        """Build and verify after a save; ``None`` if it changed neither image nor cases.
 
-        An error of the UDF is a result as well, since the next save may mend it.
+        An error of the UDF is a result too, since the next save may fix it.
         """
         saved = time.time() if saved is None else saved
         try:
@@ -191,40 +193,44 @@ class Session:
         if seen == self._seen:
             return None
         self._seen = seen
-        # While the image is built, the sandbox is made. The first time there may be no image.
-        known = self._subject(spec) if self._image else None
-        with verify.preparing(self.engine, known, self.options) as preparation:
+        # The sandbox is created while the image is built, once there is an image.
+        known = self._candidate() if self._image else None
+        with preparing(self.engine, known, self.timeouts) as preparation:
             (built,) = execute.build(self.engine, self.settings, plan, say=self.say)
             seconds = time.time() - saved
             if not built:
                 self._seen = ("", "")
                 what = f"the build failed: {built.step or built.error}"
                 return Round(udf=self.udf.name, result=what, good=False, detail=built.tail)
-            subject = known or self._subject(spec)
-            (verdict,) = verify.verify(
-                self.engine, [subject], self.options, say=self.say, preparation=preparation
+            (verdict,) = verify(
+                self.engine,
+                [known or self._candidate()],
+                self.timeouts,
+                say=self.say,
+                preparation=preparation,
             )
+        if verdict.error:
+            raise verdict.error
         self._forget_last_image()
         return replace(judged(verdict), ready=self._ready(verdict, saved, seconds), built=seconds)
 
-    def _subject(self, spec: ImageSpec) -> verify.Subject:
-        (subject,) = verify.subjects(self.engine, self.settings, [self.udf], [spec.base.image])
-        return subject
+    def _candidate(self) -> Candidate:
+        return candidate(self.engine, self.settings, self.udf)
 
     def _forget_last_image(self) -> None:
-        """Remove the image that this build has replaced, where the engine keeps it nameless."""
+        """Remove the image that this build replaced, if the engine keeps it without a name."""
         name = self.udf.image(self.settings)
         image = self.engine.images([name]).get(name)
         last, self._image = self._image, image.id if image else ""
         if last and last != self._image:
-            # InvalidUdf where it has a name or is in use, which is as it should be.
+            # The engine keeps it if it has a name or is in use, as it should.
             store.remove_nameless(self.engine, last)
 
-    def _ready(self, verdict: verify.Verdict, saved: float, built: float) -> float | None:
+    def _ready(self, verdict: Verdict, saved: float, built: float) -> float | None:
         startup = verdict.parts[0].startup
         if startup.ready_ms is None:
             return None
-        # The clock of an engine on another machine may be another.
+        # An engine on another machine has another clock.
         if startup.ready_at is None or not self.engine.endpoint.host.startswith("unix:"):
             return built + startup.ready_ms / 1000
         return startup.ready_at - saved
@@ -234,13 +240,13 @@ def _content(path: Path) -> str:
     return sha256(path.read_bytes()) if path.is_file() else ""
 
 
-def judged(verdict: verify.Verdict) -> Round:
-    """A verdict as a round: what failed with the exception, or how many cases passed."""
+def judged(verdict: Verdict) -> Round:
+    """A verdict as a round: how many cases passed, or what failed and the exception."""
     startup = verdict.parts[0].startup
     start = None if startup.ready_ms is None else startup.ready_ms / 1000
     if verdict:
         cases = sum(check.name.startswith("case") for check in verdict.checks)
-        result = f"{cases} {'case' if cases == 1 else 'cases'} passed"
+        result = f"{report.count(cases, 'case')} passed"
         return Round(udf=verdict.udf, result=result, good=True, start=start)
     names = ", ".join(check.name for check in verdict.failed)
     blocks = []
@@ -250,7 +256,7 @@ def judged(verdict: verify.Verdict) -> Round:
                 blocks.append(f"{check.name}: {check.detail}" if check.detail else check.name)
                 blocks += [
                     f"  {each.where}: expected {each.expected}, got {each.actual}"
-                    for each in check.differences
+                    for each in check.mismatches
                 ]
         if not part:
             blocks.append(part.traceback or "\n".join(part.log[-_LOG_LINES:]))
@@ -259,7 +265,7 @@ def judged(verdict: verify.Verdict) -> Round:
 
 
 def text(round_: Round, *, at: float, colour: bool) -> str:
-    """One line for a save, green or red, and below it what failed."""
+    """One line for a save, green or red, and the failures below it."""
     word = "green" if round_ else "red"
     if colour:
         word = f"{_GREEN if round_ else _RED}{word}{_PLAIN}"
@@ -272,14 +278,14 @@ def text(round_: Round, *, at: float, colour: bool) -> str:
     return line + detail
 
 
-def follow(session: Session, *, show: Callable[[Round], None]) -> None:
-    """Show what comes of the UDF as it is, and then of each save; without end."""
-    # The files are looked at before the first round, so that a save during it is not missed.
-    coming = saves(session.look)
+def follow(workbench: Workbench, *, show: Callable[[Round], None]) -> None:
+    """Show the result for the UDF as it is, and then for each save; never ends."""
+    # The first look comes before the first round, so that a save during it is not missed.
+    coming = saves(workbench.look)
     started = time.time()
-    first = session.round(started)
+    first = workbench.round(started)
     if first is not None:
         show(replace(first, since="start"))
     for saved in coming:
-        if (done := session.round(saved)) is not None:
+        if (done := workbench.round(saved)) is not None:
             show(done)

@@ -1,4 +1,4 @@
-"""The messages of each kind of UDF: one module a protocol, one class a kind."""
+"""The messages of each kind of UDF: one module for each protocol, one class for each kind."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SERVICES: Final = {
 
 
 def service(kind: str) -> type[Service]:
-    """The class that talks to a UDF of ``kind``. Imports the stubs of that kind alone."""
+    """The class that talks to a UDF of ``kind``. Only the stubs of that kind are imported."""
     module, name = _SERVICES[kind]
-    found: type[Service] = getattr(import_module(f"tasks.probe.kinds.{module}"), name)
+    found: type[Service] = getattr(import_module(f".{module}", __package__), name)
     return found
 
 

@@ -22,12 +22,12 @@ Keys = tuple[str, ...]
 
 _OPERATION = accumulator_pb2.AccumulatorRequest.WindowOperation
 
-# A window of the core has no end that is known; this is as far as a datetime goes.
+# The end of a window is not known to the core; this is the last time that a datetime can hold.
 _END = 253402300799_000_000
 
 
 class Accumulator(Service):
-    """The first message of a key opens its window; at the end of the case it is closed."""
+    """The first message of a key opens its window, which closes at the end of the case."""
 
     ready_response = accumulator_pb2.ReadyResponse
 
@@ -43,7 +43,7 @@ class Accumulator(Service):
         )
 
     def play(self, case: Spec) -> list[dict[str, Any]]:
-        """All results of the case, in the order in which they came."""
+        """All results of the case, in the order of arrival."""
         windows: dict[Keys, Any] = {}
         for message in case["messages"]:
             keys = tuple(message["keys"])
@@ -60,14 +60,14 @@ class Accumulator(Service):
         self.stream.send(accumulator_pb2.AccumulatorRequest(operation=operation, **fields))
 
     def collect(self, open_keys: set[Keys]) -> list[dict[str, Any]]:
-        """Take results until the window of each key has ended."""
+        """Receive results until the window of each key has ended."""
         found = []
         try:
             while open_keys:
                 answer = self.stream.receive(self.seconds)
                 keys = tuple(answer.window.keys)
                 if keys not in open_keys:
-                    text = f"a result in a window of the keys {list(keys)}, which is not open"
+                    text = f"a result is in the window of the keys {list(keys)}, which is not open"
                     raise UnansweredError(text)
                 if answer.EOF:
                     open_keys.remove(keys)
@@ -77,7 +77,7 @@ class Accumulator(Service):
             text = f"{_missing(open_keys)} within {self.seconds:.0f} s after it was closed"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = f"{_missing(open_keys)}: the stream was ended"
+            text = f"{_missing(open_keys)}: the UDF ended the stream"
             raise EndedError(text) from None
         return found
 

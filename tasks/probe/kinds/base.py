@@ -1,4 +1,4 @@
-"""What every kind has in common: readiness, and the shape of requests and answers."""
+"""What all kinds share: readiness, and the shape of requests and answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..wire import BrokenError, Client, ClosedError, SilentError, Stream
 HANDSHAKE_SECONDS: Final = 5.0
 
 Spec = Mapping[str, Any]
-"""A message or a case as ``cases.py`` writes it for the probe."""
+"""A message or a case as ``verification/messages.py`` writes it for the probe."""
 
 
 class UnansweredError(Exception):
@@ -42,11 +42,11 @@ class Service:
         self.seconds = seconds
 
     def ready(self, seconds: float) -> bool:
-        """What IsReady answers. Raises an error of ``wire`` where it does not answer."""
+        """The answer of IsReady. Raises an error of ``wire`` if there is none."""
         return bool(self.client.call("IsReady", Empty(), self.ready_response, seconds).ready)
 
     def open(self) -> None:
-        """Open the streams that live as long as the vertex, with their handshake."""
+        """Open the streams that live as long as the vertex, including their handshake."""
 
     def play(self, case: Spec) -> Any:  # noqa: ANN401
         """Send the messages of a case; the answers, as JSON can hold them."""
@@ -57,11 +57,11 @@ class Service:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """End what :meth:`open` opened, as the core does when it drains, and see it end."""
+        """Close what :meth:`open` opened, as the core does when it drains, and wait for its end."""
 
 
 def handshake(stream: Stream, message: object) -> None:
-    """Send the first message of a stream and see its echo."""
+    """Send the first message of a stream and receive its echo."""
     stream.send(message)
     try:
         answer = stream.receive(HANDSHAKE_SECONDS)
@@ -69,25 +69,25 @@ def handshake(stream: Stream, message: object) -> None:
         text = f"no answer to the handshake within {HANDSHAKE_SECONDS:.0f} s"
         raise HandshakeError(text) from None
     except ClosedError:
-        text = "the stream was closed in answer to the handshake"
+        text = "the UDF closed the stream instead of answering the handshake"
         raise HandshakeError(text) from None
     except BrokenError as error:
-        text = f"the handshake was answered with {error}"
+        text = f"the answer to the handshake is {error}"
         raise HandshakeError(text) from None
     if not answer.HasField("handshake") or not answer.handshake.sot:
-        text = f"the first answer is no handshake: {str(answer).strip() or 'an empty message'}"
+        text = f"the first answer is not a handshake: {str(answer).strip() or 'an empty message'}"
         raise HandshakeError(text)
 
 
 def timestamp(micros: int) -> Timestamp:
-    """Microseconds since 1970 as protobuf has them."""
+    """Microseconds since 1970 as a protobuf timestamp."""
     found = Timestamp()
     found.FromMicroseconds(micros)
     return found
 
 
 def payload(message: Spec) -> dict[str, Any]:
-    """The fields that a request of nearly every kind has."""
+    """The fields of a request of nearly every kind."""
     return {
         "keys": message["keys"],
         "value": base64.b64decode(message["value"]),
@@ -98,7 +98,7 @@ def payload(message: Spec) -> dict[str, Any]:
 
 
 def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The fields that a result of nearly every kind has, as JSON can hold them."""
+    """The fields of a result of nearly every kind, as JSON can hold them."""
     names = {field.name for field in answer.DESCRIPTOR.fields}
     found: dict[str, Any] = {
         "keys": list(answer.keys),
@@ -114,5 +114,5 @@ def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def numbers(ids: Iterable[str]) -> str:
-    """The messages with these ids, as a person counts them."""
+    """The numbers of the messages with these ids, from 1."""
     return ", ".join(str(int(identity.rsplit("-", 1)[1]) + 1) for identity in ids)

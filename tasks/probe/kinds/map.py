@@ -1,4 +1,4 @@
-"""map, mapstream and batchmap: three ways through MapFn."""
+"""map, mapstream and batchmap: three uses of MapFn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OpenIds = dict[str, None]
 
 
 class UnaryMap(Service):
-    """One answer a message, found by its id, in any order."""
+    """One answer for each message, matched by its id, in any order."""
 
     ready_response = map_pb2.ReadyResponse
 
@@ -50,7 +50,7 @@ class UnaryMap(Service):
             text = f"{self.missing(open_ids)} within {self.seconds:.0f} s"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = f"{self.missing(open_ids)}: the stream was ended"
+            text = f"{self.missing(open_ids)}: the UDF ended the stream"
             raise EndedError(text) from None
         return [answers.get(identity, []) for identity in ids]
 
@@ -59,7 +59,7 @@ class UnaryMap(Service):
         self.stream.send(map_pb2.MapRequest(request=request, id=identity))
 
     def collect(self, open_ids: OpenIds, answers: Answers) -> None:
-        """Take answers until no id is open."""
+        """Receive answers until no id is open."""
         while open_ids:
             answer = self.stream.receive(self.seconds)
             self.check_id(answer.id, open_ids)
@@ -68,7 +68,7 @@ class UnaryMap(Service):
 
     def check_id(self, identity: str, open_ids: OpenIds) -> None:
         if identity not in open_ids:
-            text = f"an answer with the id '{identity}', which no open message has"
+            text = f"an answer has the id '{identity}', which no open message has"
             raise UnansweredError(text)
 
     def missing(self, open_ids: OpenIds) -> str:
@@ -83,7 +83,7 @@ class UnaryMap(Service):
 
 
 class StreamMap(UnaryMap):
-    """Any number of answers a message, then its end of transmission."""
+    """Any number of answers for a message, then its end of transmission."""
 
     def collect(self, open_ids: OpenIds, answers: Answers) -> None:
         while open_ids:
@@ -99,7 +99,7 @@ class StreamMap(UnaryMap):
 
 
 class BatchMap(UnaryMap):
-    """One answer a message, then one end of transmission for the batch."""
+    """One answer for each message, then one end of transmission for the batch."""
 
     def collect(self, open_ids: OpenIds, answers: Answers) -> None:
         self.stream.send(map_pb2.MapRequest(status=map_pb2.TransmissionStatus(eot=True)))
@@ -108,7 +108,7 @@ class BatchMap(UnaryMap):
             answers[answer.id] = [result(item) for item in answer.results]
             del open_ids[answer.id]
         if open_ids:
-            text = f"{self.missing(open_ids)}: the batch was ended"
+            text = f"{self.missing(open_ids)}: the UDF ended the batch"
             raise UnansweredError(text)
 
     def missing(self, open_ids: OpenIds) -> str:

@@ -1,4 +1,4 @@
-"""reduce and reducestream: a stream for each window, as the core has it for fixed windows."""
+"""reduce and reducestream: a stream for each window, as the core does for fixed windows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _APPEND = reduce_pb2.ReduceRequest.WindowOperation.APPEND
 
 
 class Reduce(Service):
-    """The first message of a window opens it, the others are appended; the end closes it."""
+    """The first message of a window opens it, the others are appended, the end closes it."""
 
     ready_response = reduce_pb2.ReadyResponse
 
@@ -38,7 +38,7 @@ class Reduce(Service):
         return found
 
     def reduce(self, bounds: tuple[int, int], messages: list[Spec]) -> list[dict[str, Any]]:
-        """Open, append, close one window; its results up to the end of the window."""
+        """Open one window, append to it, close it; its results up to its end."""
         start, end = map(timestamp, bounds)
         window = reduce_pb2.Window(start=start, end=end, slot="0")
         stream = self.client.stream("ReduceFn", reduce_pb2.ReduceRequest, reduce_pb2.ReduceResponse)
@@ -62,7 +62,7 @@ class Reduce(Service):
             text = f"no end of the window within {self.seconds:.0f} s after it was closed"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = "the stream was ended without an end of the window"
+            text = "the UDF ended the stream without an end of the window"
             raise EndedError(text) from None
         stream.wait_end(self.seconds)
         return found

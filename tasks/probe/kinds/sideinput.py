@@ -1,4 +1,4 @@
-"""sideinput: one call, one value, to be broadcast or not."""
+"""sideinput: one call gives one value, which is broadcast or not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from .base import (
 
 
 class Sink(Service):
-    """The messages of a case are a batch; it ends with one end of transmission each way."""
+    """The messages of a case are one batch, with one end of transmission in each direction."""
 
     ready_response = sink_pb2.ReadyResponse
 
@@ -46,14 +46,14 @@ class Sink(Service):
         return [answers[identity] for identity in ids]
 
     def collect(self, open_ids: dict[str, None]) -> dict[str, dict[str, Any]]:
-        """Take responses until the batch is ended."""
+        """Receive responses until the batch ends."""
         answers: dict[str, dict[str, Any]] = {}
         missing = "no response for message"
         try:
             while not (answer := self.stream.receive(self.seconds)).status.eot:
                 for item in answer.results:
                     if item.id not in open_ids:
-                        text = f"a response with the id '{item.id}', which no open message has"
+                        text = f"a response has the id '{item.id}', which no open message has"
                         raise UnansweredError(text)
                     del open_ids[item.id]
                     answers[item.id] = _response(item)
@@ -62,11 +62,11 @@ class Sink(Service):
             text = f"{what} within {self.seconds:.0f} s"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = "the stream was ended before the batch was answered"
+            text = "the UDF ended the stream before it had answered the batch"
             raise EndedError(text) from None
         if open_ids:
             # The core takes this for a bug of the UDF and stops: UDF_PARTIAL_RESPONSE.
-            text = f"{missing} {numbers(open_ids)}: the batch was ended without it"
+            text = f"{missing} {numbers(open_ids)}: the UDF ended the batch without it"
             raise UnansweredError(text)
         return answers
 

@@ -27,7 +27,7 @@ class Source(Service):
         handshake(self.acks, source_pb2.AckRequest(handshake=sot))
 
     def play(self, case: Spec) -> dict[str, Any]:
-        """The messages read, and the answers to the questions that the case asks."""
+        """The messages that were read, and the answers to the questions of the case."""
         asked = case["read"]
         read = self.read(asked)
         offsets = [item.offset for item in read]
@@ -64,7 +64,7 @@ class Source(Service):
         try:
             while not (answer := self.reads.receive(seconds)).status.eot:
                 if not answer.HasField("result"):
-                    text = "an answer to a read that holds no message"
+                    text = "an answer to a read has no message"
                     raise UnansweredError(text)
                 if not answer.result.offset.offset:
                     text = f"message {len(found) + 1} of a read has no offset"
@@ -74,7 +74,7 @@ class Source(Service):
             text = f"no end of transmission within {seconds:.0f} s after a read"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = "the stream was ended without an end of transmission after a read"
+            text = "the UDF ended the stream without an end of transmission after a read"
             raise EndedError(text) from None
         return found
 
@@ -88,10 +88,10 @@ class Source(Service):
             text = f"no answer to an ack within {self.seconds:.0f} s"
             raise UnansweredError(text) from None
         except ClosedError:
-            text = "the stream was ended without an answer to an ack"
+            text = "the UDF ended the stream without an answer to an ack"
             raise EndedError(text) from None
         if not answer.result.HasField("success"):
-            text = "the answer to an ack is no success"
+            text = "the answer to an ack is not a success"
             raise UnansweredError(text)
 
     def call(self, method: str, request: Any, answer: Any) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""sourcetransform: as a unary map, with its own messages."""
+"""sourcetransform: as a unary map, with messages of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .map import UnaryMap
 
 
 class SourceTransform(UnaryMap):
-    """One answer a message, found by its id, in any order; a result has an event time."""
+    """One answer for each message, matched by its id; a result has an event time."""
 
     ready_response = transform_pb2.ReadyResponse
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ...build.specs import base_of
-from ...engine import Engine, sandbox, store, survey
+from ...engine import Engine, store, survey
 from ...engine.layout import cache_folder
 from ...engine.registries import registry_for
 from ...inputs import credentials
@@ -222,7 +222,7 @@ def _base(engine: Engine, base: Base, build: Fix | None) -> Finding:
 
 def leftovers(engine: Engine) -> Iterator[Finding]:
     """Containers and volumes that killed runs of verify have left."""
-    volumes = store.volumes(engine, sandbox.LABEL)
+    volumes = store.volumes(engine, labels.VERIFY_RUN)
     found = cleaning.abandoned_runs(store.containers(engine), volumes, now=time.time())
     if found:
         detail = f"{report.count(len(found), 'killed run')} of verify left containers or volumes"

@@ -1,0 +1,228 @@
+"""Runs one UDF container with a probe beside it that acts as Numaflow's main container."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..engine import Engine
+from ..engine.sandbox import Sandbox, Setup, StartError, reporting
+from ..model import labels
+from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from .observed import Observed
+
+_LAST_WORDS: Final = 3.0
+_STDOUT: Final = 1
+_PROGRAM: Final = "/probe"
+_PYTHON: Final = "/opt/venv/bin/python"
+_TASKS: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRun:
+    """One UDF container to run with a probe. ``spec`` is what the probe is told.
+
+    ``grace`` is the time in seconds from SIGTERM to SIGKILL, ``limit`` that of the whole run.
+    """
+
+    image: str
+    probe_image: str
+    spec: Mapping[str, Any]
+    env: Mapping[str, str] = field(default_factory=dict)
+    grace: float = 10.0
+    limit: float = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A sandbox with a probe that waits for the UDF. Leaving it removes everything."""
+
+    sandbox: Sandbox
+    volumes: Mapping[str, str]
+    probe: str
+    output: Iterable[tuple[int, bytes]]
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sandbox.__exit__()
+
+
+def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
+    """Start the probe of ``wanted``: what takes time and needs no UDF yet.
+
+    To be given to :func:`run`, or left.
+    """
+    with reporting(f"prepare a run of {wanted.image}"), contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox(engine, {labels.VERIFY_RUN: run_id}))
+        folders = [RUN_FOLDER, RUNTIME_FOLDER]
+        if wanted.spec["side_inputs_folder"]:
+            folders.append(SIDE_INPUTS_FOLDER)
+        volumes = {folder: sandbox.volume() for folder in folders}
+        probe = sandbox.create(
+            Setup(
+                image=wanted.probe_image,
+                volumes=volumes,
+                argv=[_PYTHON, "-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
+                environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
+                # Another user than the UDF's, with no privilege to ignore a file's mode.
+                user=_other_user(sandbox.user_of(wanted.image)),
+                folder=_PROGRAM,
+                unprivileged=True,
+            )
+        )
+        sandbox.copy(probe, _archive(wanted.spec))
+        output = sandbox.attach(probe)
+        sandbox.start(probe)
+        stack.pop_all()
+        return Prepared(sandbox=sandbox, volumes=volumes, probe=probe, output=output)
+
+
+def run(
+    engine: Engine, run_id: str, wanted: ProbeRun, prepared: Prepared | None = None
+) -> Observed:
+    """Run ``wanted`` to its end. Everything it made is removed, also where it raises.
+
+    ``prepared`` is what :func:`prepare` gave for an equal ``wanted``.
+    """
+    with (
+        reporting(f"run {wanted.image}"),
+        prepared or prepare(engine, run_id, wanted) as ready,
+    ):
+        return _Run(ready, wanted).run()
+
+
+class _Run:
+    """Reacts to what the probe reports: starts the UDF, and ends it."""
+
+    def __init__(self, prepared: Prepared, wanted: ProbeRun) -> None:
+        self.sandbox = prepared.sandbox
+        self.probe = prepared.probe
+        self.output = prepared.output
+        self.wanted = wanted
+        self.setup = Setup(
+            image=wanted.image,
+            volumes=prepared.volumes,
+            read_only=frozenset({SIDE_INPUTS_FOLDER}),
+            environment=wanted.env,
+        )
+        self.udf = ""
+        self.ended = threading.Event()
+        self.exit_code: int | None = None
+        self.terminated = 0.0
+        self.stop_ms: float | None = None
+
+    def run(self) -> Observed:
+        limit = threading.Timer(
+            self.wanted.limit, self.sandbox.signal, [self.probe, "SIGKILL"], {"aside": True}
+        )
+        limit.daemon = True
+        limit.start()
+        try:
+            self.udf = self.sandbox.create(self.setup)
+            events, errors = self._follow()
+            self._end_udf(events)
+            return self._observed(events, errors)
+        finally:
+            limit.cancel()
+
+    def _follow(self) -> tuple[list[dict[str, Any]], str]:
+        """The probe's events up to its end, each reacted to, and what it wrote to stderr."""
+        events: list[dict[str, Any]] = []
+        errors = bytearray()
+        rest = b""
+        for stream, data in self.output:
+            if stream != _STDOUT:
+                errors += data
+                continue
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
+                events.append(event)
+                events += self._react(event["event"])
+        return events, errors.decode(errors="replace")
+
+    def _react(self, event: str) -> list[dict[str, Any]]:
+        """Do what the probe waits for; the events that result from it."""
+        if event == "waiting":
+            try:
+                self.sandbox.start(self.udf)
+            except StartError as error:
+                # For example an entrypoint that does not exist, or another architecture.
+                self.sandbox.signal(self.probe, "SIGKILL")
+                detail = f"the container does not start: {error}"
+                failed = {"event": "check", "name": "start", "status": "failed", "detail": detail}
+                return [failed, {"event": "end"}]
+            self.sandbox.watch(self.udf, self._has_ended)
+        elif event == "stop":
+            self.terminated = time.monotonic()
+            self.sandbox.signal(self.udf, "SIGTERM")
+            self.sandbox.signal(self.probe, "SIGUSR2")
+        return []
+
+    def _has_ended(self, code: int | None) -> None:
+        self.exit_code = code
+        if self.terminated:
+            self.stop_ms = (time.monotonic() - self.terminated) * 1000
+        self.ended.set()
+        self.sandbox.signal(self.probe, "SIGUSR1", aside=True)
+
+    def _end_udf(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Wait out the grace period if the UDF was asked to stop; else end it now."""
+        seconds = 0.0
+        if self.terminated:
+            seconds = self.wanted.grace - (time.monotonic() - self.terminated)
+        elif any(event.get("name") == "handler" for event in events):
+            # The SDK then ends the process by itself; its log and exit code say more.
+            seconds = _LAST_WORDS
+        if self.ended.wait(max(seconds, 0)):
+            return
+        self.sandbox.signal(self.udf, "SIGKILL")
+        self.ended.wait(10)
+        self.exit_code = self.stop_ms = None
+
+    def _observed(self, events: Sequence[Mapping[str, Any]], errors: str) -> Observed:
+        record = self.sandbox.record(self.udf)
+        ready = next((event["time"] for event in events if event["event"] == "ready"), None)
+        return Observed(
+            events=tuple(events),
+            exit_code=self.exit_code,
+            out_of_memory=record.out_of_memory,
+            # Both clocks are the engine's, also where that is on another machine.
+            ready_ms=(ready - record.started) * 1000 if ready else None,
+            stop_ms=self.stop_ms,
+            log=tuple(((at - record.started) * 1000, line) for at, line in record.log),
+            probe_errors=errors,
+        )
+
+
+def _other_user(user: str) -> str:
+    """A user and group that are neither root nor ``user``, by number."""
+    number = "65533" if user.split(":")[0] == "65532" else "65532"
+    return f"{number}:{number}"
+
+
+def _archive(spec: Mapping[str, Any]) -> bytes:
+    """The probe's program and what it is told, as a tar archive."""
+    files = {
+        f"tasks/{path.relative_to(_TASKS).as_posix()}": path.read_bytes()
+        for path in (*sorted((_TASKS / "probe").rglob("*.py")), _TASKS / "core/model/contract.py")
+    }
+    files["spec.json"] = json.dumps(spec).encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{_PROGRAM.strip('/')}/{name}")
+            info.size = len(content)
+            info.mode = 0o644
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
