@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from ..core.model.contract import MAX_MESSAGE
 
@@ -43,8 +44,6 @@ class BrokenError(Exception):
 
 def _trace(error: Any) -> str:  # noqa: ANN401
     """The traceback that the SDK packs into the status of a call whose handler raised."""
-    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
-
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             for detail in status_pb2.Status.FromString(value).details:

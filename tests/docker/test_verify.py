@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.engine.sandbox import LABEL
+from tasks.core.model.labels import VERIFY_RUN
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import KINDS, discover, load
 from tasks.core.verification import cases
-from tasks.core.verification import run as verify
-from tasks.core.verification.judge import CHECKS
+from tasks.core.verification.candidates import Candidate, Timeouts
+from tasks.core.verification.checks import CHECKS
+from tasks.core.verification.run import verify
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "broken"
@@ -92,7 +93,7 @@ def environment() -> dict[str, str]:
 
 def left(engine: Engine, run: str) -> list[str]:
     """The containers, volumes and networks of one run of verify that the engine has."""
-    label = f"label={LABEL}={run}"
+    label = f"label={VERIFY_RUN}={run}"
     found: list[str] = []
     for what in (("container", "ls", "--all"), ("volume", "ls"), ("network", "ls")):
         found += engine.docker(*what, "--quiet", "--filter", label).stdout.split()
@@ -101,8 +102,10 @@ def left(engine: Engine, run: str) -> list[str]:
 
 def running(engine: Engine, tag: str) -> str:
     """The id of the run that has a container of an image with ``tag``, or ``""``."""
-    form = f'{{{{.Image}}}} {{{{.Label "{LABEL}"}}}}'
-    done = engine.docker("container", "ls", "--all", "--filter", f"label={LABEL}", "--format", form)
+    form = f'{{{{.Image}}}} {{{{.Label "{VERIFY_RUN}"}}}}'
+    done = engine.docker(
+        "container", "ls", "--all", "--filter", f"label={VERIFY_RUN}", "--format", form
+    )
     found = [line.split() for line in done.stdout.splitlines()]
     return next((run for image, run in found if image.endswith(f":{tag}")), "")
 
@@ -209,7 +212,7 @@ def test_one_udf_is_shown_as_a_table(examples: str) -> None:
     assert lines[2].split() == ["check", "result", "ms"]
     shown = {line.split()[0] for line in lines[4:] if " ok" in line}
     assert shown >= {name for name in CHECKS if name not in ("case", "probe")}
-    assert "ms after the start, of which imports" in done.stdout
+    assert "ms after the start, imports" in done.stdout
 
 
 def test_only_those_that_match_are_verified(examples: str) -> None:
@@ -248,13 +251,13 @@ def test_the_examples_of_the_page_hold(
     monkeypatch.setattr(secrets, "token_hex", lambda *_: run)
     settings = Settings.from_config(object(), tag=examples)
     udf = load(settings, settings.root / name)
-    subject = verify.Subject(
+    candidate = Candidate(
         udf=udf,
         image=udf.image(settings),
         probe_image=udf.image(settings),
         cases=cases.parse(text, udf.kind, "docs/cases.md"),
     )
-    (verdict,) = verify.verify(engine, [subject], verify.Options(), say=lambda _: None)
+    (verdict,) = verify(engine, [candidate], Timeouts(), say=lambda _: None)
     assert verdict.failed == []
     assert left(engine, run) == []
 
@@ -315,7 +318,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:  # noq
     """What ``condition`` gives once it gives something."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.05)
     return found
 
@@ -353,7 +356,7 @@ def test_nothing_is_left_after_an_interrupt(
 
 def inspect_isolation(engine: Engine, run: str) -> None:
     """The containers have no network, and nothing of this machine."""
-    label = f"label={LABEL}={run}"
+    label = f"label={VERIFY_RUN}={run}"
     listed = engine.docker("container", "ls", "--all", "--quiet", "--filter", label)
     done = engine.docker("container", "inspect", *listed.stdout.split())
     for container in json.loads(done.stdout):
@@ -373,7 +376,9 @@ def inspect_isolation(engine: Engine, run: str) -> None:
     [
         pytest.param([], 11, "no UDF is named", id="none named"),
         pytest.param(["--udf", "map/even_od"], 11, "Did you mean 'map/even_odd'", id="unknown"),
-        pytest.param(["--only", "nothing/*"], 11, "no UDF matches nothing/*", id="no match"),
+        pytest.param(
+            ["--only", "nothing/*"], 11, "no UDF matches --only 'nothing/*'", id="no match"
+        ),
         pytest.param(
             ["--udf", "map/even_odd", "--tag", "never-built"],
             31,
@@ -393,7 +398,7 @@ def test_an_error_is_one_line_and_a_next_step(
     assert step.startswith("next: ")
 
 
-def test_a_slip_in_cases_toml_is_found_before_anything_is_started(
+def test_an_error_in_cases_toml_is_found_before_anything_is_started(
     tmp_path: Path, engine: Engine
 ) -> None:
     folder = tmp_path / "map" / "slip"

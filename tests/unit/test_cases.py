@@ -12,8 +12,10 @@ from tasks.core.model.errors import CasesError
 from tasks.core.model.settings import REPOSITORY
 from tasks.core.model.udf import KINDS
 from tasks.core.verification import cases
-from tasks.core.verification.cases import DROP_TAG, EPOCH, Result, SinkResult, Value, Window, parse
+from tasks.core.verification.cases import EPOCH, FORMATS, parse
+from tasks.core.verification.messages import DROP_TAG, ExpectedResponse, ExpectedResult, Read
 from tasks.core.verification.toml_table import show_time
+from tasks.core.verification.values import Value, Window, from_micros, micros
 
 MAP = """\
 [env]
@@ -117,9 +119,9 @@ def test_a_map() -> None:
     assert even.headers == {"from": "test"}
     assert even.event_time == even.watermark == EPOCH
     assert even.expect == (
-        Result(keys=("even",), tags=(), value=Value(encoding="int", data=even.value.data)),
+        ExpectedResult(keys=("even",), tags=(), value=Value(encoding="int", data=even.value.data)),
     )
-    assert dropped.expect == (Result(tags=(DROP_TAG,)),)
+    assert dropped.expect == (ExpectedResult(tags=(DROP_TAG,)),)
     assert second.messages[0].expect == ()
     assert second.messages[1].expect is None
 
@@ -133,18 +135,18 @@ def test_a_reduce_has_windows() -> None:
     half = EPOCH + timedelta(minutes=30)
     assert second.window == Window(start=half, end=half + minute)
     assert second.event_time == half + timedelta(seconds=10)
-    assert case.expect == (Result(keys=("a",), value=Value(encoding="text", data=b"1")),)
+    assert case.expect == (ExpectedResult(keys=("a",), value=Value(encoding="text", data=b"1")),)
 
 
 def test_a_sink_has_answers_and_containers() -> None:
     found = parse(SINK, "sink")
     assert found.containers() == ["fallback"]
     assert [message.expect for message in found.cases[0].messages] == [
-        SinkResult(status="success"),
-        SinkResult(status="failure", text="no room"),
-        SinkResult(
+        ExpectedResponse(status="success"),
+        ExpectedResponse(status="failure", text="no room"),
+        ExpectedResponse(
             status="on-success",
-            result=Result(keys=("a",), value=Value(encoding="text", data=b"3")),
+            result=ExpectedResult(keys=("a",), value=Value(encoding="text", data=b"3")),
         ),
         None,
     ]
@@ -154,10 +156,10 @@ def test_a_sink_has_answers_and_containers() -> None:
 
 def test_a_source_reads_and_acknowledges() -> None:
     first, second = parse(SOURCE, "source").cases
-    assert first.read == cases.Read(read=2, pending=3, partitions=(0,), total_partitions=1)
+    assert first.read == Read(read=2, pending=3, partitions=(0,), total_partitions=1)
     assert first.expect is not None
     assert first.expect[0].headers == {"a": "b"}
-    assert second.read == cases.Read(read=2, count=2, ack=False, nack=True, timeout_ms=50)
+    assert second.read == Read(read=2, count=2, ack=False, nack=True, timeout_ms=50)
 
 
 def test_a_side_input_is_broadcast_or_not() -> None:
@@ -243,7 +245,7 @@ def test_values_are_shown_in_the_encoding_of_what_was_expected(
 
 def test_times_go_to_the_probe_and_back() -> None:
     time = datetime(2026, 3, 1, 12, 34, 56, 789012, tzinfo=UTC)
-    assert cases.from_micros(cases.micros(time)) == time
+    assert from_micros(micros(time)) == time
     assert show_time(time) == "2026-03-01T12:34:56.789012Z"
 
 
@@ -349,7 +351,7 @@ def test_times_go_to_the_probe_and_back() -> None:
             "drop = true",
             'drop = true, value = "x"',
             15,
-            "nothing else",
+            "allows no other key",
             id="a drop has nothing else",
         ),
         pytest.param(
@@ -370,7 +372,7 @@ def test_times_go_to_the_probe_and_back() -> None:
             "written in line",
             "an even number",
             4,
-            "more than one case",
+            "two cases have the name",
             id="the same name twice",
         ),
         pytest.param(
@@ -388,7 +390,7 @@ def test_times_go_to_the_probe_and_back() -> None:
             '"written in line"',
             '"b"\nwithin_ms = 5',
             19,
-            "goes with side-inputs",
+            "only for side-inputs",
             id="within what",
         ),
         pytest.param(
@@ -470,7 +472,7 @@ def test_times_go_to_the_probe_and_back() -> None:
             "source", SOURCE, "read = 2\np", "p", 1, "'read' is missing", id="read how many"
         ),
         pytest.param(
-            "source", SOURCE, "pending = 3", "count = 3", 4, "expect holds 2", id="two counts"
+            "source", SOURCE, "pending = 3", "count = 3", 4, "expect lists 2", id="two counts"
         ),
         pytest.param(
             "source",
@@ -499,7 +501,7 @@ def test_times_go_to_the_probe_and_back() -> None:
             "broadcast = false",
             'broadcast = false, value = "x"',
             7,
-            "has no value",
+            "allows no value",
             id="a value that is not broadcast",
         ),
     ],
@@ -519,7 +521,7 @@ def test_a_slip_is_named_with_its_line(
     ("text", "words"),
     [
         pytest.param("x = [", "not valid TOML", id="not toml"),
-        pytest.param("[env]\nA = '1'", "holds no case", id="no case"),
+        pytest.param("[env]\nA = '1'", "has no case", id="no case"),
         pytest.param("case = 3", "case = 3", id="a case is a table"),
     ],
 )
@@ -536,16 +538,16 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_a_side_input_has_a_plain_name() -> None:
     text = "[side-inputs]\n\"../a\" = '1'\n[[case]]\nname = 'x'\nmessage = [{ value = 'x' }]"
-    with pytest.raises(CasesError, match="no name of a side input"):
+    with pytest.raises(CasesError, match="not a valid name of a side input"):
         parse(text, "map")
 
 
 def test_every_kind_has_a_format() -> None:
-    assert set(cases._SHAPES) == set(KINDS)
+    assert set(FORMATS) == set(KINDS)
 
 
 def test_the_page_names_every_key() -> None:
     page = (REPOSITORY / "docs" / "cases.md").read_text(encoding="utf-8")
-    for shape in cases._SHAPES.values():
-        for key in (*shape.case, *shape.message, *shape.result):
+    for form in FORMATS.values():
+        for key in (*form.case, *form.message, *form.result):
             assert key in page, f"docs/cases.md does not tell of '{key}'"

@@ -138,11 +138,11 @@ class TestUnusedBases:
 
 
 def run_of(name: str, age: float) -> tuple[Container, Volume]:
-    labels = {labels.VERIFY_RUN: name}
+    marks = {labels.VERIFY_RUN: name}
     made = NOW - age
     return (
-        Container(id="c", image="x", image_id="y", state="exited", created=made, labels=labels),
-        Volume(name="v", created=made, labels=labels),
+        Container(id="c", image="x", image_id="y", state="exited", created=made, labels=marks),
+        Volume(name="v", created=made, labels=marks),
     )
 
 

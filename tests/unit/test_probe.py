@@ -20,7 +20,9 @@ import pytest
 from tasks.core.model.contract import CONTRACTS, END_MARK
 from tasks.core.model.settings import REPOSITORY
 from tasks.core.model.udf import KINDS
-from tasks.core.verification.cases import DROP_TAG, EPOCH, Case, encoded, micros, parse
+from tasks.core.verification.cases import EPOCH, parse
+from tasks.core.verification.messages import DROP_TAG, Case, encoded
+from tasks.core.verification.values import micros
 from tasks.probe import session
 from tasks.probe.kinds import service
 from tasks.probe.session import Flags, Session, SideInputs, critical_errors
@@ -328,10 +330,10 @@ def test_a_process_that_has_ended_ends_the_waiting(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(None, "is not written", id="no file"),
+        pytest.param(None, "does not exist or is empty", id="no file"),
         pytest.param("{}", "is never complete", id="no end mark"),
-        pytest.param("{" + END_MARK, "holds no JSON object", id="no json"),
-        pytest.param("[]" + END_MARK, "holds no JSON object", id="no object"),
+        pytest.param("{" + END_MARK, "has no JSON object", id="no json"),
+        pytest.param("[]" + END_MARK, "has no JSON object", id="no object"),
     ],
 )
 def test_the_info_file_is_complete(
@@ -370,7 +372,7 @@ def info(folder: Path, kind: str = "map", **metadata: str) -> None:
             "multiproc0.sock, multiproc1.sock",
             id="several",
         ),
-        pytest.param([], {}, "socket", "no socket at all", id="none"),
+        pytest.param([], {}, "socket", "no socket", id="none"),
     ],
 )
 def test_the_socket_is_the_one_that_is_dialled(
@@ -395,7 +397,7 @@ def test_a_socket_that_nobody_listens_on(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as peer:
         peer.bind(str(folder / "map.sock"))
         name, detail = failure(probe("map", folder, [], ready=0.1))
-    assert (name, "nobody listens" in detail) == ("socket", True)
+    assert (name, "nothing listens" in detail) == ("socket", True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -8,8 +8,9 @@ from tasks.core.build import report as texts
 from tasks.core.build.results import Result
 from tasks.core.output import report
 from tasks.core.verification import report as verdicts
-from tasks.core.verification.judge import Check, Startup
-from tasks.core.verification.run import Part, Verdict
+from tasks.core.verification.checks import CheckResult
+from tasks.core.verification.logs import Startup
+from tasks.core.verification.verdict import Part, Verdict
 
 BUILT = Result(
     name="map/a",
@@ -32,7 +33,7 @@ FAILED = Result(
 
 
 def verdict(name: str, status: str) -> Verdict:
-    check = Check(name="answers", status=status, detail="" if status == "ok" else "2 of 3")  # type: ignore[arg-type]
+    check = CheckResult(name="answers", status=status, detail="" if status == "ok" else "2 of 3")  # type: ignore[arg-type]
     part = Part(
         container="main",
         checks=(check,),
@@ -66,7 +67,7 @@ def test_verdicts_as_a_table_with_what_failed_below_it() -> None:
     assert "FAILED: answers" in lines[3]
     assert "FAILED map/b, answers: 2 of 3" in lines
     assert "  its last words" in lines
-    assert lines[-1] == "1 of 2 verified"
+    assert lines[-1] == "1 of 2 passed"
 
 
 def test_nothing_is_said_as_well() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tasks.core.verification import watch as watching
-from tasks.core.verification.judge import Check, Difference, Startup
-from tasks.core.verification.run import Part, Verdict
+from tasks.core.verification.checks import CheckResult, Mismatch
+from tasks.core.verification.logs import Startup
+from tasks.core.verification.verdict import Part, Verdict
 from tasks.core.verification.watch import Round, State, look, saves
 
 
@@ -146,7 +147,7 @@ def test_a_look_is_cheap(tmp_path: Path) -> None:
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no number"
 
 
-def verdict(*checks: Check, traceback: str = "", log: tuple[str, ...] = ()) -> Verdict:
+def verdict(*checks: CheckResult, traceback: str = "", log: tuple[str, ...] = ()) -> Verdict:
     part = Part(
         container="main",
         checks=checks,
@@ -158,7 +159,7 @@ def verdict(*checks: Check, traceback: str = "", log: tuple[str, ...] = ()) -> V
 
 
 def test_green() -> None:
-    checks = [Check(name="ready", status="ok"), Check(name="case: odd", status="ok")]
+    checks = [CheckResult(name="ready", status="ok"), CheckResult(name="case: odd", status="ok")]
     done = watching.judged(verdict(*checks))
     assert done
     assert (done.result, done.start) == ("1 case passed", 0.25)
@@ -173,10 +174,10 @@ def test_green() -> None:
 
 
 def test_red_shows_the_traceback_and_what_differs() -> None:
-    difference = Difference(where="message 1", expected='"2"', actual='"3"')
+    mismatch = Mismatch(where="message 1", expected='"2"', actual='"3"')
     checks = [
-        Check(name="case: odd", status="failed", differences=(difference,)),
-        Check(name="handler", status="failed", detail="ValueError"),
+        CheckResult(name="case: odd", status="failed", mismatches=(mismatch,)),
+        CheckResult(name="handler", status="failed", detail="ValueError"),
     ]
     done = watching.judged(verdict(*checks, traceback=TRACEBACK, log=("not shown",)))
     assert not done
@@ -190,5 +191,5 @@ def test_red_shows_the_traceback_and_what_differs() -> None:
 
 def test_red_without_a_traceback_shows_the_log() -> None:
     log = tuple(f"line {number}" for number in range(50))
-    done = watching.judged(verdict(Check(name="ready", status="failed"), log=log))
+    done = watching.judged(verdict(CheckResult(name="ready", status="failed"), log=log))
     assert done.detail.splitlines() == ["ready", *log[-15:]]

@@ -1,0 +1,176 @@
+"""What verifying a UDF needs, and UDFs that cannot be verified."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.core.build.specs import base_of
+from tasks.core.engine import Engine
+from tasks.core.engine.client import Image
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.inputs.selection import Selected
+from tasks.core.model.contract import CONTRACTS
+from tasks.core.model.errors import (
+    CasesError,
+    EngineUnreachableError,
+    NoProgramError,
+    NotBuiltError,
+    ProjectFileError,
+)
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import KINDS, InvalidUdf, Udf
+from tasks.core.verification import probing
+from tasks.core.verification.candidates import Candidate, Timeouts, candidate, candidates
+from tasks.core.verification.cases import parse
+from tasks.core.verification.observed import Observed
+from tasks.core.verification.run import verify
+from tasks.core.verification.verdict import Verdict
+
+
+def udf(tmp_path: Path, name: str = "map/x", kind: str = "map", text: str | None = None) -> Udf:
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    if text is not None:
+        (folder / "cases.toml").write_text(text)
+    return Udf(name=name, path=folder, kind=kind, repository=name.replace("/", "-"))
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.from_config(object())
+
+
+def engine_with(monkeypatch: pytest.MonkeyPatch, *images: str) -> Engine:
+    def images_of(self: Engine, references: list[str]) -> dict[str, Image]:
+        return {name: Image(id=name) for name in references if name in images}
+
+    monkeypatch.setattr(Engine, "images", images_of)
+    return Engine(endpoint=Endpoint(host="unix:///nowhere"))
+
+
+ONE_CASE = "[[case]]\nname = 'a'\nmessage = [{ value = 'x' }]"
+
+
+def test_the_probe_runs_in_the_base_image_if_the_engine_has_it(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = base_of(settings).image
+    one = udf(tmp_path, text=ONE_CASE)
+    found = candidate(engine_with(monkeypatch, "map-x:stable", base), settings, one)
+    assert (found.image, found.probe_image) == ("map-x:stable", base)
+    found = candidate(engine_with(monkeypatch, "map-x:stable"), settings, one)
+    assert found.probe_image == "map-x:stable"
+
+
+def test_udfs_that_cannot_be_verified_do_not_stop_the_others(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("map-good:stable", "map-no_cases:stable", "map-bad_cases:stable", "x-y:stable")
+    engine = engine_with(monkeypatch, *names)
+    broken = InvalidUdf(name="map/broken", error=NoProgramError("no program", next_step="add one"))
+    selected = Selected(
+        udfs=(
+            udf(tmp_path, "map/bad_cases", text="case = 3"),
+            udf(tmp_path, "map/good", text=ONE_CASE),
+            udf(tmp_path, "map/no_cases"),
+            udf(tmp_path, "map/not_built", text=ONE_CASE),
+            udf(tmp_path, "x/y", kind="", text=ONE_CASE),
+        ),
+        invalid=(broken,),
+    )
+    bad_cases, good, no_cases, not_built, no_kind, invalid = candidates(engine, settings, selected)
+    assert isinstance(good, Candidate)
+    assert isinstance(no_cases, Candidate)
+    assert no_cases.cases.cases == ()
+    assert [error_of(each) for each in (bad_cases, not_built, no_kind, invalid)] == [
+        CasesError,
+        NotBuiltError,
+        ProjectFileError,
+        NoProgramError,
+    ]
+    monkeypatch.setattr(probing, "run", lambda *_: Observed(events=()))
+    verdicts = verify(
+        engine,
+        [bad_cases, good, not_built, invalid],
+        Timeouts(),
+        say=lambda _: None,
+    )
+    assert [each.udf for each in verdicts] == [
+        "map/bad_cases",
+        "map/good",
+        "map/not_built",
+        "map/broken",
+    ]
+    assert [len(each.parts) for each in verdicts] == [0, 1, 0, 0]
+
+
+def error_of(found: Candidate | Verdict) -> type[Exception]:
+    assert isinstance(found, Verdict)
+    assert not found
+    return type(found.error)  # type: ignore[return-value]
+
+
+def test_an_engine_error_of_one_udf_does_not_stop_the_others(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_with(monkeypatch, "map-a:stable", "map-b:stable")
+
+    def run(_: Engine, run_id: str, wanted: probing.ProbeRun, *more: object) -> Observed:
+        if wanted.image == "map-a:stable":
+            what = "no space left"
+            raise EngineUnreachableError(what, next_step="free some")
+        return Observed(events=())
+
+    monkeypatch.setattr(probing, "run", run)
+    udfs = (udf(tmp_path, "map/a", text=ONE_CASE), udf(tmp_path, "map/b", text=ONE_CASE))
+    said: list[str] = []
+    selected = candidates(engine, settings, Selected(udfs=udfs))
+    first, second = verify(engine, selected, Timeouts(), say=said.append)
+    assert isinstance(first.error, EngineUnreachableError)
+    assert second.error is None
+    assert len(said) == 2
+
+
+def test_the_error_of_one_udf_says_what_to_do(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_with(monkeypatch)
+    with pytest.raises(NotBuiltError, match="not built yet: map-a:stable") as raised:
+        candidate(engine, settings, udf(tmp_path, "map/a", text=ONE_CASE))
+    assert raised.value.next_step == "run `invoke image-fast --udf map/a`"
+    with pytest.raises(ProjectFileError, match="the kind of x/y is unknown") as wrong:
+        candidate(engine, settings, udf(tmp_path, "x/y", kind=""))
+    assert "[tool.numaflow-udf]" in wrong.value.next_step
+
+
+def probe_run(tmp_path: Path, text: str, timeouts: Timeouts) -> probing.ProbeRun:
+    cases = parse(text, "map")
+    found = Candidate(udf=udf(tmp_path), image="map-x:stable", probe_image="base", cases=cases)
+    return found.probe_run("main", timeouts)
+
+
+def test_the_container_gets_what_a_pod_gives(tmp_path: Path) -> None:
+    text = f"[env]\nLEVEL = '3'\n{ONE_CASE}"
+    wanted = probe_run(tmp_path, text, Timeouts(ready=3, answer=2, grace=4))
+    assert wanted.env["NUMAFLOW_UD_CONTAINER_TYPE"] == "udf"
+    assert wanted.env["LEVEL"] == "3"
+    assert wanted.spec["side_inputs_folder"] == ""
+    assert (wanted.spec["ready_seconds"], wanted.spec["answer_seconds"]) == (3, 2)
+    assert wanted.grace == 4
+    assert wanted.limit > 3 + 2 + 4
+    json.dumps(wanted.spec)
+
+
+def test_a_consumer_of_side_inputs_has_their_folder(tmp_path: Path) -> None:
+    text = "[[case]]\nname = 'a'\nside-inputs = { x = 'y' }\nmessage = [{ value = 'x' }]"
+    wanted = probe_run(tmp_path, text, Timeouts())
+    assert wanted.spec["side_inputs_folder"] == "/var/numaflow/side-inputs"
+
+
+def test_all_kinds_have_a_contract() -> None:
+    assert {kind for kind, _ in CONTRACTS} == set(KINDS)
+    sinks = {container for kind, container in CONTRACTS if kind == "sink"}
+    assert sinks == {"main", "fallback", "on-success"}
