@@ -304,7 +304,7 @@ def test_expected_and_actual_stand_side_by_side(broken: str) -> None:
         ["result 1, tags", "['even']", "['odd']"],
         ["result 1, value", '"one"', '"two"'],
         ["result 2", '"two"', "nothing"],
-        ["result 1, all of it", '"drop"', "a dropped message"],
+        ["result 1, whole result", '"drop"', "a dropped message"],
     ):
         assert row in rows
     assert done.stderr.splitlines()[0].startswith("error: verify failed: map/wrong_answers")
