@@ -61,4 +61,7 @@ find /deps ! -type l -perm /022 -exec chmod go-w {} +
 # The folder above as well, with its time: one that COPY made would have the time of the build.
 mkdir -p /layer/opt
 mv /deps /layer/opt/deps
+# uv's lock of the folder is of no use in an image. Modes as in layers that tasks write.
+rm -f /layer/opt/deps/.lock
+chmod -R u=rwX,go=rX /layer
 find /layer -exec touch --no-dereference --date=@315532800 {} +

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tasks.core.engine.layout import cache_folder
 from tasks.core.private_engine import packages
@@ -67,11 +68,12 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the registry's log has it."""
+    """One request as the registry's log has it. ``digest`` is that of the blob it sends."""
 
     method: str
     path: str
     status: int
+    digest: str = ""
 
 
 @dataclass
@@ -96,11 +98,13 @@ class Registry:
         for line in new.splitlines():
             entry = json.loads(line) if line.startswith("{") else {}
             if "http.response.status" in entry:
+                path, _, query = entry["http.request.uri"].partition("?")
                 found.append(
                     Request(
                         method=entry["http.request.method"],
-                        path=entry["http.request.uri"].partition("?")[0],
+                        path=path,
                         status=entry["http.response.status"],
+                        digest=dict(parse_qsl(query)).get("digest", ""),
                     )
                 )
         return found
@@ -109,6 +113,11 @@ class Registry:
         algorithm, _, value = digest.partition(":")
         place = f"docker/registry/v2/blobs/{algorithm}/{value[:2]}/{value}/data"
         return (self.folder / "data" / place).read_bytes()
+
+    def blobs(self) -> dict[str, int]:
+        """Everything that the registry holds, manifests as well: sizes in bytes by digest."""
+        places = self.folder.glob("data/docker/registry/v2/blobs/sha256/*/*/data")
+        return {f"sha256:{path.parent.name}": path.stat().st_size for path in places}
 
     def manifest(self, repository: str, tag: str) -> tuple[str, dict[str, Any]]:
         """The digest and the content of what a tag names, from the registry's own files."""

@@ -1,0 +1,186 @@
+"""Assembled images in a registry: what is sent, a moved base, and no Docker at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.engine import Engine
+from tasks.core.model.errors import EngineUnreachableError
+from tests.docker.images import contents
+from tests.docker.registry import Registry, uploads
+from tests.docker.repository import add_udf, image_id
+
+pytestmark = pytest.mark.slow
+
+Invoke = Callable[..., subprocess.CompletedProcess[str]]
+
+PACKAGES = 'dependencies = ["tabulate"]\n'
+SMALL = 64 * 1024
+
+
+class Repository:
+    """UDFs below a root, pushed by the tasks of a checkout under names that no other test has."""
+
+    def __init__(self, root: Path, tag: str, hub: Registry, invoke: Invoke, cwd: Path) -> None:
+        self.root = root
+        self.hub = hub
+        self.prefix = tag
+        self.where = ("--root", str(root), "--tag", tag, "--registry", f"{hub.host}/{tag}")
+        self._invoke, self._cwd = invoke, cwd
+
+    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return self._invoke(*words, *self.where, cwd=self._cwd, **environ)
+
+    def push(self, *options: str, **environ: str) -> dict[str, dict[str, Any]]:
+        done = self.run("image-all", "--push", "--json", *options, **environ)
+        assert done.returncode == 0, done.stderr
+        return {row["udf"]: row for row in json.loads(done.stdout)}
+
+    def image(self, name: str) -> dict[str, Any]:
+        """The manifest of the image of a UDF for its one platform."""
+        repository = f"{self.prefix}/{name.replace('/', '-')}"
+        _, top = self.hub.manifest(repository, self.prefix)
+        entries = [each for each in top["manifests"] if each["platform"]["os"] != "unknown"]
+        (entry,) = entries
+        found: dict[str, Any] = json.loads(self.hub.blob(entry["digest"]))
+        return found
+
+
+@pytest.fixture
+def udfs(root: Path, tag: str, hub: Registry, invoke: Invoke, checkout: Path) -> Repository:
+    for name in ("one", "two", "three"):
+        add_udf(root, f"map/{name}", own__txt=name)
+    for name in ("added", "added-too"):
+        add_udf(root, f"map/{name}", project=PACKAGES, own__txt=name)
+    return Repository(root, tag, hub, invoke, checkout)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without Docker, and without anything in its cache."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("git", "uname"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    return {
+        "PATH": str(programs),
+        "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        "HOME": str(tmp_path),
+    }
+
+
+def layers(manifest: dict[str, Any]) -> list[str]:
+    return [each["digest"] for each in manifest["layers"]]
+
+
+def test_a_moved_base_costs_nothing_above_it(base: str, udfs: Repository, checkout: Path) -> None:
+    assert base
+    first = udfs.push()
+    assert {row["result"] for row in first.values()} == {"built"}
+    before = {name: udfs.image(name) for name in first}
+    kept, known = set(udfs.hub.blobs()), udfs.hub.requests()
+    # The two that add the same packages share the layer, which was sent once.
+    (packages,) = set(layers(before["map/added"])) & set(layers(before["map/added-too"])) - set(
+        layers(before["map/one"])
+    )
+    assert [each.digest for each in uploads(known)].count(packages) == 1
+
+    with (checkout / "dockerfiles/base/start-udf.sh").open("a") as script:
+        script.write(f"# a security patch {udfs.prefix}\n")
+    second = udfs.push()
+
+    assert {row["reason"] for row in second.values()} == {"not in the registry yet"}
+    after = {name: udfs.image(name) for name in second}
+    seen, sizes = udfs.hub.requests(), udfs.hub.blobs()
+    sent = [each for each in uploads(seen) if "numaflow-python-base" not in each.path]
+    for name, image in after.items():
+        assert layers(image) != layers(before[name])
+        # The same layers on top; those of the base below differ.
+        own = 2 if "added" in name else 1
+        assert layers(image)[-own:] == layers(before[name])[-own:]
+        assert not {each.digest for each in sent} & set(layers(image))
+        # A config, and an attestation: its config and its statements.
+        mine = [each for each in sent if f"/{name.replace('/', '-')}/" in each.path]
+        assert 1 <= len({each.digest for each in mine}) <= 4
+    assert {sizes[each.digest] for each in sent if sizes[each.digest] > SMALL} == set()
+    # Nor did any layer above the base come in another way.
+    new_layers = set().union(*(layers(image) for image in after.values())) & (set(sizes) - kept)
+    _, base_index = udfs.hub.manifest(f"{udfs.prefix}/numaflow-python-base", "latest")
+    entries = [each for each in base_index["manifests"] if each["platform"]["os"] != "unknown"]
+    base_layers = set(layers(json.loads(udfs.hub.blob(entries[0]["digest"]))))
+    assert new_layers <= base_layers
+
+
+def test_a_push_without_docker(
+    base: str, udfs: Repository, engine: Engine, nowhere: dict[str, str]
+) -> None:
+    """Bases and packages come from the registry; what has to be built is named."""
+    assert base
+    udfs.push()
+    for name in ("one", "added"):
+        (udfs.root / f"map/{name}/own.txt").write_text("edited")
+    udfs.hub.requests()
+
+    rows = udfs.push(**nowhere)
+
+    assert {name for name, row in rows.items() if row["result"] == "built"} == {
+        "map/one",
+        "map/added",
+    }
+    sizes = udfs.hub.blobs()
+    assert all(sizes[each.digest] < SMALL for each in uploads(udfs.hub.requests()))
+    image = f"{udfs.hub.host}/{udfs.prefix}/map-added@{rows['map/added']['digest']}"
+    assert engine.docker("pull", "--quiet", image).code == 0
+    assert engine.docker("run", "--rm", "--network", "none", image).stdout == "a program\n"
+    done = engine.docker(
+        "run", "--rm", "--network", "none", image, "python", "-c", "import tabulate; print('ok')"
+    )
+    assert done.stdout == "ok\n", done.stderr
+    engine.docker("image", "rm", "--force", image)
+
+    # The same once more: nothing to do, and nothing sent.
+    udfs.hub.requests()
+    assert {row["result"] for row in udfs.push(**nowhere).values()} == {"unchanged"}
+    assert uploads(udfs.hub.requests()) == []
+
+    add_udf(udfs.root, "map/other", project='dependencies = ["isodate"]\n')
+    done = udfs.run("image-all", "--push", **nowhere)
+    assert done.returncode == EngineUnreachableError.exit_code
+    (line,) = [each for each in done.stderr.splitlines() if each.startswith("error")]
+    assert "the packages of map/other must be built" in line
+    assert "Traceback" not in done.stderr
+    assert not udfs.hub.has_tag(f"{udfs.prefix}/map-other", udfs.prefix)
+
+
+def test_store_and_registry_get_the_same_image(
+    base: str, udfs: Repository, engine: Engine, nowhere: dict[str, str], tmp_path: Path
+) -> None:
+    """Config and layers, whether a machine with Docker assembled it or one without."""
+    assert base
+    udfs.push()
+    base_name = f"{udfs.hub.host}/{udfs.prefix}/{base}"
+    for name in ("map/one", "map/added"):
+        reference = f"{udfs.hub.host}/{udfs.prefix}/{name.replace('/', '-')}:{udfs.prefix}"
+        manifest = udfs.image(name)
+        assert image_id(engine, reference)
+        stored = contents(engine, base_name, reference)[reference]
+        published = json.loads(udfs.hub.blob(manifest["config"]["digest"]))
+        assert stored.config == published
+        assert stored.diff_ids == tuple(layers(manifest)[-len(stored.layers) :])
+        # By force, without Docker and from another place with other times: the same manifests.
+        place = tmp_path / "elsewhere"
+        shutil.copytree(udfs.root, place, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        before = manifest
+        done = udfs.run("image-fast", "--push", "--force", "--udf", name, **nowhere)
+        assert done.returncode == 0, done.stderr
+        assert udfs.image(name) == before
