@@ -55,13 +55,10 @@ if [ -f /requirements/sources.txt ]; then
 fi
 
 python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /deps
-# uv's own lock is for everyone to write, and has done its work; no other file is, either.
+# uv's own lock has done its work. Modes are those of layers that tasks write.
 rm -f /deps/.lock
-find /deps ! -type l -perm /022 -exec chmod go-w {} +
+chmod -R u=rwX,go=rX /deps
 # The folder above as well, with its time: one that COPY made would have the time of the build.
 mkdir -p /layer/opt
 mv /deps /layer/opt/deps
-# uv's lock of the folder is of no use in an image. Modes as in layers that tasks write.
-rm -f /layer/opt/deps/.lock
-chmod -R u=rwX,go=rX /layer
 find /layer -exec touch --no-dereference --date=@315532800 {} +

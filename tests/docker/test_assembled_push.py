@@ -35,6 +35,10 @@ class Repository:
         self.where = ("--root", str(root), "--tag", tag, "--registry", f"{hub.host}/{tag}")
         self._invoke, self._cwd = invoke, cwd
 
+    def at(self, root: Path) -> Repository:
+        """The same repository at another place."""
+        return Repository(root, self.prefix, self.hub, self._invoke, self._cwd)
+
     def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return self._invoke(*words, *self.where, cwd=self._cwd, **environ)
 
@@ -142,10 +146,10 @@ def test_a_push_without_docker(
     image = f"{udfs.hub.host}/{udfs.prefix}/map-added@{rows['map/added']['digest']}"
     assert engine.docker("pull", "--quiet", image).code == 0
     assert engine.docker("run", "--rm", "--network", "none", image).stdout == "a program\n"
-    done = engine.docker(
+    imported = engine.docker(
         "run", "--rm", "--network", "none", image, "python", "-c", "import tabulate; print('ok')"
     )
-    assert done.stdout == "ok\n", done.stderr
+    assert imported.stdout == "ok\n", imported.stderr
     engine.docker("image", "rm", "--force", image)
 
     # The same once more: nothing to do, and nothing sent.
@@ -169,6 +173,8 @@ def test_store_and_registry_get_the_same_image(
     assert base
     udfs.push()
     base_name = f"{udfs.hub.host}/{udfs.prefix}/{base}"
+    place = tmp_path / "elsewhere"
+    shutil.copytree(udfs.root, place, copy_function=shutil.copyfile)
     for name in ("map/one", "map/added"):
         reference = f"{udfs.hub.host}/{udfs.prefix}/{name.replace('/', '-')}:{udfs.prefix}"
         manifest = udfs.image(name)
@@ -178,9 +184,6 @@ def test_store_and_registry_get_the_same_image(
         assert stored.config == published
         assert stored.diff_ids == tuple(layers(manifest)[-len(stored.layers) :])
         # By force, without Docker and from another place with other times: the same manifests.
-        place = tmp_path / "elsewhere"
-        shutil.copytree(udfs.root, place, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        before = manifest
-        done = udfs.run("image-fast", "--push", "--force", "--udf", name, **nowhere)
+        done = udfs.at(place).run("image-fast", "--push", "--force", "--udf", name, **nowhere)
         assert done.returncode == 0, done.stderr
-        assert udfs.image(name) == before
+        assert udfs.image(name) == manifest

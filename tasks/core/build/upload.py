@@ -349,10 +349,11 @@ def _attested(
 
 
 def _source(layer: Layer, repository: str = "") -> BlobSource:
-    """A layer of ours; one without content is in ``repository``."""
+    """A layer of ours. One of packages is in ``repository``, as well or without content here."""
     if layer.content is None and not layer.entries:
         return BlobSource(digest=layer.digest, size=layer.size, repository=repository)
-    return BlobSource.of_chunks(layer.digest, layer.size, layer.chunks)
+    source = BlobSource.of_chunks(layer.digest, layer.size, layer.chunks)
+    return replace(source, repository=repository) if layer.root == PACKAGES_ROOT else source
 
 
 def _mounted(layer: Descriptor, repository: str) -> BlobSource:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engine import Engine
+from ..engine import Engine, content
+from ..inputs.files import ContextFile
 from ..inputs.fingerprint import difference
 from ..inputs.recipe import Strategy
 from ..model import labels
-from ..model.labels import RecordedInputs, recorded
+from ..model.labels import FILE, FILES, Inputs, RecordedInputs, recorded
 from ..model.settings import Settings
 from ..model.udf import Udf
 from ..plan.specs import ImageSpec
@@ -55,8 +56,28 @@ def differences(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> list
         if image and image.labels.get(labels.STRATEGY) == "optimized":
             strategy = "optimized"
         spec = spec_of(settings, udf, strategy)
-        result.append(changed_inputs(spec, recorded(image.labels) if image else None))
+        was = recorded(image.labels) if image else None
+        if was and FILES in was.inputs:
+            was = replace(was, inputs=_with_files(engine, spec, was))
+        result.append(changed_inputs(spec, was))
     return result
+
+
+def _with_files(engine: Engine, spec: ImageSpec, image: RecordedInputs) -> Inputs:
+    """What an image was made from, with the files that its label could not list.
+
+    The image itself has them.
+    """
+    if image.fingerprint == spec.fingerprint:
+        return spec.inputs
+    others = {name: state for name, state in image.inputs.items() if name != FILES}
+    files = [
+        ContextFile(
+            path=held.path, digest=held.digest, executable=held.executable, target=held.target
+        )
+        for held in content.held_files(engine, spec.image, "/udf")
+    ]
+    return others | {f"{FILE}{file.path}": file.state for file in files}
 
 
 def changed_inputs(spec: ImageSpec, image: RecordedInputs | None) -> ChangedInputs:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from ..model.errors import EngineUnreachableError, NotBuiltError
 from ..model.reference import DOCKER_HUB, ImageReference
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .client import Engine
 
 LABEL: Final = "io.numaflow.udf.content"
+
+_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,16 @@ class Content:
     digests: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldFile:
+    """A file or a link of an image; ``digest`` is the SHA-256 of its content."""
+
+    path: str
+    executable: bool
+    target: str
+    digest: str
 
 
 def contents(
@@ -127,9 +140,43 @@ def _inspect(engine: Engine, kind: str, name: str) -> Mapping[str, Any]:
     return data
 
 
+def held_files(engine: Engine, image: str, folder: str) -> list[HeldFile]:
+    """All files and links below ``folder`` of an image, by what tells one content from another.
+
+    Raises :class:`NotBuiltError` if the image does not exist.
+    """
+    with _container(engine, image, "") as container:
+        return [
+            HeldFile(
+                path=str(PurePosixPath(path).relative_to(folder)),
+                executable=bool(member.mode & 0o111),
+                target=member.linkname if member.issym() else "",
+                digest=_digest(stream),
+            )
+            for path, member, stream in _members(engine, container, folder)
+            if member.isfile() or member.issym()
+        ]
+
+
+def _digest(stream: IO[bytes] | None) -> str:
+    digest = hashlib.sha256()
+    while stream and (chunk := stream.read(_CHUNK)):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _files(
     engine: Engine, container: str, folder: str, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
+    for path, member, stream in _members(engine, container, folder):
+        if member.isfile() and wanted(path):
+            yield path, stream.read() if stream else b""
+
+
+def _members(
+    engine: Engine, container: str, folder: str
+) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
+    """What is below a folder of a container, each with its absolute path and its content."""
     argv = [*engine.endpoint.docker, "container", "cp", f"{container}:{folder}", "-"]
     parent = PurePosixPath(folder).parent
     with subprocess.Popen(
@@ -139,20 +186,18 @@ def _files(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        stream, errors = process.stdout, process.stderr
-        assert stream is not None
+        output, errors = process.stdout, process.stderr
+        assert output is not None
         assert errors is not None
         # If the folder does not exist, the archive is empty, and stderr says so.
         with (
             contextlib.suppress(tarfile.ReadError),
-            tarfile.open(fileobj=stream, mode="r|") as archive,
+            tarfile.open(fileobj=output, mode="r|") as archive,
         ):
             for member in archive:
-                path = str(parent / member.name)
-                if member.isfile() and wanted(path):
-                    data = archive.extractfile(member)
-                    yield path, data.read() if data else b""
-        stream.read()
+                stream = archive.extractfile(member) if member.isfile() else None
+                yield str(parent / member.name), member, stream
+        output.read()
         message = errors.read().decode(errors="replace").strip()
     if process.returncode and "ould not find the file" not in message:
         what = f"the Docker engine cannot read {folder} of a container: {message}"

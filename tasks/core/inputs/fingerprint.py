@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..model.errors import FileChangedError
-from ..model.labels import Inputs, packed
+from ..model.labels import FILE, Inputs, packed
 from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import Udf
@@ -84,7 +84,7 @@ def udf_inputs(
     ``requirements`` the requirement files of what the UDF adds to the base's environment, and
     ``platforms`` those that the image is for.
     """
-    inputs = {f"file {file.path}": file.state for file in files}
+    inputs = {f"{FILE}{file.path}": file.state for file in files}
     inputs |= {"strategy": strategy, "base": short(base)}
     inputs |= recipe(dockerfile)
     inputs |= {f"argument {name}": value for name, value in arguments.items()}

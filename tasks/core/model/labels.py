@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,15 @@ VERIFY_RUN: Final = f"{PREFIX}.verify"
 
 EPOCH: Final = 315532800
 """The time of every file and image, in seconds: 1980-01-01, the earliest that a ZIP can hold."""
+
+FILES: Final = "files"
+"""The input that stands for all files of a UDF, where their list is too long for a label."""
+
+FILE: Final = "file "
+"""What the name of an input that is a file starts with."""
+
+LARGEST: Final = 64 * 1024
+"""Bytes of a label that lists inputs: beyond, files are recorded as one."""
 
 Inputs = Mapping[str, str]
 """What an image is made from: readable name to readable state."""
@@ -48,6 +58,20 @@ def recorded(labels: Mapping[str, str]) -> RecordedInputs:
 def packed(inputs: Inputs) -> str:
     """Inputs as the text of a label: the same for the same inputs."""
     return json.dumps(dict(inputs), sort_keys=True, separators=(",", ":"))
+
+
+def recordable(inputs: Inputs) -> str:
+    """Inputs as the text of a label of bounded size: a long list of files is one input."""
+    text = packed(inputs)
+    return text if len(text) <= LARGEST else packed(files_as_one(inputs))
+
+
+def files_as_one(inputs: Inputs) -> dict[str, str]:
+    """Inputs with their files as one input: their number, and a digest of the list."""
+    files = {name: state for name, state in inputs.items() if name.startswith(FILE)}
+    digest = hashlib.sha256(packed(files).encode()).hexdigest()
+    others = {name: state for name, state in inputs.items() if name not in files}
+    return {**others, FILES: f"{len(files)} files, {digest[:12]}"}
 
 
 def _mapping(text: str) -> dict[str, str]:

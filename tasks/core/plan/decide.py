@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..inputs.fingerprint import digest
+from ..inputs.fingerprint import difference, digest
 from ..model.errors import ConfigError, EmulationError, EngineUnreachableError
-from ..model.labels import BASE_FINGERPRINT, Inputs, RecordedInputs
+from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
 from .facts import BuilderFacts, Facts, StoredImage
@@ -133,6 +133,7 @@ class Plan:
             replace(
                 each,
                 reason="",
+                stored=each.stored or not self.linked,
                 digest=made[each.base.image],
                 source="registry" if self.linked and made[each.base.image] else each.source,
             )
@@ -204,11 +205,8 @@ def reason(inputs: Inputs, recorded: RecordedInputs | None, *, force: bool = Fal
         return "not built yet"
     if recorded.fingerprint == digest(inputs):
         return ""
-    changed = [
-        name
-        for name in sorted({*recorded.inputs, *inputs})
-        if recorded.inputs.get(name) != inputs.get(name)
-    ]
+    now = files_as_one(inputs) if FILES in recorded.inputs else inputs
+    changed = [name for name, *_ in difference(recorded.inputs, now)]
     if not recorded.inputs or not changed:
         return "built by other means"
     if "strategy" in changed:

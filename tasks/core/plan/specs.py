@@ -177,7 +177,7 @@ def image_labels(spec: ImageSpec) -> dict[str, str]:
     return {
         **base,
         labels.FINGERPRINT: spec.fingerprint,
-        labels.INPUTS: labels.packed(spec.inputs),
+        labels.INPUTS: labels.recordable(spec.inputs),
         labels.NAME: spec.udf.name,
         labels.KIND: spec.udf.kind,
         labels.STRATEGY: spec.strategy,
