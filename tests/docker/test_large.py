@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +11,7 @@ import pytest
 
 from tasks.core.engine import Engine
 from tasks.core.model import labels
-from tasks.core.model.settings import REPOSITORY
-from tests.docker.repository import add_udf, image_id, run
+from tests.docker.repository import add_udf, run
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
