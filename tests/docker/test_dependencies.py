@@ -63,7 +63,7 @@ COPY --from=locked /project/ /
 def locks(base: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a project file and the locks that uv and Poetry make of it now.
 
-    They run in the builder, which every UDF with packages of its own has anyway.
+    They run in the builder of UDFs with packages from source, which has both.
     """
     project = add_udf(
         tmp_path_factory.mktemp("project"),
@@ -82,7 +82,13 @@ def locks(base: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -
     definition = bake(Plan(bases=(BaseStep(base=base_of(settings), reason="forced"),)), where)
     tools = {key: value for key, value in definition["target"]["base"].items() if key != "labels"}
     definition["target"] = {
-        "builder": {**tools, "target": "env", "tags": [], "output": ["type=cacheonly"]},
+        "builder": {
+            **tools,
+            "target": "env",
+            "args": {**tools["args"], "INSTALLER": "tools"},
+            "tags": [],
+            "output": ["type=cacheonly"],
+        },
         "locks": {
             "context": str(project),
             "dockerfile-inline": LOCK,
