@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
-from invoke.tasks import task
 
 from . import options
 from .core.model.errors import ConfigError, MigrationError
@@ -25,27 +24,24 @@ if TYPE_CHECKING:
 _INTERRUPTED = "interrupted: `invoke migrate --undo` undoes it, --apply starts again"
 
 
-@task(
-    auto_shortflags=False,
-    iterable=["udf"],
-    help=options.of(
-        "root",
-        "json",
-        udf="UDF, or folder that holds some; may be given more than once (default: all)",
-        apply="carry the plan out; without it nothing is changed",
-        undo="restore the files that the migration changed, byte for byte",
-    ),
+@options.verb(
+    settings=("root",),
+    lists=("udf",),
+    help={
+        "udf": "UDF, or folder that holds some; may be given more than once (default: all)",
+        "apply": "carry the plan out; without it nothing is changed",
+        "undo": "restore the files that the migration changed, byte for byte",
+    },
 )
 def migrate(
     c: Context,
+    settings: Settings,
     udf: list[str],
-    root: str = "",
     apply: bool = False,
     undo: bool = False,
     json: bool = False,
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
-    settings = Settings.from_config(c.config, root=root)
     if apply and undo:
         what = "--apply and --undo exclude each other"
         raise ConfigError(what, next_step="give one of them")
@@ -70,18 +66,19 @@ def migrate(
         rows = [show.row(settings, each, applied=apply) for each in migrations]
         report.show(report.as_json(rows))
     else:
-        report.show(_end(migrations, root, udf, applied=apply))
+        report.show(_end(migrations, settings, udf, applied=apply))
     if failed := [each for each in migrations if each.error is not None]:
         raise _failed(failed)
 
 
-def _end(migrations: list[Migration], root: str, udf: list[str], *, applied: bool) -> str:
+def _end(migrations: list[Migration], settings: Settings, udf: list[str], *, applied: bool) -> str:
     good = [each for each in migrations if each.error is None and each.name]
     left = sum(len(each.by_hand) for each in migrations)
     if not any(each.changes for each in migrations if each.error is None):
         return f"{_count(len(good), 'UDF')} to migrate: nothing changes"
     todo = f"{_count(left, 'thing')} to do by hand"
-    flags = f" --root {shlex.quote(root)}" if root else ""
+    named = settings.sources["root"].startswith("flag ")
+    flags = f" --root {shlex.quote(str(settings.root))}" if named else ""
     if not applied:
         asked = "".join(f" --udf {shlex.quote(name)}" for name in udf)
         step = f"nothing is changed yet: invoke migrate{asked}{flags} --apply"

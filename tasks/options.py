@@ -148,45 +148,6 @@ def _choice(given: dict[str, Any]) -> Choice:
     )
 
 
-HELP: Final = {**SETTINGS, **FLAGS, "udf": _SELECTION["udf"]}
-SUMMARY: Final = FLAGS["summary"]
-
-
-def of(*names: str, **own: str) -> dict[str, str]:
-    """The help of the shared flags ``names``, and of a task's ``own``."""
-    return {**{name: HELP[name] for name in names}, **own}
-
-
-def with_settings(*names: str) -> Callable[[Body], Body]:
-    """Give a task a flag for each of these settings, and the checked settings themselves.
-
-    The body takes them as its second argument; what the task is called with are its own
-    arguments and the flags, which stand before those of its own that have a default.
-    """
-    keys = [name.replace("-", "_") for name in names]
-    flags = [
-        inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, default="", annotation=str)
-        for key in keys
-    ]
-
-    def decorate(body: Body) -> Body:
-        signature = inspect.signature(body)
-        context, _, *own = signature.parameters.values()
-        needed = [each for each in own if each.default is inspect.Parameter.empty]
-        optional = [each for each in own if each.default is not inspect.Parameter.empty]
-
-        @functools.wraps(body)
-        def run(c: Context, *arguments: object, **named: object) -> None:
-            given = {key: named.pop(key, "") for key in keys}
-            body(c, Settings.from_config(c.config, **given), *arguments, **named)
-
-        parameters = [context, *needed, *flags, *optional]
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return run
-
-    return decorate
-
-
 def folder(path: str) -> str:
     """A path that is meant as a folder, whatever exists there now; ``""`` stays."""
     return f"{path.rstrip('/')}/" if path else ""

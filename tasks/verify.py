@@ -58,10 +58,10 @@ def verify(
         made = verification.verify(
             engine, found, timeouts, numaflow=numaflow, jobs=jobs, say=report.say
         )
+    report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))
     if junit:
         Path(junit).write_text(verdicts.junit(made), encoding="utf-8")
     if summary:
         report.append(summary, "Verify", verdicts.markdown(made))
-    report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))
     if error := verdict.failure(made):
         raise error
