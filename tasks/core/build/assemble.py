@@ -6,15 +6,17 @@ gets all layers; where it refuses these as well, the images are built, and each 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..engine import Engine
 from ..engine.channel import Channel, EngineLostError, NoSuchImageError, channel_of
 from ..engine.loading import LoadFailedError, LoadRefusedError, load, load_complete
 from ..engine.stored import ImageParts, Store, store_of, stored_image
+from ..image import config as configs
 from ..image import layer as layers
 from ..image.archive import Image, Variant
 from ..image.assembly import Part, assemble
@@ -80,6 +82,9 @@ class Outcome:
 
 def parts_of(spec: ImageSpec, cache: LayerCache, packages: PackagesLayer | None) -> Assembled:
     """The layers of an image on its base, the packages below the code."""
+    if spec.extra and packages is None:
+        what = f"the packages of UDF {spec.udf.name} are no longer in the layer cache"
+        raise BuildFailedError(what, next_step="run the command again: they are installed again")
     with _explained(spec):
         parts = code_parts(spec, cache)
     if packages is None:
@@ -122,7 +127,10 @@ def into_store(
         for first in range(0, len(ready), _BATCH):
             batch = ready[first : first + _BATCH]
             images = [_image(made, bases[made.spec.base.image], created) for _, made in batch]
-            loaded = _load(channel, store, images, batch, say)
+            known = [
+                _known(channel, each, image) for (_, each), image in zip(batch, images, strict=True)
+            ]
+            loaded = _load(channel, store, images, known, batch, say)
             for step, made in batch:
                 if step.spec.image in loaded:
                     outcome.results[step.spec.target] = _result(step, made, start)
@@ -134,6 +142,29 @@ def into_store(
 def _image(made: Assembled, base: ImageParts, created: int) -> Image:
     name = str(ImageReference.parse(made.spec.image))
     return Image(names=(name,), variants=(made.on(base, created),))
+
+
+def _known(channel: Channel, made: Assembled, image: Image) -> frozenset[str]:
+    """The layers below the code that the store has from the image of that name."""
+    if len(made.parts) == 1:
+        return frozenset()
+    (variant,) = image.variants
+    wanted = configs.diff_ids(configs.parse(variant.config.data))[:-1]
+    try:
+        stored = channel.inspect(image.names[0])["RootFS"]["Layers"]
+    except (KeyError, NoSuchImageError, TypeError):
+        return frozenset()
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(wanted, stored, strict=False))
+    return frozenset(each for each, _ in same)
+
+
+def _without(image: Image, known: frozenset[str]) -> Image:
+    """The image as it is sent to a store that has ``known`` layers of it."""
+    variants = (
+        replace(each, layers=tuple(layer for layer in each.layers if layer.digest not in known))
+        for each in image.variants
+    )
+    return replace(image, variants=tuple(variants))
 
 
 def _base_parts(
@@ -157,13 +188,17 @@ def _load(
     channel: Channel,
     store: Store,
     images: Sequence[Image],
+    known: Sequence[frozenset[str]],
     batch: Sequence[tuple[Step, Assembled]],
     say: Say,
 ) -> set[str]:
-    """Load images; the references of those that the engine has now."""
+    """Load images; the references of those that the engine has now.
+
+    ``known`` are the layers of each that the engine has.
+    """
     names = {str(ImageReference.parse(step.spec.image)): step.spec.image for step, _ in batch}
     try:
-        load(channel, store, images)
+        load(channel, store, list(map(_without, images, known)))
     except LoadRefusedError as refused:
         left = [image for image in images if not set(image.names) <= set(refused.loaded)]
         say(f"the engine does not take layers alone ({refused.said}): sending the bases as well")

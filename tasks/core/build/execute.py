@@ -148,7 +148,7 @@ def _by_target(
         for step in steps
         if step.spec.extra
     }
-    return {target: packages[key] for target, key in keys.items()}
+    return {target: packages[key] for target, key in keys.items() if key in packages}
 
 
 def _packages(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import shutil
 import tempfile
@@ -14,14 +16,15 @@ from ..engine.layout import cache_folder
 from ..image import layer as layers
 from ..image.assembly import Part
 from ..image.cache import Records
-from ..image.layer import DamagedLayerError, Entry, Layer
-from ..inputs.files import ContextFile
+from ..image.layer import Entry, Layer
+from ..inputs.files import ContextFile, sha256
 from ..inputs.names import normalised
-from ..model.errors import ProjectFileError
 from ..output.report import size
 from ..plan.specs import ImageSpec
+from .staging import writing
 
 PACKAGES_ROOT: Final = "opt/deps"
+CODE_ROOT: Final = "udf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ class LayerCache:
         root = folder / PACKAGES_ROOT
         layer = layers.pack(_entries(root), root=PACKAGES_ROOT, folder=self.folder, in_memory=0)
         if not isinstance(layer.content, Path):
-            what = f"the layer cache {self.folder} cannot keep {size(layer.size)} of packages"
-            raise ProjectFileError(what, next_step="free some disk space, then run it again")
+            with writing(self.folder):
+                raise OSError(errno.ENOSPC, f"no space for {size(layer.size)} of packages")
         made = PackagesLayer(layer=layer, notes=tuple(notes), versions=_versions(root))
         value: dict[str, Any] = {
             "digest": layer.digest,
@@ -84,8 +87,9 @@ class LayerCache:
 
     def new_folder(self) -> Path:
         """An empty folder in the cache, for packages before they are packed: remove it after."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".installing-", dir=self.folder))
+        with writing(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(prefix=".installing-", dir=self.folder))
 
 
 def code_parts(spec: ImageSpec, cache: LayerCache) -> list[Part]:
@@ -97,11 +101,33 @@ def code_parts(spec: ImageSpec, cache: LayerCache) -> list[Part]:
     code = [file for file in spec.files if not spec.udf.is_data(file.path)]
     parts = []
     if data:
-        layer = layers.pack(map(_entry, data), folder=cache.folder)
+        layer = _data_layer(list(map(_entry, data)), cache)
         parts.append(Part(layer=layer, note=_note("data", spec, data, layer)))
-    layer = layers.pack(map(_entry, code), folder=None)
+    layer = layers.pack(map(_entry, code), root=CODE_ROOT, folder=None)
     parts.append(Part(layer=layer, note=_note("code", spec, code, layer)))
     return parts
+
+
+def _data_layer(entries: Sequence[Entry], cache: LayerCache) -> Layer:
+    """The layer of large files. No copy of it is kept, and it is packed once.
+
+    Its digest follows from what was planned; it is read again where it has to be sent.
+    """
+    states = [[each.path, each.executable, each.target, each.digest] for each in entries]
+    record = f"data {sha256(json.dumps(states).encode())}"
+    known = cache.records.get(record)
+    try:
+        return Layer(
+            digest=str(known["digest"]),
+            size=int(known["size"]),
+            root=CODE_ROOT,
+            entries=tuple(entries),
+            content=None,
+        )
+    except (KeyError, TypeError, ValueError):
+        layer = layers.pack(entries, root=CODE_ROOT, folder=None)
+        cache.records.put(record, {"digest": layer.digest, "size": layer.size})
+        return layer
 
 
 def packages_part(spec: ImageSpec, made: PackagesLayer) -> Part:
@@ -161,13 +187,3 @@ def _record(key: str) -> str:
 def remove(folder: Path) -> None:
     """Remove a folder of :meth:`LayerCache.new_folder` with all that is in it."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-__all__ = [
-    "DamagedLayerError",
-    "LayerCache",
-    "PackagesLayer",
-    "code_parts",
-    "packages_part",
-    "remove",
-]

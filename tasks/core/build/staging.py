@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from typing import Final
 from ..engine.layout import cache_folder
 from ..inputs.files import ContextFile, chunks
 from ..inputs.fingerprint import digest
+from ..model.errors import BuildFailedError
 from ..model.labels import EPOCH
 
 _FILES: Final = "files"
@@ -31,8 +32,25 @@ def stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     """The folder that holds exactly ``files``; it is made if it does not exist yet.
 
     Raises :class:`FileChangedError` where a file no longer holds what was hashed: a folder
-    under the name of a digest has exactly that content, or does not exist.
+    under the name of a digest has exactly that content, or does not exist. Raises
+    :class:`BuildFailedError` where the cache cannot be written to.
     """
+    with writing(cache_folder(environ)):
+        return _stage(files, environ)
+
+
+@contextlib.contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Errors of writing into the cache folder as errors that a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        what = f"the cache folder {cache} cannot be written to: {error.strerror or error}"
+        step = "free some disk space, or set XDG_CACHE_HOME to another folder"
+        raise BuildFailedError(what, next_step=step) from error
+
+
+def _stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     name = _name(files)
     contexts = cache_folder(environ) / "contexts"
     folder = contexts / name

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
-from ..model.errors import FileChangedError
+from ..model.errors import BuildFailedError, FileChangedError
 from . import tar
 from .blob import Descriptor
 
@@ -34,8 +34,11 @@ class UnfitNameError(Exception):
     """A layer cannot hold a file of that name. The message names it."""
 
 
-class DamagedLayerError(Exception):
+class DamagedLayerError(BuildFailedError):
     """A layer of the cache is not what was written to it; it was removed. Pack it again."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, next_step="run the command again: the layer is made again")
 
 
 @dataclass(frozen=True, kw_only=True)

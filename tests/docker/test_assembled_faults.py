@@ -1,0 +1,348 @@
+"""What happens to assembled images when something changes, vanishes or breaks meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.build import assemble, execute
+from tasks.core.build.gather import plan_images
+from tasks.core.build.results import Result, failed
+from tasks.core.engine import Engine
+from tasks.core.engine.channel import Answer, channel_of
+from tasks.core.inputs.selection import Choice, select
+from tasks.core.model.errors import BuildFailedError, FileChangedError, UdfError
+from tasks.core.model.labels import FINGERPRINT
+from tasks.core.model.settings import REPOSITORY, Settings
+from tests.docker.repository import add_udf, image_id, run
+
+Invoke = Callable[..., subprocess.CompletedProcess[str]]
+
+PACKAGES = 'dependencies = ["tabulate"]\n'
+DATA = '[tool.numaflow-udf]\ndata = ["model.bin"]\n'
+IMPORTED = "import tabulate; print('ok')"
+MIB = 1 << 20
+
+
+class Builds:
+    """`invoke image-fast` in this process, with a step in between: plan, then ``build``."""
+
+    def __init__(self, engine: Engine, root: Path, tag: str) -> None:
+        self.engine = engine
+        self.settings = Settings.from_config({}, root=str(root), tag=tag)
+        self.said: list[str] = []
+
+    def image(self, name: str) -> str:
+        return f"{name.replace('/', '-')}:{self.settings.tag}"
+
+    def run(self, *names: str, between: Callable[[], object] = lambda: None) -> list[Result]:
+        selected = select(self.settings, Choice(names=names))
+        plan = plan_images(self.engine, self.settings, selected)
+        between()
+        return execute.build(self.engine, self.settings, plan, say=self.said.append)
+
+    def must(self, *names: str) -> list[str]:
+        """The reasons of images that are built, all of them."""
+        results = self.run(*names)
+        assert failed(results) is None
+        return [result.reason for result in results if result.result == "built"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty layer cache for the tasks of one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/numaflow-udf/layers"
+
+
+@pytest.fixture
+def builds(engine: Engine, base: str, root: Path, tag: str, cache: Path) -> Builds:
+    assert base
+    assert not cache.exists()
+    return Builds(engine, root, tag)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes of each load."""
+    counts: list[int] = []
+
+    class Counting:
+        def __init__(self, channel: Any) -> None:  # noqa: ANN401 (any channel)
+            self._channel = channel
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._channel, name)
+
+        def load(self, archive: Iterable[bytes]) -> Answer:
+            counts.append(0)
+
+            def counted() -> Iterator[bytes]:
+                for chunk in archive:
+                    counts[-1] += len(chunk)
+                    yield chunk
+
+            answer: Answer = self._channel.load(counted())
+            return answer
+
+    monkeypatch.setattr(assemble, "channel_of", lambda endpoint: Counting(channel_of(endpoint)))
+    return counts
+
+
+# --- files that change ------------------------------------------------------------------------
+
+
+def test_an_image_holds_what_was_fingerprinted(builds: Builds, root: Path) -> None:
+    """A change that is saved after planning and undone later is not in the image."""
+    program = add_udf(root, "map/edited") / "example.py"
+    planned = program.read_text()
+
+    (result,) = builds.run("map/edited", between=lambda: program.write_text("print('other')\n"))
+
+    program.write_text(planned)
+    assert result, result.error
+    image = builds.image("map/edited")
+    assert run(builds.engine, image, "cat", "example.py") == planned
+    assert builds.must("map/edited") == []
+
+
+def test_a_large_file_that_changes_is_refused(builds: Builds, root: Path) -> None:
+    """One that is not kept in memory is read again, and compared; the others are made."""
+    large = add_udf(root, "map/large") / "large.bin"
+    large.write_bytes(b"a" * 2 * MIB)
+    add_udf(root, "map/small")
+    names = ("map/large", "map/small")
+
+    one, other = builds.run(*names, between=lambda: large.write_bytes(b"b" * 2 * MIB))
+
+    assert isinstance(one.cause, FileChangedError)
+    assert str(large) in one.error
+    assert other
+    assert not image_id(builds.engine, builds.image("map/large"))
+    assert builds.must(*names) == ["not built yet"]
+
+
+@pytest.mark.slow
+def test_edits_while_images_are_made(
+    base: str, engine: Engine, root: Path, tag: str, invoke: Invoke
+) -> None:
+    """A change is saved at a random moment of a run, and undone: 20 rounds."""
+    assert base
+    program = add_udf(root, "map/edited") / "example.py"
+    contents = {}
+    moments = random.Random(11)
+    where = ("--udf", "map/edited", "--root", str(root), "--tag", tag)
+    argv = [sys.executable, "-m", "invoke", "image-fast", *where]
+    for number in range(20):
+        kept, other = f"print('kept {number}')\n", f"print('other {number}')\n"
+        program.write_text(kept)
+        with subprocess.Popen(
+            argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            time.sleep(moments.uniform(0.05, 0.3))
+            program.write_text(other)
+            _, errors = process.communicate()
+        assert process.returncode in (0, FileChangedError.exit_code), errors
+        program.write_text(kept)
+        assert invoke("image-fast", *where).returncode == 0
+        image = f"map-edited:{tag}"
+        assert run(engine, image, "cat", "example.py") == kept
+        fingerprint = engine.images([image])[image].labels[FINGERPRINT]
+        assert contents.setdefault(fingerprint, kept) == kept
+
+
+# --- what vanishes between plan and load ------------------------------------------------------
+
+
+def test_a_base_that_is_removed(
+    builds: Builds, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_udf(root, "map/one")
+    inspected = assemble.stored_image
+
+    def gone(channel: Any, image: str, **more: Any) -> object:  # noqa: ANN401
+        return inspected(channel, f"{image}-gone", **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(assemble, "stored_image", gone)
+        with pytest.raises(BuildFailedError, match="cannot be used") as caught:
+            builds.run("map/one")
+    assert "run `invoke base`" in caught.value.next_step
+    assert not image_id(builds.engine, builds.image("map/one"))
+    assert builds.must("map/one") == ["not built yet"]
+
+
+# --- the layer cache --------------------------------------------------------------------------
+
+
+def packages_of(cache: Path) -> Path:
+    (path,) = cache.glob("*.tar")
+    return path
+
+
+@pytest.mark.slow
+def test_a_layer_that_is_lost_is_made_again(builds: Builds, root: Path, cache: Path) -> None:
+    """It was deleted or truncated before the plan: the packages are installed again."""
+    for number, damage in enumerate((Path.unlink, lambda path: os.truncate(path, 1000))):
+        name = f"map/added{number}"
+        add_udf(root, name, project=PACKAGES)
+        assert builds.must(name) == ["not built yet"]
+        size = packages_of(cache).stat().st_size
+        damage(packages_of(cache))
+        add_udf(root, name, project=PACKAGES, more__txt="")
+        assert builds.must(name) == ["file more.txt changed"]
+        assert packages_of(cache).stat().st_size == size
+        assert "ok" in run(builds.engine, builds.image(name), "python", "-c", IMPORTED)
+
+
+@pytest.mark.slow
+def test_a_layer_that_vanishes_after_the_plan(builds: Builds, root: Path, cache: Path) -> None:
+    add_udf(root, "map/first", project=PACKAGES)
+    builds.must("map/first")
+    add_udf(root, "map/added", project=PACKAGES)
+    add_udf(root, "map/plain")
+    names = ("map/added", "map/plain")
+
+    one, other = builds.run(*names, between=lambda: packages_of(cache).unlink())
+
+    assert "the packages of UDF map/added are no longer in the layer cache" in one.error
+    assert other
+    assert not image_id(builds.engine, builds.image("map/added"))
+    assert builds.must(*names) == ["not built yet"]
+
+
+@pytest.mark.slow
+def test_a_layer_of_garbage(builds: Builds, root: Path, cache: Path) -> None:
+    """The store must not get it; what is damaged is removed, and made again."""
+    add_udf(root, "map/first", project=PACKAGES)
+    builds.must("map/first")
+    path = packages_of(cache)
+    path.write_bytes(os.urandom(path.stat().st_size))
+    add_udf(root, "map/added", project=PACKAGES)
+
+    with pytest.raises(UdfError, match="does not hold the layer") as caught:
+        builds.run("map/added")
+
+    assert "run the command again" in caught.value.next_step
+    assert not path.exists()
+    assert not image_id(builds.engine, builds.image("map/added"))
+    assert builds.must("map/added") == ["not built yet"]
+    assert "ok" in run(builds.engine, builds.image("map/added"), "python", "-c", IMPORTED)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("base")
+def test_two_that_need_the_same_packages_at_once(
+    engine: Engine, root: Path, tag: str, invoke: Invoke, tmp_path: Path
+) -> None:
+    """Each in a process of its own, with an empty cache: installed once."""
+    names = ("map/one", "map/two")
+    for name in names:
+        add_udf(root, name, project=PACKAGES)
+    environ = {
+        **engine.endpoint.environ(),
+        "INVOKE_UDF_NETWORK": engine.network,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+
+    def build(name: str) -> subprocess.CompletedProcess[str]:
+        where = ("--udf", name, "--root", str(root), "--tag", tag, "--json")
+        return invoke("image-fast", *where, **environ)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(build, names))
+    for done, name in zip(runs, names, strict=True):
+        assert done.returncode == 0, done.stderr
+        assert [row["result"] for row in json.loads(done.stdout)] == ["built"]
+        image = f"{name.replace('/', '-')}:{tag}"
+        assert "ok" in run(engine, image, "python", "-c", IMPORTED)
+    left = [path.name for path in (tmp_path / "cache/numaflow-udf/layers").iterdir()]
+    assert sorted(name.rpartition(".")[2] for name in left) == ["records", "tar"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_of_the_cache(
+    base: str, engine: Engine, root: Path, tag: str, tmp_path: Path
+) -> None:
+    """Of a UDF without packages nothing is kept there; packages say what is full."""
+    assert base
+    add_udf(root, "map/plain")
+    add_udf(root, "map/added", project=PACKAGES)
+    full = tmp_path / "full"
+    full.mkdir()
+    environ = {
+        **os.environ,
+        **engine.endpoint.environ(),
+        "INVOKE_UDF_NETWORK": engine.network,
+        "XDG_CACHE_HOME": str(full),
+    }
+
+    def build(name: str, size: str) -> subprocess.CompletedProcess[str]:
+        mount = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", mount, str(full), sys.executable, "-m", "invoke"]
+        where = ("--udf", name, "--root", str(root), "--tag", tag)
+        return subprocess.run(
+            [*argv, "image-fast", *where],
+            cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = build("map/plain", "16k")
+    assert done.returncode == 0, done.stderr
+    for size in ("60k", "300k"):  # too little for what builds read, and for what they install
+        done = build("map/added", size)
+        assert done.returncode == BuildFailedError.exit_code, done.stderr
+        assert "no space" in done.stderr.lower()
+        assert "Traceback" not in done.stderr
+        assert not image_id(engine, f"map-added:{tag}")
+    done = build("map/added", "64m")
+    assert done.returncode == 0, done.stderr
+
+
+# --- data layers ------------------------------------------------------------------------------
+
+
+def test_an_edit_of_code_sends_neither_data_nor_packages(
+    builds: Builds, root: Path, cache: Path, sent: list[int]
+) -> None:
+    folder = add_udf(root, "map/model", project=PACKAGES + DATA)
+    (folder / "model.bin").write_bytes(os.urandom(3 * MIB))
+    builds.must("map/model")
+    assert sent[-1] > 3 * MIB
+    (folder / "example.py").write_text("print('edited')\n")
+    assert builds.must("map/model") == ["file example.py changed"]
+    assert sent[-1] < 128 * 1024
+    image = builds.image("map/model")
+    assert run(builds.engine, image) == "edited\n"
+    assert run(builds.engine, image, "stat", "-c", "%s %a", "model.bin") == f"{3 * MIB} 644\n"
+    # Only the packages are kept.
+    assert packages_of(cache).stat().st_size < 3 * MIB
+    layers = builds.engine.images([image])[image].layers
+    (folder / "model.bin").write_bytes(b"another model")
+    assert builds.must("map/model") == ["file model.bin changed"]
+    # The layer of packages is the same one, and so was not sent.
+    assert builds.engine.images([image])[image].layers[:-2] == layers[:-2]
+    assert sent[-1] < 128 * 1024
+
+
+@pytest.mark.slow
+def test_a_model_of_2_gb(builds: Builds, root: Path, sent: list[int], cache: Path) -> None:
+    folder = add_udf(root, "map/model", project=DATA)
+    with (folder / "model.bin").open("wb") as file:
+        file.truncate(2 << 30)
+    builds.must("map/model")
+    assert sent[-1] > 2 << 30
+    (folder / "example.py").write_text("print('edited')\n")
+    builds.must("map/model")
+    assert sent[-1] < 128 * 1024
+    assert list(cache.glob("*.tar")) == []
+    assert run(builds.engine, builds.image("map/model")) == "edited\n"
