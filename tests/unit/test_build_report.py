@@ -9,7 +9,9 @@ import pytest
 
 from tasks.core.build import report
 from tasks.core.build.results import Result
-from tasks.core.output.report import as_json
+from tasks.core.output.report import as_json, size
+
+MIB = 1 << 20
 
 # --- builds -----------------------------------------------------------------------------------
 
@@ -37,6 +39,23 @@ INVALID = Result(name="map/d", image="", result="failed", error="no such thing")
 
 
 class TestBuilds:
+    def test_packages_that_images_share_count_once(self) -> None:
+        added = [
+            Result(
+                name=f"map/{number}",
+                image=f"map-{number}:stable",
+                result="built" if number else "unchanged",
+                added=471 * MIB + number,
+                shares="key",
+            )
+            for number in range(3)
+        ]
+        other = Result(name="map/o", image="o:1", result="built", added=MIB, shares="other")
+        alone = Result(name="map/p", image="p:1", result="built", added=MIB)
+        nothing = Result(name="map/q", image="q:1", result="failed")
+        whole = report.text_table([*added, other, alone, alone, nothing]).splitlines()[-1]
+        assert whole.endswith(f"; {size(474 * MIB + 3)} added to the base")
+
     def test_rows_have_stable_keys(self) -> None:
         rows = [each.row() for each in (BUILT, UNCHANGED, FAILED)]
         keys = [

@@ -225,6 +225,7 @@ def _result(step: Step, made: Assembled, start: float) -> Result:
         reason=step.reason,
         seconds=time.monotonic() - start,
         added=made.added,
+        shares=step.spec.shares,
         notes=notes,
     )
 

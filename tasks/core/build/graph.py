@@ -188,6 +188,7 @@ def _results(
             reason=step.reason,
             seconds=sum(run.seconds for run in runs),
             added=added_bytes(images.get(spec.image), images.get(spec.base.image)),
+            shares=spec.shares,
             notes=_notes(spec.target, step.notes, runs),
         )
     return results

@@ -79,8 +79,18 @@ def _totals(results: Sequence[Result]) -> str:
         for name in ("built", "pushed", "unchanged", "failed")
         if (count := sum(result.result == name for result in results))
     ]
-    added = sum(result.added or 0 for result in results)
-    return f"{len(results)} images: {', '.join(counts)}; {size(added)} added to the base"
+    return f"{len(results)} images: {', '.join(counts)}; {size(_added(results))} added to the base"
+
+
+def _added(results: Sequence[Result]) -> int:
+    """What all images add in bytes: a packages layer that several of them have, once.
+
+    Such a layer is nearly all that the smallest of its images adds.
+    """
+    groups: dict[str, list[int]] = {}
+    for number, result in enumerate(results):
+        groups.setdefault(result.shares or str(number), []).append(result.added or 0)
+    return sum(sum(each) - (len(each) - 1) * min(each) for each in groups.values())
 
 
 def _line(result: Result) -> str:

@@ -25,8 +25,9 @@ class Result:
     """The result of one image. It is true where the image exists and is up to date.
 
     ``seconds`` is the wall time of the graph that it was in; ``added`` is what the image holds
-    beyond its base, in bytes. ``step``, ``error`` and ``tail`` tell of a failure, and
-    ``cause`` is that of a push. ``digest`` and ``tags`` are those in the registry.
+    beyond its base, in bytes; ``shares`` is the same for images whose packages are one layer.
+    ``step``, ``error`` and ``tail`` tell of a failure, and ``cause`` is that of a push.
+    ``digest`` and ``tags`` are those in the registry.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Result:
     tail: str = ""
     digest: str = ""
     tags: tuple[str, ...] = ()
+    shares: str = ""
     cause: UdfError | None = None
 
     def __bool__(self) -> bool:
@@ -76,6 +78,7 @@ def unchanged(step: Step) -> Result:
         image=step.spec.image,
         result="unchanged",
         added=step.added,
+        shares=step.spec.shares,
         notes=step.notes,
     )
 

@@ -98,6 +98,7 @@ def into_registry(
             reason=step.reason,
             seconds=time.monotonic() - start,
             added=added,
+            shares=step.spec.shares,
             notes=step.notes,
             digest=done.digest,
             tags=tuple(reversed(upload.tags)),

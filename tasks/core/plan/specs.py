@@ -117,6 +117,11 @@ class ImageSpec:
         return digest(packages_inputs(self, platform))
 
     @property
+    def shares(self) -> str:
+        """What is the same for images that share a packages layer; ``""`` where it adds none."""
+        return self.packages_key("") if self.extra else ""
+
+    @property
     def base_name(self) -> str:
         """The image that it starts from."""
         return self.base.python_image if self.strategy == "optimized" else self.base.image
