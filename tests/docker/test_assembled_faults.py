@@ -20,6 +20,7 @@ from tasks.core.build.gather import plan_images
 from tasks.core.build.results import Result, failed
 from tasks.core.engine import Engine
 from tasks.core.engine.channel import Answer, channel_of
+from tasks.core.engine.stored import stored_image
 from tasks.core.inputs.selection import Choice, select
 from tasks.core.model.errors import BuildFailedError, FileChangedError, UdfError
 from tasks.core.model.labels import FINGERPRINT
@@ -139,7 +140,7 @@ def test_edits_while_images_are_made(
     """A change is saved at a random moment of a run, and undone: 20 rounds."""
     assert base
     program = add_udf(root, "map/edited") / "example.py"
-    contents = {}
+    contents: dict[str, str] = {}
     moments = random.Random(11)
     where = ("--udf", "map/edited", "--root", str(root), "--tag", tag)
     argv = [sys.executable, "-m", "invoke", "image-fast", *where]
@@ -168,10 +169,9 @@ def test_a_base_that_is_removed(
     builds: Builds, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_udf(root, "map/one")
-    inspected = assemble.stored_image
 
     def gone(channel: Any, image: str, **more: Any) -> object:  # noqa: ANN401
-        return inspected(channel, f"{image}-gone", **more)
+        return stored_image(channel, f"{image}-gone", **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(assemble, "stored_image", gone)
@@ -185,6 +185,10 @@ def test_a_base_that_is_removed(
 # --- the layer cache --------------------------------------------------------------------------
 
 
+def cut(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
 def packages_of(cache: Path) -> Path:
     (path,) = cache.glob("*.tar")
     return path
@@ -193,7 +197,8 @@ def packages_of(cache: Path) -> Path:
 @pytest.mark.slow
 def test_a_layer_that_is_lost_is_made_again(builds: Builds, root: Path, cache: Path) -> None:
     """It was deleted or truncated before the plan: the packages are installed again."""
-    for number, damage in enumerate((Path.unlink, lambda path: os.truncate(path, 1000))):
+    damages: tuple[Callable[[Path], None], ...] = (os.unlink, cut)
+    for number, damage in enumerate(damages):
         name = f"map/added{number}"
         add_udf(root, name, project=PACKAGES)
         assert builds.must(name) == ["not built yet"]

@@ -10,8 +10,10 @@ from tasks.core.inputs.added import AddedPackages
 from tasks.core.inputs.files import text_file
 from tasks.core.inputs.fingerprint import digest, short
 from tasks.core.inputs.recipe import Strategy
+from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError, ImageNameError
 from tasks.core.model.udf import Udf
+from tasks.core.plan.decide import reason
 from tasks.core.plan.specs import (
     BASE_REPOSITORY,
     LOCAL_REGISTRY,
@@ -206,3 +208,27 @@ def test_tags_of_content() -> None:
     own = spec(registry="127.0.0.1:5000")
     assert own.content_image == f"127.0.0.1:5000/map-a:{own.content_tag}"
     assert spec().content_image == f"map-a:{spec().content_tag}"
+
+
+# --- labels of bounded size -------------------------------------------------------------------
+
+
+def test_a_label_lists_files_as_long_as_they_are_few() -> None:
+    few = {"strategy": "shared-base", "file example.py": "644 abc"}
+    assert labels.recordable(few) == labels.packed(few)
+    many = few | {f"file data/{number}": "644 abcdefabcdef" for number in range(40_000)}
+    text = labels.recordable(many)
+    assert len(text) < 200
+    assert text == labels.packed(labels.files_as_one(many))
+    assert labels.files_as_one(many).keys() == {"strategy", "files"}
+    changed = many | {"file data/7": "755 abcdefabcdef"}
+    assert labels.recordable(changed) != text
+
+
+def test_why_an_image_of_many_files_is_rebuilt() -> None:
+    inputs = {"strategy": "shared-base", "file a": "644 abc"}
+    recorded = labels.files_as_one(inputs)
+    was = labels.RecordedInputs(fingerprint=digest(inputs), inputs=recorded)
+    assert reason(inputs, was) == ""
+    assert reason(inputs | {"file a": "644 def"}, was) == "files changed"
+    assert reason(inputs | {"strategy": "optimized"}, was) == "built as shared-base"
