@@ -45,8 +45,9 @@ done
 # "unchecked" spares each start a look at every source file.
 python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
 
-# uv's own lock is for everyone to write, and has done its work; no other file is, either.
-rm -f "$VENV/.lock"
+# uv's own lock is for everyone to write, and has done its work; no other file is, either. No
+# image is a checkout.
+rm -f "$VENV/.lock" "$VENV/.gitignore"
 find "$VENV" ! -type l -perm /022 -exec chmod go-w {} +
 
 mkdir -p /rootfs/opt /rootfs/etc /rootfs/usr/local/bin

@@ -285,7 +285,7 @@ def test_what_was_built_elsewhere_comes_from_the_cache(
     cache = f"type=registry,ref={hub.host}/cache-{tag},compression=uncompressed"
     done = invoke("image-fast", *where, "--push", "--no-assemble", "--cache-to", cache)
     assert done.returncode == 0, done.stderr
-    assert hub.has_tag(f"cache-{tag}", "base-builder")
+    assert hub.has_tag(f"cache-{tag}", "base-tools")
     assert hub.has_tag(f"cache-{tag}", f"map-cached-{tag[5:]}")
 
     (folder / "example.py").write_text("import tabulate\nprint(tabulate.__version__)\n")

@@ -17,7 +17,6 @@ from tasks.core.plan.decide import BaseStep, Plan, Step
 from tasks.core.plan.graph import (
     BATCH,
     CACHE,
-    FAST_STORE,
     REGISTRY,
     bake,
     batches,
@@ -199,12 +198,6 @@ class TestBaseTarget:
         (target,) = targets(made).values()
         assert target["contexts"] == {"lock": "/contexts/lock", "sdk": "/sdk"}
         assert target["args"]["INSTALLER"] == "tools"
-
-    def test_a_store_gets_it_under_all_names_however_it_is_packed(self) -> None:
-        made = definition(bases=[base()], base_output=FAST_STORE)
-        (target,) = targets(made).values()
-        assert target["output"] == ["type=docker,compression=zstd"]
-        assert target["tags"] == list(base().tags)
 
 
 class TestEnvironment:

@@ -20,7 +20,7 @@ from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import Settings, native_platform
 from ..plan.decide import Plan, Step
-from ..plan.graph import CACHE, FAST_STORE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
+from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
 from ..registry import faults
@@ -93,21 +93,13 @@ def environment_of(
         secrets=secrets,
         sdk=str(stage(sdk_as_planned(settings.sdk, inputs), os.environ)) if settings.sdk else "",
         output=output,
-        base_output=_base_output(engine, plan) if plan.missing_bases else output,
+        # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
+        base_output=CACHE if plan.steps and not engine.builds else output,
         origin=origin_of(settings.root) if plan.attest else None,
         epoch=str(created()),
         cache_to=settings.cache_to,
         cache_from=settings.cache_from,
     )
-
-
-def _base_output(engine: Engine, plan: Plan) -> str:
-    """Where the bases of a plan go."""
-    if engine.builds:
-        # What is pushed may be pulled by engines that do not know zstd.
-        return FAST_STORE if engine.holds_platforms and not plan.push else STORE
-    # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
-    return CACHE if plan.steps else REGISTRY if plan.push else STORE
 
 
 def created() -> int:

@@ -19,11 +19,12 @@ from .installer import Installer
 from .specs import BASE_REPOSITORY, Base, ImageSpec, base_labels, image_labels
 
 STORE: Final = "type=docker"
-"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
-FAST_STORE: Final = f"{STORE},compression=zstd"
-"""The same for a base, into containerd's store, which keeps layers packed: on one machine zstd
-packed that of the base in 2.1 s and 2.0 s of processor time, into 72.0 MB; gzip, the default, in
-5.9 s, 4.0 s and 73.2 MB; gzip at level 1 in 2.3 s, 2.5 s and 77.0 MB."""
+"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there.
+
+Layers are packed with gzip, the default: zstd packs that of a base in 2.1 s instead of 5.9 s, but
+BuildKit keeps what it has packed before, in whatever form. Two forms in use on one engine would
+give equal inputs other digests, depending on which came first.
+"""
 REGISTRY: Final = "type=registry"
 """To the registry that the tags name."""
 CACHE: Final = "type=cacheonly"
@@ -152,7 +153,7 @@ def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]
 
 def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
     """The target of one base image."""
-    tags = base.tags if where.base_output in (STORE, FAST_STORE) else (base.image,)
+    tags = base.tags if where.base_output == STORE else (base.image,)
     target = _common(where, BASE_DOCKERFILE, tags, base_labels(base))
     target["output"] = [where.base_output]
     target["args"] = {
