@@ -275,6 +275,7 @@ def test_two_that_need_the_same_packages_at_once(
     assert sorted(name.rpartition(".")[2] for name in left) == ["records", "tar"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
 def test_a_full_disk_of_the_cache(
     base: str, engine: Engine, root: Path, tag: str, tmp_path: Path

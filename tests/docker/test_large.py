@@ -19,8 +19,8 @@ Invoke = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.mark.parametrize(
     ("count", "options"),
     [
-        pytest.param(2_000, (), id="assembled"),
-        pytest.param(2_000, ("--no-assemble",), id="built"),
+        pytest.param(1_500, (), id="assembled"),
+        pytest.param(2_000, ("--no-assemble",), id="built", marks=pytest.mark.slow),
         pytest.param(40_000, (), id="40000", marks=pytest.mark.slow),
     ],
 )
