@@ -49,7 +49,7 @@ def words(argv: Sequence[str], after: str) -> str:
 
 
 def test_a_task_is_called_once_for_all_udfs_and_once_for_each(tmp_path: Path) -> None:
-    commands, approach = machine(tmp_path).commands, APPROACHES["shared-base"]
+    commands, approach = machine(tmp_path).commands, APPROACHES["assembled"]
     assert commands(approach, TWO) == [[*INVOKE, "image-all"]]
     assert commands(approach, ONE) == [[*INVOKE, "image-fast", "--udf", "map/even_odd"]]
     assert commands(approach, PUSHED)[0][-1] == "--push"

@@ -63,7 +63,6 @@ def test_axes_name_their_unit_and_scale(tmp_path: Path) -> None:
     texts = {path.stem: path.read_text() for path in charts.draw(everything(), tmp_path)}
     assert ">seconds, logarithmic<" in texts["bench-builds"]
     assert ">seconds, logarithmic<" in texts["bench-scenarios"]
-    assert ">bytes, logarithmic<" in texts["bench-bytes"]
     assert ">seconds, logarithmic<" in texts["bench-scale"]
     assert ">UDFs, logarithmic<" in texts["bench-scale"]
     assert all(f">{name}<" in texts["bench-scenarios"] for name in APPROACHES)

@@ -83,7 +83,14 @@ APPROACHES: Final = {
         ),
         Approach(
             name="shared-base",
-            what="`invoke image-fast`: one layer on the shared base",
+            what="`invoke image-fast --no-assemble`: one layer on the shared base, by BuildKit",
+            tool="invoke",
+            task=("image-fast", "--no-assemble"),
+            task_all=("image-all", "--no-assemble"),
+        ),
+        Approach(
+            name="assembled",
+            what="`invoke image-fast`: the same layer, written without a build",
             tool="invoke",
             task=("image-fast",),
             task_all=("image-all",),

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import MissingExtraError
-from ..output.report import seconds, size
+from ..output.report import seconds
 from .results import Results
 from .summary import Cell, cells, growth
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES: Final = ("bench-builds", "bench-scenarios", "bench-bytes", "bench-scale")
+NAMES: Final = ("bench-builds", "bench-scenarios", "bench-scale")
 """The pictures of a complete measurement, by file name without ``.svg``."""
 
 _TEXT: Final = "#010203"
@@ -54,7 +54,8 @@ _MARKS: Final = {
     "bake": ("#a855c7", "v"),
     "buildah": ("#c2577f", "P"),
     "optimized": ("#3b82c4", "^"),
-    "shared-base": ("#2a9461", "o"),
+    "shared-base": ("#0f8b8d", "h"),
+    "assembled": ("#2a9461", "o"),
     "floor": ("#85858f", "X"),
 }
 _STEPS: Final = {
@@ -63,17 +64,8 @@ _STEPS: Final = {
     "unchanged": ("#2a9461", "o", "image-all, none changed"),
     "list": ("#3b82c4", "^", "list"),
 }
-_BYTES: Final = {
-    "image": "image_bytes",
-    "unique to one UDF": "unique_bytes",
-    "pushed after an edit": "push_bytes",
-    "context sent after an edit": "context_bytes",
-}
 _IN_README: Final = ("cold", "edit", "edit-to-ready", "all")
 _ROW: Final = 0.21
-
-Line = tuple[str, float, float, float]
-"""An approach with its lowest, middle and highest value."""
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -94,7 +86,6 @@ def draw(results: Results, folder: Path) -> list[Path]:
         figures = (
             _seconds(some, "Seconds of a build"),
             _seconds(every, "Every scenario"),
-            _bytes([cell for cell in every if cell.scenario == "edit"]),
             _scale(results),
         )
         for name, figure in zip(NAMES, figures, strict=True):
@@ -113,34 +104,10 @@ def digest(results: Results) -> str:
 
 
 def _seconds(every: Sequence[Cell], title: str) -> Figure | None:
-    groups: dict[str, list[Line]] = {}
-    for cell in every:
-        line = (cell.strategy, cell.low, cell.median, cell.high)
-        groups.setdefault(cell.scenario, []).append(line)
-    name = f"{title}: median, fastest and slowest run"
-    return _dots(groups, name, "seconds", seconds, lambda value: f"{value:g}")
-
-
-def _bytes(edits: Sequence[Cell]) -> Figure | None:
-    def shown(value: float) -> str:
-        return size(round(value))
-
-    groups = {
-        title: [(cell.strategy, *[value] * 3) for cell in edits if (value := getattr(cell, name))]
-        for title, name in _BYTES.items()
-    }
-    groups = {title: lines for title, lines in groups.items() if lines}
-    return _dots(groups, "Bytes of one UDF's image", "bytes", shown, shown)
-
-
-def _dots(
-    groups: dict[str, list[Line]],
-    title: str,
-    unit: str,
-    shown: Callable[[float], str],
-    tick: Callable[[float], str],
-) -> Figure | None:
     """Groups of lines, each a dot with its range and its value, on a logarithmic axis."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in every:
+        groups.setdefault(cell.scenario, []).append(cell)
     if not groups:
         return None
     figure, axes = _figure(0.9 + sum(len(lines) + 1.6 for lines in groups.values()) * _ROW)
@@ -151,13 +118,14 @@ def _dots(
         at: Any = ("axes fraction", "data")
         label = {**beside, "xytext": (-4, 0), "ha": "right", "weight": "bold"}
         axes.annotate(name, (0, place), xycoords=at, **label)
-        for approach, low, middle, high in lines:
+        for cell in lines:
             place += 1
-            colour, marker = _MARKS[approach]
-            axes.plot([low, high], [place, place], color=colour, linewidth=2.2, alpha=0.6)
-            axes.plot([middle], [place], marker=marker, color=colour, markersize=6)
-            axes.annotate(shown(middle), (high, place), xytext=(8, 0), size=8, **beside)
-            ticks[place] = approach
+            colour, marker = _MARKS[cell.strategy]
+            axes.plot([cell.low, cell.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.6)
+            axes.plot([cell.median], [place], marker=marker, color=colour, markersize=6)
+            text, spot = seconds(cell.median), (cell.high, place)
+            axes.annotate(text, spot, xytext=(8, 0), size=8, **beside)
+            ticks[place] = cell.strategy
         place += 1.6
     axes.set_xscale("log")
     left, right = axes.get_xlim()
@@ -166,7 +134,7 @@ def _dots(
     axes.set_yticks(list(ticks), list(ticks.values()))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _finish(axes, title, f"{unit}, logarithmic", tick)
+    _finish(axes, f"{title}: median, fastest and slowest run", "seconds, logarithmic")
     return figure
 
 
@@ -187,8 +155,7 @@ def _scale(results: Results) -> Figure | None:
     axes.set_ylabel("seconds, logarithmic")
     axes.grid(axis="y", color=_TEXT, alpha=0.15, linewidth=0.6)
     axes.legend(frameon=False, loc="upper left")
-    title = "Seconds by the number of UDFs"
-    _finish(axes, title, "UDFs, logarithmic", lambda value: f"{value:g}")
+    _finish(axes, "Seconds by the number of UDFs", "UDFs, logarithmic")
     return figure
 
 
@@ -202,12 +169,12 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _finish(axes: Axes, title: str, label: str, tick: Callable[[float], str]) -> None:
+def _finish(axes: Axes, title: str, label: str) -> None:
     axes.grid(axis="x", color=_TEXT, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(title, loc="left", size=10, weight="bold")
     axes.set_xlabel(label)
-    axes.xaxis.set_major_formatter(lambda value, _: tick(value))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _svg(figure: Figure, data: str) -> str:

@@ -72,7 +72,7 @@ class Pair:
             dockerfile=str(self.dockerfile),
             context=self._inside(self.context),
         )
-        return {"before": before, "after": replace(APPROACHES["shared-base"], name="after")}
+        return {"before": before, "after": replace(APPROACHES["assembled"], name="after")}
 
     def place(self, folder: Path) -> Place:
         """A copy in ``folder``: this repository, and in it what the user has."""

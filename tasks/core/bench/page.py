@@ -17,7 +17,6 @@ PAGE: Final = "performance.md"
 _ALT: Final = {
     "bench-builds": "Seconds of a first build, of a build after an edit, and of all examples",
     "bench-scenarios": "Seconds of every scenario and strategy",
-    "bench-bytes": "Bytes of the image, of its own layers, of a push and of the context",
     "bench-scale": "Seconds by the number of UDFs",
 }
 
@@ -53,7 +52,6 @@ def block(results: Results, pictures: list[str]) -> str:
         _picture("bench-scenarios", pictures),
         "### Bytes",
         tables.bytes_table(results).markdown(),
-        _picture("bench-bytes", pictures),
     ]
     if results.scale:
         parts += ["### Many UDFs", tables.scale(results).markdown()]

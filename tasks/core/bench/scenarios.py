@@ -25,7 +25,10 @@ SDKS: Final = ("0.13.0", "0.14.0")
 QUICK_UDFS: Final = 3
 """How many examples `all` builds in a quick run."""
 
-_EVERY: Final = ("unoptimized", "uv-example", "bake", "buildah", "optimized", "shared-base")
+_EVERY: Final = (
+    *("unoptimized", "uv-example", "bake", "buildah"),
+    *("optimized", "shared-base", "assembled"),
+)
 _IN_ENGINE: Final = tuple(name for name in _EVERY if name != "buildah")
 
 
