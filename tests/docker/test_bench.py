@@ -38,41 +38,33 @@ def _names(engine: Engine) -> dict[str, str]:
     return {name: id for name, id in lines if "<none>" not in name}
 
 
-def _base(invoke: Invoke, engine: Engine) -> dict[str, str]:
-    """Have the base built, so that no test waits for it; the names that it has."""
-    done = invoke("base")
-    assert done.returncode == 0, done.stderr
-    return {name: id for name, id in _names(engine).items() if "numaflow-python-base" in name}
-
-
-def _is_clean(engine: Engine, bases: dict[str, str]) -> bool:
-    """Whether a measurement left nothing, and every base under its name."""
+def _is_clean(engine: Engine, base: str) -> bool:
+    """Whether a measurement left nothing, and the base under its name."""
     names = _names(engine)
-    left = [name for name in names if is_ours(name)]
-    return not left and all(names.get(name) == id for name, id in bases.items())
+    return base in names and not any(map(is_ours, names))
 
 
-def test_a_small_measurement(invoke: Invoke, engine: Engine, tmp_path: Path) -> None:
-    bases = _base(invoke, engine)
+def test_a_small_measurement(invoke: Invoke, engine: Engine, base: str, tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = invoke(
         *("bench", "--here", "--rounds", "1", "--json", str(file)),
-        *("--strategies", "floor,shared-base", "--scenarios", "no-op,edit,list"),
+        *("--strategies", "floor,assembled", "--scenarios", "no-op,edit"),
         cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
     assert "edit" in done.stdout
-    assert "[5/5]" in done.stderr
+    assert "[4/4]" in done.stderr
     results = Results.read(file)
     assert results.complete
     found = {(each.scenario, each.strategy): each for each in results.samples}
     assert set(found) == {
-        *(("no-op", "floor"), ("no-op", "shared-base"), ("list", "shared-base")),
-        *(("edit", "floor"), ("edit", "shared-base")),
+        *(("no-op", "floor"), ("no-op", "assembled")),
+        *(("edit", "floor"), ("edit", "assembled")),
     }
-    edit = found["edit", "shared-base"]
+    edit = found["edit", "assembled"]
     assert edit.seconds > 0
-    assert edit.context_bytes
+    assert found["edit", "floor"].context_bytes
+    assert edit.context_bytes == 0  # no build was run
     assert edit.image_bytes
     assert edit.image_bytes > 10**8
     # One thin layer: a program, and nothing of the base.
@@ -80,14 +72,15 @@ def test_a_small_measurement(invoke: Invoke, engine: Engine, tmp_path: Path) -> 
     assert edit.unique_bytes < 64 * 1024
     assert edit.push_bytes
     assert edit.push_bytes < 64 * 1024
-    assert _is_clean(engine, bases)
+    assert _is_clean(engine, base)
 
 
 @pytest.mark.skipif(not packages.suits_host(), reason="Buildah and the registry are of Debian")
-def test_every_tool_builds_and_pushes(invoke: Invoke, engine: Engine, tmp_path: Path) -> None:
-    bases = _base(invoke, engine)
+def test_every_tool_builds_and_pushes(
+    invoke: Invoke, engine: Engine, base: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bench.json"
-    names = ("uv-example", "bake", "buildah", "shared-base", "floor")
+    names = ("uv-example", "bake", "buildah", "assembled", "floor")
     done = invoke(
         *("bench", "--here", "--rounds", "1", "--json", str(file)),
         *("--strategies", ",".join(names), "--scenarios", "edit,edit-to-pushed"),
@@ -104,14 +97,13 @@ def test_every_tool_builds_and_pushes(invoke: Invoke, engine: Engine, tmp_path: 
         assert pushed.push_bytes
         assert pushed.push_bytes < 200 * 1024
         assert pushed.peak_bytes
-    assert _is_clean(engine, bases)
+    assert _is_clean(engine, base)
     assert not tools.STORE.exists()
 
 
 def test_a_udf_is_measured_before_and_after(
-    invoke: Invoke, engine: Engine, root: Path, tmp_path: Path
+    invoke: Invoke, engine: Engine, base: str, root: Path, tmp_path: Path
 ) -> None:
-    bases = _base(invoke, engine)
     folder = root / "map/mine"
     folder.mkdir(parents=True)
     program = "print()\n"
@@ -130,31 +122,31 @@ def test_a_udf_is_measured_before_and_after(
     assert set(found) == {(s, a) for s in ("no-op", "edit") for a in ("before", "after")}
     assert found["edit", "before"].push_bytes
     assert (folder / "example.py").read_text() == program
-    assert _is_clean(engine, bases)
+    assert _is_clean(engine, base)
 
 
 def test_a_build_that_fails_does_not_lose_what_was_measured(
-    invoke: Invoke, engine: Engine, tmp_path: Path
+    invoke: Invoke, engine: Engine, base: str, tmp_path: Path
 ) -> None:
-    bases = _base(invoke, engine)
     file = tmp_path / "bench.json"
     done = invoke(
         *("bench", "--here", "--rounds", "1", "--json", str(file)),
         # Without an index an edit can be built, and the environment of another SDK cannot.
-        *("--strategies", "shared-base", "--scenarios", "edit,sdk"),
+        *("--strategies", "assembled", "--scenarios", "edit,sdk"),
         PIP_INDEX_URL="http://127.0.0.1:1/simple",
     )
     assert done.returncode == 30, done.stderr
-    assert re.search(r"error: (locking pynumaflow \S+|sdk with shared-base) failed", done.stderr)
+    assert re.search(r"error: (locking pynumaflow \S+|sdk with assembled) failed", done.stderr)
     assert "edit" in done.stdout
     results = Results.read(file)
     assert [each.scenario for each in results.samples] == ["edit"]
     assert not results.complete
-    assert _is_clean(engine, bases)
+    assert _is_clean(engine, base)
 
 
-def test_ctrl_c_shows_what_was_measured(invoke: Invoke, engine: Engine, tmp_path: Path) -> None:
-    bases = _base(invoke, engine)
+def test_ctrl_c_shows_what_was_measured(
+    invoke: Invoke, engine: Engine, base: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bench.json"
     argv = [sys.executable, "-m", "invoke", "bench", "--here", "--rounds", "500"]
     argv += ["--strategies", "floor", "--scenarios", "no-op", "--json", str(file)]
@@ -171,7 +163,7 @@ def test_ctrl_c_shows_what_was_measured(invoke: Invoke, engine: Engine, tmp_path
     assert "no-op" in out
     assert "interrupted" in err
     assert 3 <= len(Results.read(file).samples) < 500
-    assert _is_clean(engine, bases)
+    assert _is_clean(engine, base)
 
 
 @pytest.fixture

@@ -185,10 +185,11 @@ def test_same_steps_are_kept_apart_by_a_comment(tmp_path: Path) -> None:
     script = "dockerfiles/base/install-uv.sh"
     texts = {
         name: (copy(tmp_path, APPROACHES[name]).path / script).read_text()
-        for name in ("optimized", "shared-base")
+        for name in ("optimized", "shared-base", "assembled")
     }
-    assert texts["shared-base"] == (REPOSITORY / script).read_text()
-    assert texts["optimized"] == texts["shared-base"] + "# bench: optimized\n"
+    assert texts["assembled"] == (REPOSITORY / script).read_text()
+    for name in ("optimized", "shared-base"):
+        assert texts[name] == texts["assembled"] + f"# bench: {name}\n"
 
 
 @pytest.mark.parametrize("approach", [each for each in APPROACHES.values() if each.dockerfile])

@@ -87,6 +87,7 @@ APPROACHES: Final = {
             tool="invoke",
             task=("image-fast", "--no-assemble"),
             task_all=("image-all", "--no-assemble"),
+            apart=True,
         ),
         Approach(
             name="assembled",

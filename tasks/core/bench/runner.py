@@ -165,7 +165,7 @@ class Runner:
     def _ensure_base(self) -> None:
         """Have the shared base, for the floor and for the client that waits for a UDF."""
         if f"{BASE}:latest" not in self.lab.images():
-            state = self.state(APPROACHES["shared-base"])
+            state = self.state(APPROACHES["assembled"])
             self.run([[*INVOKE, "base"]], state.workspace, "building the base")
             self.lab.engine.tag(f"{NOWHERE}/{BASE_REPOSITORY}:latest", BASE)
 
@@ -197,7 +197,7 @@ class Runner:
         """The Poetry lock of this project with another version of the SDK."""
         if version not in self._locks:
             self.say(f"locking pynumaflow {version} ...")
-            state = self.state(APPROACHES["shared-base"])
+            state = self.state(APPROACHES["assembled"])
             place = self.lab.folder / f"lock-{version}"
             place.mkdir()
             for name in ("poetry.lock", f"{_LOCK}/lock.sh", "dockerfiles/base/host-settings.sh"):

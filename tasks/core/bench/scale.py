@@ -28,7 +28,7 @@ _AGAIN: Final = 3
 
 def measure(runner: Runner, sizes: Sequence[int], results: Results, say: Say) -> None:
     """Measure every step for each number of UDFs into ``results``."""
-    workspace = runner.state(APPROACHES["shared-base"]).workspace
+    workspace = runner.state(APPROACHES["assembled"]).workspace
     runner.run([[*INVOKE, "base"]], workspace, "building the base")
     for size in sizes:
         root = f"generated-{size}"
