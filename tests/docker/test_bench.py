@@ -83,12 +83,12 @@ def test_every_tool_builds_and_pushes(
     names = ("uv-example", "bake", "buildah", "assembled", "floor")
     done = invoke(
         *("bench", "--here", "--rounds", "1", "--json", str(file)),
-        *("--strategies", ",".join(names), "--scenarios", "edit,edit-to-pushed"),
+        *("--strategies", ",".join(names), "--scenarios", "edit,edit-to-pushed,dependency"),
         timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     found = {(each.scenario, each.strategy): each for each in Results.read(file).samples}
-    assert len(found) == 2 * len(names)
+    assert len(found) == 3 * len(names) - 1
     for name in names:
         edit, pushed = found["edit", name], found["edit-to-pushed", name]
         assert edit.image_bytes
@@ -97,6 +97,9 @@ def test_every_tool_builds_and_pushes(
         assert pushed.push_bytes
         assert pushed.push_bytes < 200 * 1024
         assert pushed.peak_bytes
+        if name != "floor":  # which has no dependencies
+            # The package is in the image, and not a layer of before.
+            assert (found["dependency", name].image_bytes or 0) > edit.image_bytes + 20_000
     assert _is_clean(engine, base)
     assert not tools.STORE.exists()
 
