@@ -1,4 +1,4 @@
-"""Measure how long builds take, by strategy and situation."""
+"""Measure how long builds take, by approach and situation."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ PAGE: Final = "performance.md"
 
 _ALT: Final = {
     "bench-builds": "Seconds of a first build, of a build after an edit, and of all examples",
-    "bench-scenarios": "Seconds of every scenario and strategy",
+    "bench-scenarios": "Seconds of every scenario and approach",
     "bench-scale": "Seconds by the number of UDFs",
 }
 

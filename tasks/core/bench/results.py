@@ -20,7 +20,7 @@ class Sample:
 
     ``seconds`` is the wall time of the whole process, or of all where there are several;
     ``context_bytes`` were sent to the builder. Of the image: ``image_bytes`` is its size,
-    ``unique_bytes`` what no other UDF's image of the strategy holds, ``new_bytes`` what was
+    ``unique_bytes`` what no other UDF's image of the approach holds, ``new_bytes`` what was
     not there before this build, and ``push_bytes`` the same as a push sends it, compressed; of
     a scenario that pushes, what the registry got. ``peak_bytes`` is the memory of the largest
     process of the client. What was not looked at is ``None``. ``strategy`` names the approach.
