@@ -35,6 +35,9 @@ END_MARK_SECONDS: Final = 1.5
 """How long an info file may lack its end; the core waits about a second."""
 
 
+_NOT_READY: Final = "IsReady answers ready = false, which Numaflow ignores"
+
+
 class FailedError(Exception):
     """A check failed, and the rest depends on it."""
 
@@ -108,18 +111,15 @@ class Session:
                 self.client.close()
 
     @contextlib.contextmanager
-    def check(self, name: str) -> Iterator[None]:
-        """Report ``name`` as passed, with its time, unless the block raises."""
+    def check(self, name: str) -> Iterator[dict[str, Any]]:
+        """Report ``name`` as passed, with its time, unless the block raises.
+
+        The block may add to the event, such as its ``detail``.
+        """
         start = time.monotonic()
-        yield
-        self.emit(
-            {
-                "event": "check",
-                "name": name,
-                "status": "ok",
-                "ms": (time.monotonic() - start) * 1000,
-            }
-        )
+        event: dict[str, Any] = {"event": "check", "name": name, "status": "ok"}
+        yield event
+        self.emit({**event, "ms": (time.monotonic() - start) * 1000})
 
     def wait(self, found: Callable[[], object], deadline: float, failure: FailedError) -> None:
         """Look until ``found`` gives something; raise ``failure`` after ``deadline``."""
@@ -209,15 +209,15 @@ class Session:
         return True
 
     def ready(self) -> None:
-        """IsReady answers, and answers true."""
+        """IsReady answers. The core takes any answer that is not an error."""
         last = "IsReady gave no answer"
 
-        def is_ready() -> bool:
+        def is_ready(event: dict[str, Any]) -> bool:
             nonlocal last
             try:
-                if self.service.ready(1.0):
-                    return True
-                last = "IsReady answers ready = false"
+                if not self.service.ready(1.0):
+                    event["detail"] = _NOT_READY
+                return True
             except SilentError:
                 last = "IsReady gives no answer within 1 s"
             except BrokenError as error:
@@ -227,8 +227,8 @@ class Session:
                 last = f"IsReady fails with {error}"
             return False
 
-        with self.check("ready"):
-            while not is_ready():
+        with self.check("ready") as event:
+            while not is_ready(event):
                 if self.flags.ended:
                     fail("start", "the UDF's process ended before it was ready")
                 if time.monotonic() > self.deadline:
@@ -281,14 +281,13 @@ class Session:
             time.sleep(0.02)
 
     def still_ready(self) -> None:
-        with self.check("still-ready"):
+        with self.check("still-ready") as event:
             try:
-                good = self.service.ready(self.spec["answer_seconds"])
-                text = "IsReady answers ready = false"
+                if not self.service.ready(self.spec["answer_seconds"]):
+                    event["detail"] = _NOT_READY
             except (SilentError, BrokenError) as error:
-                good, text = False, f"IsReady fails after the cases: {error or 'no answer'}"
-            if not good:
-                fail("still-ready", text)
+                what = str(error) or "no answer"
+                fail("still-ready", f"IsReady fails after the cases: {what}")
 
     def stop(self) -> None:
         """Keep a message in flight while the other side sends SIGTERM, then drain."""

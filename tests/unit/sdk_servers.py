@@ -9,6 +9,7 @@ The tests of the probe run them as processes of their own, as a container would.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterable, Callable, Iterator
@@ -21,6 +22,7 @@ from tasks.core.model.contract import CONTRACTS
 
 def start_map(places: dict[str, str]) -> None:
     from pynumaflow.mapper import Datum, MapServer, Message, Messages
+    from pynumaflow.proto.mapper.map_pb2 import ReadyResponse
 
     def handler(keys: list[str], datum: Datum) -> Messages:
         match datum.value:
@@ -31,11 +33,18 @@ def start_map(places: dict[str, str]) -> None:
                 return Messages(Message.to_drop())
             case b"none":
                 return Messages()
+        if datum.user_metadata.groups():
+            # What came as system metadata goes on as user metadata, where it can be seen.
+            datum.user_metadata["seen"] = {"by": datum.system_metadata.value("core", "id") or b""}
+            return Messages(Message(datum.value, user_metadata=datum.user_metadata))
         headers = json.dumps(dict(datum.headers)).encode()
         value = headers if datum.headers else datum.value
         return Messages(Message(value, keys=[*keys, "mapped"], tags=["tag"]))
 
-    gracefully(MapServer(handler, **places))
+    server = MapServer(handler, **places)
+    if os.environ.get("NEVER_SAYS_READY"):
+        server.servicer.IsReady = lambda request, context: ReadyResponse(ready=False)
+    gracefully(server)
 
 
 def start_mapstream(places: dict[str, str]) -> None:

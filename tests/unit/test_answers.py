@@ -98,6 +98,30 @@ def test_results_of_a_map(
     assert listed(mismatches(of, [actual])) == differences
 
 
+@pytest.mark.parametrize(
+    ("actual", "found"),
+    [
+        pytest.param({"a": {"b": b64("7")}}, [], id="equal"),
+        pytest.param({}, [("{'a': {'b': '/[0-9]/'}}", "{}")], id="missing"),
+        pytest.param(
+            {"a": {"b": b64("x")}},
+            [("{'a': {'b': '/[0-9]/'}}", "{'a': {'b': '\"x\"'}}")],
+            id="other value",
+        ),
+        pytest.param(
+            {"a": {"b": b64("7"), "c": ""}},
+            [("{'a': {'b': '/[0-9]/'}}", "{'a': {'b': '/[0-9]/', 'c': '\"\"'}}")],
+            id="one more",
+        ),
+    ],
+)
+def test_user_metadata(actual: Event, found: list[tuple[str, str]]) -> None:
+    expect = "[{ user_metadata = { a = { b = { pattern = '[0-9]' } } } }]"
+    of = case(f"message = [{{ value = 'x', expect = {expect} }}]", "map")
+    wrong = mismatches(of, [[result("x", user_metadata=actual)]])
+    assert [(each.expected, each.actual) for each in wrong] == found
+
+
 def test_one_of_several_messages_is_told_by_its_number() -> None:
     of = case(
         "message = [{ value = 'x' }, { value = 'x', expect = [] }, { value = 'x', expect = [] }]",

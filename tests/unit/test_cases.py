@@ -421,6 +421,15 @@ def test_times_go_to_the_probe_and_back() -> None:
             id="messages are tables",
         ),
         pytest.param(
+            "map",
+            MAP,
+            'headers = { from = "test" }',
+            'user_metadata = { group = "x" }',
+            10,
+            "group = 'x' in user_metadata of message 1",
+            id="metadata has groups",
+        ),
+        pytest.param(
             "reduce", REDUCE, "T01:30:10", "T02:30:10", 12, "event_time = ", id="outside its window"
         ),
         pytest.param(

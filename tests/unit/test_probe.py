@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
+from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
 
 from tasks.core.model.contract import CONTRACTS, END_MARK
 from tasks.core.model.settings import REPOSITORY
 from tasks.core.model.udf import KINDS
+from tasks.core.verification.answers import mismatches
 from tasks.core.verification.cases import EPOCH, parse
 from tasks.core.verification.messages import DROP_TAG, Case, encoded
 from tasks.core.verification.values import micros
 from tasks.probe import session
 from tasks.probe.kinds import service
+from tasks.probe.kinds.base import UnansweredError, payload
+from tasks.probe.kinds.sink import response as sink_response
 from tasks.probe.session import Flags, Session, SideInputs, critical_errors
 
 SERVERS = Path(__file__).with_name("sdk_servers.py")
@@ -128,6 +134,85 @@ def test_a_map(folder: Path) -> None:
         [{"keys": ["mapped"], "value": b64('{"h": "1"}'), "tags": ["tag"]}],
     ]
     assert second == [[], [{"keys": [], "value": "", "tags": [DROP_TAG]}]]
+
+
+def test_metadata_goes_to_a_map_and_back(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "metadata"
+
+      [[case.message]]
+      value = "x"
+      user_metadata = { tracing = { id = { int = 1, bytes = 1 } } }
+      system_metadata = { core = { id = "7" } }
+      expect = [{ user_metadata = { tracing = { id = { pattern = "." } }, seen = { by = "7" } } }]
+    """
+    (answers,) = played("map", text, folder)
+    assert answers[0][0]["user_metadata"] == {
+        "tracing": {"id": b64("\1")},
+        "seen": {"by": b64("7")},
+    }
+    (case,) = parse(text, "map").cases
+    assert mismatches(case, answers) == []
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["mapstream", "batchmap", "sourcetransform", "sink", "reduce", "reducestream", "accumulator"],
+)
+def test_every_kind_takes_metadata(kind: str, folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "metadata"
+    message = [{ value = "x", keys = ["k"], user_metadata = { a = { b = "c" } } }]
+    """
+    assert played(kind, text, folder)
+
+
+def test_an_sdk_without_metadata_is_named() -> None:
+    message = {
+        "keys": [],
+        "value": "",
+        "event_time": 0,
+        "watermark": 0,
+        "headers": {},
+        "user_metadata": {"a": {"b": ""}},
+    }
+    with pytest.raises(UnansweredError, match="does not support metadata"):
+        payload(older(map_pb2.MapRequest.Request, "metadata"), message)
+
+
+def test_a_sink_of_an_older_sdk_is_understood() -> None:
+    kind = older(sink_pb2.SinkResponse.Result, "on_success_msg", "serve_response")
+    assert sink_response(kind(id="1", err_msg="no")) == {
+        "status": "success",
+        "error": "no",
+        "result": {"keys": [], "value": ""},
+    }
+
+
+def older(kind: Any, *without: str) -> Any:  # noqa: ANN401
+    """The message class ``kind`` as an SDK had it before some of its fields existed."""
+    pool = descriptor_pool.DescriptorPool()
+    own = kind.DESCRIPTOR.file
+    for file in (*own.dependencies, own):
+        proto = descriptor_pb2.FileDescriptorProto()
+        file.CopyToProto(proto)
+        if file.name == own.name:
+            fields = _message(proto, kind.DESCRIPTOR.full_name.removeprefix(f"{file.package}."))
+            for field in fields.field:
+                field.name = f"{field.name}_of_later" if field.name in without else field.name
+        pool.Add(proto)
+    found = pool.FindMessageTypeByName(kind.DESCRIPTOR.full_name)
+    return message_factory.GetMessageClass(found)
+
+
+def _message(file: Any, name: str) -> Any:  # noqa: ANN401
+    first, *rest = name.split(".")
+    found = next(each for each in file.message_type if each.name == first)
+    for inner in rest:
+        found = next(each for each in found.nested_type if each.name == inner)
+    return found
 
 
 def test_a_mapstream(folder: Path) -> None:
@@ -297,6 +382,18 @@ def failure(events: list[Event]) -> tuple[str, str]:
     (found,) = [event for event in events if event.get("status") == "failed"]
     assert events[-1] is found
     return found["name"], found["detail"]
+
+
+def test_any_answer_of_is_ready_is_good(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEVER_SAYS_READY", "1")
+    cases = list(parse(ONE, "map").cases)
+    with server("map", folder) as process:
+        events = probe("map", folder, cases, process)
+        process.wait(timeout=SECONDS)
+    details = {event["name"]: event.get("detail", "") for event in events if "name" in event}
+    for name in ("ready", "still-ready"):
+        assert details[name] == "IsReady answers ready = false, which Numaflow ignores"
+    assert events[-1]["event"] == "drained"
 
 
 def test_an_exception_comes_with_its_traceback(folder: Path) -> None:

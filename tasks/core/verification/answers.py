@@ -10,7 +10,7 @@ from typing import Any
 from .checks import Mismatch
 from .messages import DROP_TAG, Case, ExpectedResponse, ExpectedResult, Message
 from .toml_table import show_time
-from .values import Window, from_micros, show_bytes
+from .values import Metadata, Window, from_micros, show_bytes
 
 
 def mismatches(case: Case, answers: Any) -> list[Mismatch]:  # noqa: ANN401  (JSON)
@@ -76,7 +76,26 @@ def _fields(where: str, want: ExpectedResult, have: Mapping[str, Any]) -> list[M
         differ("window", str(want.window), str(window))
     if want.headers is not None and dict(want.headers) != have["headers"]:
         differ("headers", str(dict(want.headers)), str(have["headers"]))
+    if want.user_metadata is not None:
+        expected, actual = _metadata(want.user_metadata, have.get("user_metadata", {}))
+        if expected != actual:
+            differ("user metadata", str(expected), str(actual))
     return found
+
+
+def _metadata(
+    want: Metadata, have: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Both as a person reads them. They are equal if each value matches, and no other exists."""
+    expected = {group: {name: str(each) for name, each in want[group].items()} for group in want}
+    actual: dict[str, dict[str, str]] = {}
+    for group, values in have.items():
+        actual[group] = {}
+        for name, text in values.items():
+            data, value = base64.b64decode(text), want.get(group, {}).get(name)
+            matches = value is not None and value.matches(data)
+            actual[group][name] = str(value) if matches else show_bytes(data)
+    return expected, actual
 
 
 def _window(have: Mapping[str, Any]) -> Window:

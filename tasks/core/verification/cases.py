@@ -16,7 +16,7 @@ from ..model.errors import CasesError
 from ..model.reading import read_text, shown
 from .messages import DROP_TAG, Case, Cases, ExpectedResponse, ExpectedResult, Message, Read
 from .toml_table import Source, Table
-from .values import Window, read_side_inputs, read_value, read_window
+from .values import Window, read_metadata, read_side_inputs, read_value, read_window
 
 CONTAINERS: Final = ("main", "fallback", "on-success")
 """The containers of a sink vertex that an image can be."""
@@ -73,16 +73,19 @@ class Format:
     result: tuple[str, ...] = ()
 
 
-_SEND: Final = ("keys", "value", "event_time", "watermark", "headers")
+_SEND: Final = (
+    *("keys", "value", "event_time", "watermark", "headers"),
+    *("user_metadata", "system_metadata"),
+)
 _MAP: Final = Format(
     case=("message", "side-inputs", "within_ms"),
     message=(*_SEND, "expect"),
-    result=("keys", "value", "tags", "drop"),
+    result=("keys", "value", "tags", "drop", "user_metadata"),
 )
 _REDUCE: Final = Format(
     case=("message", "expect", "window"),
     message=(*_SEND, "window"),
-    result=("keys", "value", "tags", "drop", "window"),
+    result=("keys", "value", "tags", "drop", "window", "user_metadata"),
 )
 FORMATS: Final[Mapping[str, Format]] = {
     "map": _MAP,
@@ -96,7 +99,7 @@ FORMATS: Final[Mapping[str, Format]] = {
     "accumulator": Format(
         case=("message", "expect"),
         message=_SEND,
-        result=("keys", "value", "tags", "drop", "event_time", "headers"),
+        result=("keys", "value", "tags", "drop", "event_time", "headers", "user_metadata"),
     ),
     "sink": Format(case=("message", "container"), message=(*_SEND, "expect")),
     "source": Format(
@@ -104,7 +107,7 @@ FORMATS: Final[Mapping[str, Format]] = {
             *("read", "timeout_ms", "count", "ack", "nack"),
             *("pending", "partitions", "total_partitions", "expect"),
         ),
-        result=("keys", "value", "event_time", "headers"),
+        result=("keys", "value", "event_time", "headers", "user_metadata"),
     ),
     "sideinput": Format(case=("expect",), result=("value", "broadcast")),
 }
@@ -155,6 +158,8 @@ def _message(table: Table, form: Format, window: Window) -> Message:
         event_time=event_time,
         watermark=table.time("watermark") or event_time,
         headers=table.strings_by_name("headers"),
+        user_metadata=read_metadata(table, "user_metadata") or {},
+        system_metadata=read_metadata(table, "system_metadata") or {},
         window=within,
         expect=_message_expect(table, form),
     )
@@ -192,6 +197,7 @@ def _result(table: Table) -> ExpectedResult:
         event_time=table.time("event_time"),
         window=read_window(table),
         headers=table.strings_by_name("headers") if "headers" in table.content else None,
+        user_metadata=read_metadata(table, "user_metadata", expected=True),
     )
 
 
@@ -213,7 +219,9 @@ def _response(table: Table) -> ExpectedResponse:
     if status == "serve":
         served = ExpectedResult(value=read_value(inner, "serve", expected=True))
         return ExpectedResponse(status=status, result=served)
-    forwarded = inner.table("on-success", ("keys", "value"), f"on-success of {table.where}")
+    forwarded = inner.table(
+        "on-success", ("keys", "value", "user_metadata"), f"on-success of {table.where}"
+    )
     return ExpectedResponse(status=status, result=_result(forwarded))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from .values import Value, Window, micros
+from .values import Metadata, Value, Window, micros
 
 DROP_TAG: Final = "U+005C__DROP__"
 """The tag that makes the core drop a message; ``pynumaflow._constants.DROP``."""
@@ -23,6 +23,7 @@ class ExpectedResult:
     event_time: datetime | None = None
     window: Window | None = None
     headers: Mapping[str, str] | None = None
+    user_metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class Message:
     event_time: datetime
     watermark: datetime
     headers: Mapping[str, str] = field(default_factory=dict)
+    user_metadata: Metadata = field(default_factory=dict)
+    system_metadata: Metadata = field(default_factory=dict)
     window: Window | None = None
     expect: tuple[ExpectedResult, ...] | ExpectedResponse | None = None
 
@@ -58,6 +61,8 @@ class Message:
             "event_time": micros(self.event_time),
             "watermark": micros(self.watermark),
             "headers": dict(self.headers),
+            "user_metadata": {g: encoded(each) for g, each in self.user_metadata.items()},
+            "sys_metadata": {g: encoded(each) for g, each in self.system_metadata.items()},
             "window": self.window.spec() if self.window else None,
         }
 

@@ -60,6 +60,10 @@ class Value:
         return self.show(self.data)
 
 
+Metadata = Mapping[str, Mapping[str, Value]]
+"""Metadata of a message: values by group and name."""
+
+
 def show_bytes(data: bytes) -> str:
     """Bytes as a person reads them: quoted text where they are text, else Python's form."""
     try:
@@ -136,6 +140,22 @@ def read_side_inputs(table: Table) -> dict[str, Value]:
             what = f"'{name}' is not a valid name of a side input"
             values.fail(name, what, "give a name without '/' and without a dot at its start")
     return {name: read_value(values, name) for name in names}
+
+
+def read_metadata(table: Table, key: str, *, expected: bool = False) -> Metadata | None:
+    """The metadata under ``key``, if it is there: values by group and name."""
+    if key not in table.content:
+        return None
+    content = table.content[key]
+    groups = tuple(content) if isinstance(content, dict) else ("group",)
+    metadata = table.table(key, groups, f"{key} of {table.where}")
+    found = {}
+    for group in groups:
+        inner = metadata.content[group]
+        names = tuple(inner) if isinstance(inner, dict) else ("key",)
+        values = metadata.table(group, names, f"{group} of {metadata.where}")
+        found[group] = {name: read_value(values, name, expected=expected) for name in names}
+    return found
 
 
 def read_value(table: Table, key: str, *, expected: bool = False) -> Value:

@@ -49,7 +49,7 @@ class Accumulator(Service):
             keys = tuple(message["keys"])
             event = _OPERATION.APPEND if keys in windows else _OPERATION.OPEN
             window = windows.setdefault(keys, _window(keys, message["event_time"]))
-            fields = accumulator_pb2.Payload(id=str(next(self._ids)), **payload(message))
+            fields = payload(accumulator_pb2.Payload, message, id=str(next(self._ids)))
             self.send(event, window, payload=fields)
         for window in windows.values():
             self.send(_OPERATION.CLOSE, window)

@@ -42,7 +42,7 @@ class Service:
         self.seconds = seconds
 
     def ready(self, seconds: float) -> bool:
-        """The answer of IsReady. Raises an error of ``wire`` if there is none."""
+        """What IsReady answers, which the core ignores. Raises an error of ``wire`` if nothing."""
         return bool(self.client.call("IsReady", Empty(), self.ready_response, seconds).ready)
 
     def open(self) -> None:
@@ -86,15 +86,25 @@ def timestamp(micros: int) -> Timestamp:
     return found
 
 
-def payload(message: Spec) -> dict[str, Any]:
-    """The fields of a request of nearly every kind."""
-    return {
-        "keys": message["keys"],
-        "value": base64.b64decode(message["value"]),
-        "event_time": timestamp(message["event_time"]),
-        "watermark": timestamp(message["watermark"]),
-        "headers": message["headers"],
-    }
+def payload(kind: Any, message: Spec, **more: object) -> Any:  # noqa: ANN401
+    """A request of class ``kind``, with the fields that nearly every kind of UDF has."""
+    groups = {key: message.get(key) or {} for key in ("user_metadata", "sys_metadata")}
+    if any(groups.values()) and "metadata" not in kind.DESCRIPTOR.fields_by_name:
+        text = "the SDK of the image does not support metadata"
+        raise UnansweredError(text)
+    found = kind(
+        keys=message["keys"],
+        value=base64.b64decode(message["value"]),
+        event_time=timestamp(message["event_time"]),
+        watermark=timestamp(message["watermark"]),
+        headers=message["headers"],
+        **more,
+    )
+    for key, by_group in groups.items():
+        for group, values in by_group.items():
+            pairs = getattr(found.metadata, key)[group].key_value
+            pairs.update({name: base64.b64decode(value) for name, value in values.items()})
+    return found
 
 
 def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -110,7 +120,18 @@ def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
         found["event_time"] = answer.event_time.ToMicroseconds()
     if "headers" in names:
         found["headers"] = dict(answer.headers)
-    return found
+    return {**found, **metadata(answer)}
+
+
+def metadata(answer: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The user metadata of a result, if it has any; older SDKs do not have the field."""
+    if "metadata" not in answer.DESCRIPTOR.fields_by_name or not answer.metadata.user_metadata:
+        return {}
+    groups = {
+        group: {name: base64.b64encode(value).decode() for name, value in values.key_value.items()}
+        for group, values in answer.metadata.user_metadata.items()
+    }
+    return {"user_metadata": groups}
 
 
 def numbers(ids: Iterable[str]) -> str:

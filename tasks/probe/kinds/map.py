@@ -55,7 +55,7 @@ class UnaryMap(Service):
         return [answers.get(identity, []) for identity in ids]
 
     def send(self, identity: str, message: Spec) -> None:
-        request = map_pb2.MapRequest.Request(**payload(message))
+        request = payload(map_pb2.MapRequest.Request, message)
         self.stream.send(map_pb2.MapRequest(request=request, id=identity))
 
     def collect(self, open_ids: OpenIds, answers: Answers) -> None:

@@ -46,7 +46,7 @@ class Reduce(Service):
             operation = reduce_pb2.ReduceRequest.WindowOperation(
                 event=_APPEND if number else _OPEN, windows=[window]
             )
-            fields = reduce_pb2.ReduceRequest.Payload(**payload(message))
+            fields = payload(reduce_pb2.ReduceRequest.Payload, message)
             stream.send(reduce_pb2.ReduceRequest(payload=fields, operation=operation))
         stream.finish()
         return self.collect(stream)

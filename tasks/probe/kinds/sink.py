@@ -15,6 +15,7 @@ from .base import (
     Spec,
     UnansweredError,
     handshake,
+    metadata,
     numbers,
     payload,
 )
@@ -38,7 +39,7 @@ class Sink(Service):
         batch = next(self._batches)
         ids = [f"{batch}-{index}" for index in range(len(case["messages"]))]
         for identity, message in zip(ids, case["messages"], strict=True):
-            request = sink_pb2.SinkRequest.Request(id=identity, **payload(message))
+            request = payload(sink_pb2.SinkRequest.Request, message, id=identity)
             self.stream.send(sink_pb2.SinkRequest(request=request))
         end = sink_pb2.TransmissionStatus(eot=True)
         self.stream.send(sink_pb2.SinkRequest(status=end))
@@ -56,7 +57,7 @@ class Sink(Service):
                         text = f"a response has the id '{item.id}', which no open message has"
                         raise UnansweredError(text)
                     del open_ids[item.id]
-                    answers[item.id] = _response(item)
+                    answers[item.id] = response(item)
         except SilentError:
             what = f"{missing} {numbers(open_ids)}" if open_ids else "no end of transmission"
             text = f"{what} within {self.seconds:.0f} s"
@@ -78,14 +79,16 @@ class Sink(Service):
         self.stream.wait_end(self.seconds)
 
 
-def _response(item: Any) -> dict[str, Any]:  # noqa: ANN401
+def response(item: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The response to one message, as JSON can hold it. Older SDKs do not have every field."""
+    known = item.DESCRIPTOR.fields_by_name
     status = sink_pb2.Status.Name(item.status).lower().replace("_", "-")
     found = {"status": status, "error": item.err_msg, "result": {"keys": [], "value": ""}}
-    if item.HasField("on_success_msg"):
+    if "on_success_msg" in known and item.HasField("on_success_msg"):
         message = item.on_success_msg
         value = base64.b64encode(message.value).decode()
-        found["result"] = {"keys": list(message.keys), "value": value}
-    elif item.HasField("serve_response"):
+        found["result"] = {"keys": list(message.keys), "value": value, **metadata(message)}
+    elif "serve_response" in known and item.HasField("serve_response"):
         value = base64.b64encode(item.serve_response).decode()
         found["result"] = {"keys": [], "value": value}
     return found

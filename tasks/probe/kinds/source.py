@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from pynumaflow.proto.sourcer import source_pb2  # type: ignore[import-untyped]
 
 from ..wire import ClosedError, SilentError
-from .base import EndedError, Service, Spec, UnansweredError, handshake
+from .base import EndedError, Service, Spec, UnansweredError, handshake, metadata
 
 _PULSE: Final = {"read": 1, "timeout_ms": 100, "ack": True, "nack": False}
 
@@ -117,4 +117,5 @@ def _result(item: Any) -> dict[str, Any]:  # noqa: ANN401
         "value": base64.b64encode(item.payload).decode(),
         "event_time": item.event_time.ToMicroseconds(),
         "headers": dict(item.headers),
+        **metadata(item),
     }

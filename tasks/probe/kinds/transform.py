@@ -20,5 +20,5 @@ class SourceTransform(UnaryMap):
         handshake(self.stream, request(handshake=transform_pb2.Handshake(sot=True)))
 
     def send(self, identity: str, message: Spec) -> None:
-        request = transform_pb2.SourceTransformRequest.Request(id=identity, **payload(message))
+        request = payload(transform_pb2.SourceTransformRequest.Request, message, id=identity)
         self.stream.send(transform_pb2.SourceTransformRequest(request=request))

@@ -1,5 +1,6 @@
-"""Answers IsReady with false, for ever."""
+"""Answers IsReady with an error, for ever."""
 
+import grpc
 from pynumaflow.mapper import Datum, MapServer, Message, Messages
 from pynumaflow.proto.mapper.map_pb2 import ReadyResponse
 
@@ -8,7 +9,11 @@ def forward(keys: list[str], datum: Datum) -> Messages[Message]:
     return Messages(Message(datum.value, keys=keys))
 
 
+def is_ready(request: object, context: grpc.ServicerContext) -> ReadyResponse:
+    context.abort(grpc.StatusCode.UNAVAILABLE, "not ready")
+
+
 if __name__ == "__main__":
     server = MapServer(forward)
-    server.servicer.IsReady = lambda request, context: ReadyResponse(ready=False)
+    server.servicer.IsReady = is_ready
     server.start()
