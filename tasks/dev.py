@@ -49,9 +49,9 @@ def dev(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    timeouts = candidates.Timeouts(ready=ready, answer=answer, grace=grace)
+    conditions = candidates.Conditions(ready=ready, answer=answer, grace=grace)
     with interruptible(_ENDED):
         engine = connect(settings.builder)
-        workbench = watch.Workbench(engine, settings, udf, timeouts, say=report.say)
+        workbench = watch.Workbench(engine, settings, udf, conditions, say=report.say)
         report.say(f"watching {workbench.udf.name}; Ctrl-C ends it")
         watch.follow(workbench, show=show)

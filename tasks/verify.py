@@ -34,6 +34,7 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "answer": "seconds that an answer may take",
         "grace": "seconds from SIGTERM until the UDF must have ended (a pod gives 30)",
         "numaflow": "version of Numaflow that the UDF must work with",
+        "non-root": "connect as another user than root, as a Numaflow that does not run as root",
     },
 )
 def verify(
@@ -48,16 +49,17 @@ def verify(
     answer: int = ANSWER_SECONDS,
     grace: int = GRACE_SECONDS,
     numaflow: str = NUMAFLOW,
+    non_root: bool = False,
 ) -> None:
     """Test images of UDFs the way Numaflow would use them, without a cluster."""
     written.check(junit=junit, summary=summary)
     engine = connect(settings.builder)
     found = preparing.candidates(engine, settings, selected)
-    timeouts = preparing.Timeouts(ready=ready, answer=answer, grace=grace)
+    conditions = preparing.Conditions(
+        ready=ready, answer=answer, grace=grace, numaflow=numaflow, non_root=non_root
+    )
     with interruptible(_INTERRUPTED):
-        made = verification.verify(
-            engine, found, timeouts, numaflow=numaflow, jobs=jobs, say=report.say
-        )
+        made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)
     report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))
     if junit:
         Path(junit).write_text(verdicts.junit(made), encoding="utf-8")

@@ -161,9 +161,12 @@ class Session:
         path = self.folder / self.socket
         with self.check("socket"):
             self.wait_socket(path)
-        with self.check("socket-access"):
+        with self.check("socket-access") as event:
             text = f"{path} exists, but nothing listens on it"
             self.wait(lambda: self.connected(path), self.deadline, FailedError("socket", text))
+            if not path.stat().st_mode & stat.S_IWOTH:
+                reason = "Numaflow connects as root by default, but cannot as another user"
+                event.update(status="warning", detail=f"{_mode(path)}: {reason}")
         self.client = Client(str(path), self.contract.service)
         self.service = self.service_class(self.client, self.spec["answer_seconds"])
 
@@ -196,12 +199,8 @@ class Session:
             try:
                 peer.connect(str(path))
             except PermissionError:
-                mode = stat.filemode(path.stat().st_mode)
-                text = (
-                    f"{path} has the mode {mode} and the owner {path.stat().st_uid}, so another "
-                    f"user ({os.getuid()}) cannot connect: it needs write permission"
-                )
-                fail("socket-access", text)
+                text = f"another user ({os.getuid()}) cannot connect: it needs write permission"
+                fail("socket-access", f"{_mode(path)}, so {text}")
             except OSError as error:
                 if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
                     return False
@@ -361,6 +360,11 @@ def _settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] |
         ):
             return False
     return True
+
+
+def _mode(path: Path) -> str:
+    state = path.stat()
+    return f"{path} has the mode {stat.filemode(state.st_mode)} and the owner {state.st_uid}"
 
 
 def _read(path: Path) -> str:

@@ -23,7 +23,7 @@ from tasks.core.model.labels import VERIFY_RUN
 from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import KINDS, discover, load
 from tasks.core.verification import cases
-from tasks.core.verification.candidates import Candidate, Timeouts
+from tasks.core.verification.candidates import Candidate, Conditions
 from tasks.core.verification.checks import CHECKS
 from tasks.core.verification.run import verify
 
@@ -152,7 +152,8 @@ def broken(tag: str) -> str:
 @pytest.fixture(scope="module")
 def verdicts(broken: str) -> dict[str, Row]:
     """What verify says of each broken UDF, by its name."""
-    done = invoke("verify", "--root", str(BROKEN), "--tag", broken, "--all", "--json", *IMPATIENT)
+    flags = ["--json", "--non-root", *IMPATIENT]
+    done = invoke("verify", "--root", str(BROKEN), "--tag", broken, "--all", *flags)
     assert done.returncode == 40, done.stderr
     return {row["udf"]: row for row in json.loads(done.stdout)}
 
@@ -257,7 +258,7 @@ def test_the_examples_of_the_page_hold(
         probe_image=udf.image(settings),
         cases=cases.parse(text, udf.kind, "docs/cases.md"),
     )
-    (verdict,) = verify(engine, [candidate], Timeouts(), say=lambda _: None)
+    (verdict,) = verify(engine, [candidate], Conditions(), say=lambda _: None)
     assert verdict.failed == []
     assert left(engine, run) == []
 
@@ -279,6 +280,15 @@ def test_a_defect_fails_the_check_that_names_it_and_no_other(
     row = verdicts[name]
     assert row["result"] == "failed"
     assert failed(row) == DEFECTS[name], row
+
+
+def test_a_socket_for_root_alone_is_a_warning(broken: str) -> None:
+    arguments = ["--root", str(BROKEN), "--tag", broken, "--udf", "map/closed_socket", "--json"]
+    done = invoke("verify", *arguments)
+    assert done.returncode == 0, done.stdout
+    (row,) = json.loads(done.stdout)
+    (access,) = [each for each in checks(row) if each["status"] == "warning"]
+    assert access["name"] == "socket-access"
 
 
 def test_an_exception_is_shown_with_all_that_is_known(verdicts: dict[str, Row]) -> None:

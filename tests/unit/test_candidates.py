@@ -23,7 +23,7 @@ from tasks.core.model.errors import (
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, InvalidUdf, Udf
 from tasks.core.verification import probing
-from tasks.core.verification.candidates import Candidate, Timeouts, candidate, candidates
+from tasks.core.verification.candidates import Candidate, Conditions, candidate, candidates
 from tasks.core.verification.cases import parse
 from tasks.core.verification.observed import Observed
 from tasks.core.verification.run import verify
@@ -95,7 +95,7 @@ def test_udfs_that_cannot_be_verified_do_not_stop_the_others(
     verdicts = verify(
         engine,
         [bad_cases, good, not_built, invalid],
-        Timeouts(),
+        Conditions(),
         say=lambda _: None,
     )
     assert [each.udf for each in verdicts] == [
@@ -128,7 +128,7 @@ def test_an_engine_error_of_one_udf_does_not_stop_the_others(
     udfs = (udf(tmp_path, "map/a", text=ONE_CASE), udf(tmp_path, "map/b", text=ONE_CASE))
     said: list[str] = []
     selected = candidates(engine, settings, Selected(udfs=udfs))
-    first, second = verify(engine, selected, Timeouts(), say=said.append)
+    first, second = verify(engine, selected, Conditions(), say=said.append)
     assert isinstance(first.error, EngineUnreachableError)
     assert second.error is None
     assert len(said) == 2
@@ -146,15 +146,15 @@ def test_the_error_of_one_udf_says_what_to_do(
     assert "[tool.numaflow-udf]" in wrong.value.next_step
 
 
-def probe_run(tmp_path: Path, text: str, timeouts: Timeouts) -> probing.ProbeRun:
+def probe_run(tmp_path: Path, text: str, conditions: Conditions) -> probing.ProbeRun:
     cases = parse(text, "map")
     found = Candidate(udf=udf(tmp_path), image="map-x:stable", probe_image="base", cases=cases)
-    return found.probe_run("main", timeouts)
+    return found.probe_run("main", conditions)
 
 
 def test_the_container_gets_what_a_pod_gives(tmp_path: Path) -> None:
     text = f"[env]\nLEVEL = '3'\n{ONE_CASE}"
-    wanted = probe_run(tmp_path, text, Timeouts(ready=3, answer=2, grace=4))
+    wanted = probe_run(tmp_path, text, Conditions(ready=3, answer=2, grace=4))
     assert wanted.env["NUMAFLOW_UD_CONTAINER_TYPE"] == "udf"
     assert wanted.env["LEVEL"] == "3"
     assert wanted.spec["side_inputs_folder"] == ""
@@ -166,7 +166,7 @@ def test_the_container_gets_what_a_pod_gives(tmp_path: Path) -> None:
 
 def test_a_consumer_of_side_inputs_has_their_folder(tmp_path: Path) -> None:
     text = "[[case]]\nname = 'a'\nside-inputs = { x = 'y' }\nmessage = [{ value = 'x' }]"
-    wanted = probe_run(tmp_path, text, Timeouts())
+    wanted = probe_run(tmp_path, text, Conditions())
     assert wanted.spec["side_inputs_folder"] == "/var/numaflow/side-inputs"
 
 

@@ -158,6 +158,16 @@ def test_after_a_failure_the_rest_is_skipped(name: str) -> None:
     assert {check.status for check in checks[: names.index(name)]} == {"ok"}
 
 
+def test_a_warning_stops_nothing() -> None:
+    warning = {**good("socket-access"), "status": "warning", "detail": "only for root"}
+    checks = judged([warning if each.get("name") == "socket-access" else each for each in ALL])
+    assert all(checks)
+    assert [(each.name, each.detail) for each in checks if each.status == "warning"] == [
+        ("socket-access", "only for root")
+    ]
+    assert "skipped" not in status(checks).values()
+
+
 def test_a_socket_of_several_endpoints_is_no_wrong_socket() -> None:
     checks = judged(replaced("socket", bad("endpoint")))
     assert failed(checks) == {"endpoint": "why"}

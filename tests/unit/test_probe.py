@@ -497,6 +497,17 @@ def test_a_socket_that_nobody_listens_on(folder: Path) -> None:
     assert (name, "nothing listens" in detail) == ("socket", True)
 
 
+def test_a_socket_that_only_root_can_connect_to_is_a_warning(folder: Path) -> None:
+    info(folder)
+    with listening(folder / "map.sock"):
+        (folder / "map.sock").chmod(0o755)
+        events = probe("map", folder, [], ready=0.1)
+    (access,) = [event for event in events if event.get("name") == "socket-access"]
+    assert access["status"] == "warning"
+    assert "srwxr-xr-x" in access["detail"]
+    assert "root" in access["detail"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_socket_that_another_user_cannot_connect_to(folder: Path) -> None:
     folder.chmod(0o755)

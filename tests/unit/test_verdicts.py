@@ -75,6 +75,16 @@ def test_a_failure_is_shown_with_all_that_is_known() -> None:
     assert "line 69" not in text
 
 
+def test_a_warning_is_shown_with_its_reason() -> None:
+    found = verdict(CheckResult(name="socket-access", status="warning", detail="why"), OK)
+    for text in (verdicts.text([found]), verdicts.text([found, found])):
+        assert "warning for map/x, socket-access: why" in text
+        assert "FAILED" not in text
+    assert "2/2" in verdicts.markdown([found])
+    case = ET.fromstring(verdicts.junit([found]))[0][0]
+    assert case.findtext("system-out") == "warning: why"
+
+
 def test_several_are_shown_in_one_table() -> None:
     text = verdicts.text([verdict(OK), verdict(OK, RAISED, SKIPPED, udf="map/y")])
     assert "FAILED: handler" in text

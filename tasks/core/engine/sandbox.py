@@ -27,7 +27,8 @@ class StartError(Exception):
 class Setup:
     """What a container is made of. ``volumes`` are names of volumes by the folder they appear in.
 
-    ``unprivileged`` takes all capabilities away. Empty fields leave what the image says.
+    ``capabilities`` are the only ones that it gets; ``None`` leaves those of the engine. Empty
+    fields leave what the image says.
     """
 
     image: str
@@ -37,7 +38,7 @@ class Setup:
     argv: Sequence[str] = ()
     user: str = ""
     folder: str = ""
-    unprivileged: bool = False
+    capabilities: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,12 @@ class Sandbox:
     def create(self, setup: Setup) -> str:
         """The id of a new container. It is not started."""
         limits: dict[str, Any] = {}
-        if setup.unprivileged:
-            limits = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+        if setup.capabilities is not None:
+            limits = {
+                "cap_drop": ["ALL"],
+                "cap_add": list(setup.capabilities),
+                "security_opt": ["no-new-privileges"],
+            }
         binds = [
             f"{name}:{folder}{':ro' if folder in setup.read_only else ''}"
             for folder, name in setup.volumes.items()

@@ -12,6 +12,7 @@ from ..model.contract import (
     ANSWER_SECONDS,
     CONTRACTS,
     GRACE_SECONDS,
+    NUMAFLOW,
     READY_SECONDS,
     SIDE_INPUTS_FOLDER,
 )
@@ -37,12 +38,18 @@ _IMPORTS: Final = {"PYTHONPROFILEIMPORTTIME": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """How long a UDF may take to be ready, to answer, and to end after SIGTERM; in seconds."""
+class Conditions:
+    """What a UDF must cope with: timeouts in seconds, and the Numaflow that it runs with.
+
+    ``ready`` is the time until it must be ready, ``answer`` that for an answer, ``grace`` that
+    from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root.
+    """
 
     ready: float = READY_SECONDS
     answer: float = ANSWER_SECONDS
     grace: float = GRACE_SECONDS
+    numaflow: str = NUMAFLOW
+    non_root: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +61,7 @@ class Candidate:
     probe_image: str
     cases: Cases = field(repr=False)
 
-    def probe_run(self, container: str, timeouts: Timeouts) -> ProbeRun:
+    def probe_run(self, container: str, conditions: Conditions) -> ProbeRun:
         """The run of one of its containers; only a sink has others than ``main``."""
         contract = CONTRACTS[self.udf.kind, container]
         own = self.cases.of(container)
@@ -63,13 +70,15 @@ class Candidate:
         spec = {
             "kind": contract.kind,
             "container": contract.container,
-            "ready_seconds": timeouts.ready,
-            "answer_seconds": timeouts.answer,
+            "ready_seconds": conditions.ready,
+            "answer_seconds": conditions.answer,
             "side_inputs_folder": SIDE_INPUTS_FOLDER if reads_side_inputs else "",
             "side_inputs": encoded(self.cases.side_inputs),
             "cases": [case.spec() for case in own],
         }
-        answers = timeouts.answer * (len(own) + 3) + sum(case.within_ms for case in changes) / 1000
+        answers = (
+            conditions.answer * (len(own) + 3) + sum(case.within_ms for case in changes) / 1000
+        )
         return ProbeRun(
             image=self.image,
             probe_image=self.probe_image,
@@ -80,9 +89,10 @@ class Candidate:
                 "NUMAFLOW_UD_CONTAINER_TYPE": contract.type,
                 **self.cases.env,
             },
-            grace=timeouts.grace,
+            grace=conditions.grace,
+            non_root=conditions.non_root,
             # A probe that hangs must not hang the whole run.
-            limit=timeouts.ready + answers + timeouts.grace + 30,
+            limit=conditions.ready + answers + conditions.grace + 30,
         )
 
 

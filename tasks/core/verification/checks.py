@@ -10,7 +10,7 @@ from typing import Final, Literal
 from ..model.contract import Contract
 from .messages import Case
 
-Status = Literal["ok", "failed", "skipped"]
+Status = Literal["ok", "warning", "failed", "skipped"]
 
 CHECKS: Final[Mapping[str, str]] = {
     "start": "the program runs until it is told to stop",

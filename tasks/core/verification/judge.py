@@ -117,7 +117,8 @@ def _reported(event: Mapping[str, Any], observed: Observed) -> CheckResult:
     """The result of a check that the probe made itself."""
     name, detail = event["name"], event.get("detail", "")
     if event["status"] != "failed":
-        return CheckResult(name=name, status="ok", milliseconds=event.get("ms"), detail=detail)
+        status = event["status"]
+        return CheckResult(name=name, status=status, milliseconds=event.get("ms"), detail=detail)
     if name in ("start", "handler") and observed.exit_code is not None:
         detail += f" (exit code {observed.exit_code})"
     if observed.out_of_memory:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..engine import Engine
 from . import probing
-from .candidates import Candidate, Timeouts
+from .candidates import Candidate, Conditions
 
 # A probe waits for its UDF no longer than the UDF may take to be ready.
 _LONGEST_SECONDS: Final = 10.0
@@ -21,9 +21,9 @@ _LONGEST_SECONDS: Final = 10.0
 class Preparation:
     """The sandbox of a candidate, made in a thread of its own."""
 
-    def __init__(self, engine: Engine, candidate: Candidate, timeouts: Timeouts) -> None:
+    def __init__(self, engine: Engine, candidate: Candidate, conditions: Conditions) -> None:
         self.run_id = secrets.token_hex(8)
-        self._wanted = candidate.probe_run(candidate.cases.containers()[0], timeouts)
+        self._wanted = candidate.probe_run(candidate.cases.containers()[0], conditions)
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._since = time.monotonic()
         self._future = self._pool.submit(probing.prepare, engine, self.run_id, self._wanted)
@@ -47,13 +47,13 @@ class Preparation:
 
 @contextmanager
 def preparing(
-    engine: Engine, candidate: Candidate | None, timeouts: Timeouts
+    engine: Engine, candidate: Candidate | None, conditions: Conditions
 ) -> Iterator[Preparation | None]:
     """Prepare the verification of ``candidate`` while the body builds its image."""
     if candidate is None:
         yield None
         return
-    preparation = Preparation(engine, candidate, timeouts)
+    preparation = Preparation(engine, candidate, conditions)
     try:
         yield preparation
     finally:

@@ -21,6 +21,7 @@ from .observed import Observed
 
 _LAST_WORDS: Final = 3.0
 _STDOUT: Final = 1
+_ROOT: Final = "0:0"
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ class ProbeRun:
     """One UDF container to run with a probe. ``spec`` is what the probe is told.
 
     ``grace`` is the time in seconds from SIGTERM to SIGKILL, ``limit`` that of the whole run.
+    ``non_root`` makes the probe another user than root and than that of the UDF.
     """
 
     image: str
@@ -39,6 +41,7 @@ class ProbeRun:
     env: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
     limit: float = 120.0
+    non_root: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +77,10 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
                 volumes=volumes,
                 argv=[_PYTHON, "-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
-                # Another user than the UDF's, with no privilege to ignore a file's mode.
-                user=_other_user(sandbox.user_of(wanted.image)),
+                # Another user than root must not ignore the mode of a file.
+                user=_other_user(sandbox.user_of(wanted.image)) if wanted.non_root else _ROOT,
                 folder=_PROGRAM,
-                unprivileged=True,
+                capabilities=() if wanted.non_root else ("DAC_OVERRIDE",),
             )
         )
         sandbox.copy(probe, _archive(wanted.spec))

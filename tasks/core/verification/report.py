@@ -24,7 +24,7 @@ def text(verdicts: Sequence[Verdict]) -> str:
     """All verdicts: every check of a single UDF, one line each of several, and the failures."""
     if not verdicts:
         return "nothing to verify"
-    failures = _failures(verdicts)
+    failures = _problems(verdicts)
     if len(verdicts) > 1:
         table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
         return "\n\n".join([*failures, table, _total(verdicts)])
@@ -36,7 +36,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     """All verdicts for the summary of a CI job, with the details of those that failed."""
     if not verdicts:
         return "Nothing to verify."
-    failures = [report.fenced(each) for each in _failures(verdicts)]
+    failures = [report.fenced(each) for each in _problems(verdicts)]
     table = report.markdown(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
     return "\n\n".join([table, *failures, _total(verdicts)])
 
@@ -100,6 +100,8 @@ def _junit_case(suite: ET.Element, verdict: Verdict, part: Part, check: CheckRes
     )
     if check.status == "skipped":
         ET.SubElement(case, "skipped", message=_clean(check.detail))
+    elif check.status == "warning":
+        ET.SubElement(case, "system-out").text = _clean(f"warning: {check.detail}")
     elif not check:
         message = check.detail or "the answers are not as expected"
         failure = ET.SubElement(case, "failure", message=_clean(message))
@@ -142,7 +144,7 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
         verdict.udf,
         verdict.kind,
         "ok" if verdict else f"FAILED: {verdict.reason}",
-        f"{sum(check.status == 'ok' for check in verdict.checks)}/{len(verdict.checks)}",
+        f"{sum(each.status in ('ok', 'warning') for each in verdict.checks)}/{len(verdict.checks)}",
         _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
         _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
         _ms(_slowest([part.stop_ms for part in verdict.parts])),
@@ -154,13 +156,19 @@ def _total(verdicts: Sequence[Verdict]) -> str:
     return f"{sum(map(bool, verdicts))} of {len(verdicts)} passed"
 
 
-def _failures(verdicts: Sequence[Verdict]) -> list[str]:
+def _problems(verdicts: Sequence[Verdict]) -> list[str]:
     found = []
     for verdict in verdicts:
         if verdict.error:
             what, step = verdict.error.what, verdict.error.next_step
             found.append(f"FAILED {verdict.udf}: {what}\n  next: {step}")
-        found += [_failure(verdict, part) for part in verdict.parts if not part]
+        for part in verdict.parts:
+            found += [
+                f"warning for {verdict.udf}, {_named(part, check.name)}: {check.detail}"
+                for check in part.checks
+                if check.status == "warning"
+            ]
+            found += [] if part else [_failure(verdict, part)]
     return found
 
 
@@ -209,7 +217,7 @@ def _startup(part: Part) -> str:
 
 
 def _result(check: CheckResult) -> str:
-    return {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}[check.status]
+    return "FAILED" if check.status == "failed" else check.status
 
 
 def _ms(value: float | None) -> str:

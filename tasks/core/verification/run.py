@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from ..engine import Engine, store
-from ..model.contract import CONTRACTS, NUMAFLOW
+from ..model.contract import CONTRACTS
 from ..model.errors import UdfError
 from ..model.progress import Say
 from . import logs, probing
-from .candidates import Candidate, Timeouts
+from .candidates import Candidate, Conditions
 from .judge import judge
 from .preparation import Preparation, uninterrupted
 from .verdict import Part, Verdict
@@ -22,18 +22,16 @@ from .verdict import Part, Verdict
 def verify(
     engine: Engine,
     candidates: Sequence[Candidate | Verdict],
-    timeouts: Timeouts,
+    conditions: Conditions,
     *,
     say: Say,
-    numaflow: str = NUMAFLOW,
     jobs: int = 0,
     preparation: Preparation | None = None,
 ) -> list[Verdict]:
     """The verdict on each of ``candidates``, in their order; a given verdict stays as it is.
 
-    ``numaflow`` is the version of Numaflow that the UDFs must work with. ``jobs`` is how many
-    are verified at a time; 0 is as many as the machine has cores, from 2 to 4. Nothing stays on
-    the engine, also after an interrupt.
+    ``jobs`` is how many are verified at a time; 0 is as many as the machine has cores, from 2 to
+    4. Nothing stays on the engine, also after an interrupt.
     """
     run_id = preparation.run_id if preparation else secrets.token_hex(8)
     jobs = jobs or max(2, min(4, os.cpu_count() or 2))
@@ -45,7 +43,7 @@ def verify(
             return candidate
         start = time.monotonic()
         try:
-            parts = _parts(engine, run_id, candidate, timeouts, numaflow, preparation)
+            parts = _parts(engine, run_id, candidate, conditions, preparation)
             error = None
         except UdfError as problem:
             parts, error = (), problem
@@ -98,21 +96,20 @@ def _parts(
     engine: Engine,
     run_id: str,
     candidate: Candidate,
-    timeouts: Timeouts,
-    numaflow: str,
+    conditions: Conditions,
     preparation: Preparation | None,
 ) -> tuple[Part, ...]:
     parts = []
     for container in candidate.cases.containers():
-        wanted = candidate.probe_run(container, timeouts)
+        wanted = candidate.probe_run(container, conditions)
         prepared = preparation.take(wanted) if preparation else None
         observed = probing.run(engine, run_id, wanted, prepared)
         checks = judge(
             CONTRACTS[candidate.udf.kind, container],
             candidate.cases.of(container),
             observed,
-            grace=timeouts.grace,
-            numaflow=numaflow,
+            grace=conditions.grace,
+            numaflow=conditions.numaflow,
         )
         errors = logs.critical_errors(observed)
         part = Part(

@@ -23,7 +23,7 @@ from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import select
 from ..output import report
-from .candidates import Candidate, Timeouts, candidate
+from .candidates import Candidate, Conditions, candidate
 from .preparation import preparing
 from .run import verify
 from .verdict import Verdict
@@ -152,12 +152,12 @@ class Workbench:
     """Builds and verifies one UDF again and again."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, name: str, timeouts: Timeouts, *, say: Say
+        self, engine: Engine, settings: Settings, name: str, conditions: Conditions, *, say: Say
     ) -> None:
         self.engine = engine
         self.settings = settings
         (self.udf,) = select(settings, [name])
-        self.timeouts = timeouts
+        self.conditions = conditions
         self.say = say
         self._seen = ("", "")
         self._image = ""
@@ -195,7 +195,7 @@ class Workbench:
         self._seen = seen
         # The sandbox is created while the image is built, once there is an image.
         known = self._candidate() if self._image else None
-        with preparing(self.engine, known, self.timeouts) as preparation:
+        with preparing(self.engine, known, self.conditions) as preparation:
             (built,) = execute.build(self.engine, self.settings, plan, say=self.say)
             seconds = time.time() - saved
             if not built:
@@ -205,7 +205,7 @@ class Workbench:
             (verdict,) = verify(
                 self.engine,
                 [known or self._candidate()],
-                self.timeouts,
+                self.conditions,
                 say=self.say,
                 preparation=preparation,
             )
