@@ -49,7 +49,7 @@ def dev(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    conditions = candidates.Conditions(ready=ready, answer=answer, grace=grace)
+    conditions = candidates.Conditions(ready=ready, answer=answer, grace=grace, restart=False)
     with interruptible(_ENDED):
         engine = connect(settings.builder)
         workbench = watch.Workbench(engine, settings, udf, conditions, say=report.say)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.model.contract import RUNTIME_FOLDER
-from .session import Flags, Session, critical_errors
+from .files import critical_errors
+from .session import Flags, Session
 
 
 def emit(event: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import json
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from ..core.model.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
+from .files import SideInputs, read
 from .kinds import Client, Service, service
 from .kinds.base import EndedError, HandshakeError, UnansweredError
 from .wire import BrokenError, ClosedError, SilentError
@@ -95,6 +95,8 @@ class Session:
             for case in self.spec["cases"]:
                 self.play(case, side_inputs)
             self.still_ready()
+            if self.spec.get("restart"):
+                self.restart(side_inputs)
             self.stop()
         except FailedError as failure:
             self.emit(
@@ -143,9 +145,9 @@ class Session:
             )
             end = time.monotonic() + END_MARK_SECONDS
             text = f"{path} does not end with {END_MARK}, so it is never complete"
-            self.wait(lambda: _read(path).endswith(END_MARK), end, FailedError("info-file", text))
+            self.wait(lambda: read(path).endswith(END_MARK), end, FailedError("info-file", text))
             try:
-                content = json.loads(_read(path).removesuffix(END_MARK))
+                content = json.loads(read(path).removesuffix(END_MARK))
                 metadata = content.get("metadata") or {}
             except (ValueError, AttributeError) as error:
                 text = f"{path} has no JSON object before {END_MARK}: {error}"
@@ -162,11 +164,14 @@ class Session:
         with self.check("socket"):
             self.wait_socket(path)
         with self.check("socket-access") as event:
-            text = f"{path} exists, but nothing listens on it"
-            self.wait(lambda: self.connected(path), self.deadline, FailedError("socket", text))
+            self.dial(path)
             if not path.stat().st_mode & stat.S_IWOTH:
                 reason = "Numaflow connects as root by default, but cannot as another user"
                 event.update(status="warning", detail=f"{_mode(path)}: {reason}")
+
+    def dial(self, path: Path) -> None:
+        text = f"{path} exists, but nothing listens on it"
+        self.wait(lambda: self.connected(path), self.deadline, FailedError("socket", text))
         self.client = Client(str(path), self.contract.service)
         self.service = self.service_class(self.client, self.spec["answer_seconds"])
 
@@ -176,7 +181,7 @@ class Session:
 
         def late() -> bool:
             # Up to the deadline for a UDF that is still starting, a moment for one that is up.
-            if not shown_up and (self.others(path) or _read(info).endswith(END_MARK)):
+            if not shown_up and (self.others(path) or read(info).endswith(END_MARK)):
                 shown_up.append(time.monotonic())
             return bool(shown_up) and time.monotonic() - shown_up[0] > SOCKET_SECONDS
 
@@ -209,9 +214,15 @@ class Session:
 
     def ready(self) -> None:
         """IsReady answers. The core takes any answer that is not an error."""
+        with self.check("ready") as event:
+            self.wait_ready(event)
+            # Wall clock, to be compared with the engine's own record of the start.
+            self.emit({"event": "ready", "time": time.time()})
+
+    def wait_ready(self, event: dict[str, Any]) -> None:
         last = "IsReady gave no answer"
 
-        def is_ready(event: dict[str, Any]) -> bool:
+        def is_ready() -> bool:
             nonlocal last
             try:
                 if not self.service.ready(1.0):
@@ -226,16 +237,12 @@ class Session:
                 last = f"IsReady fails with {error}"
             return False
 
-        with self.check("ready") as event:
-            while not is_ready(event):
-                if self.flags.ended:
-                    fail("start", "the UDF's process ended before it was ready")
-                if time.monotonic() > self.deadline:
-                    text = f"{last}, {self.spec['ready_seconds']:.0f} s after the start"
-                    fail("ready", text)
-                time.sleep(PAUSE)
-            # Wall clock, to be compared with the engine's own record of the start.
-            self.emit({"event": "ready", "time": time.time()})
+        while not is_ready():
+            if self.flags.ended:
+                fail("start", "the UDF's process ended before it was ready")
+            if time.monotonic() > self.deadline:
+                fail("ready", f"{last}, {self.spec['ready_seconds']:.0f} s after the start")
+            time.sleep(PAUSE)
 
     def handshake(self) -> None:
         try:
@@ -249,12 +256,18 @@ class Session:
 
     def play(self, case: Mapping[str, Any], side_inputs: SideInputs) -> None:
         start = time.monotonic()
+        answers = self.answers(case, side_inputs)
+        milliseconds = (time.monotonic() - start) * 1000
+        self.emit(
+            {"event": "answers", "case": case["name"], "ms": milliseconds, "answers": answers}
+        )
+
+    def answers(self, case: Mapping[str, Any], side_inputs: SideInputs) -> Any:  # noqa: ANN401
         try:
             if case.get("side_inputs"):
                 side_inputs.write(case["side_inputs"])
-                answers = self.until_expected(case)
-            else:
-                answers = self.service.play(case)
+                return self.until_expected(case)
+            return self.service.play(case)
         except UnansweredError as error:
             fail("answers", str(error), case=case["name"])
         except SilentError:
@@ -265,10 +278,6 @@ class Session:
             fail("answers", text, case=case["name"])
         except BrokenError as error:
             fail("handler", str(error), case=case["name"], trace=error.trace)
-        milliseconds = (time.monotonic() - start) * 1000
-        self.emit(
-            {"event": "answers", "case": case["name"], "ms": milliseconds, "answers": answers}
-        )
 
     def until_expected(self, case: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """Play a case again until the changed side input shows, or its time is up."""
@@ -287,6 +296,35 @@ class Session:
             except (SilentError, BrokenError) as error:
                 what = str(error) or "no answer"
                 fail("still-ready", f"IsReady fails after the cases: {what}")
+
+    def restart(self, side_inputs: SideInputs) -> None:
+        """Let the UDF be killed and started again over its old socket and info file.
+
+        The core does not end with it but connects again, and goes on where it was.
+        """
+        self.emit({"event": "kill"})
+        seconds = self.spec["ready_seconds"]
+        start = time.monotonic()
+        while not self.flags.ended and time.monotonic() - start < seconds:
+            time.sleep(PAUSE)
+        self.flags.ended = False
+        if self.client:
+            self.client.close()
+        side_inputs.write(self.spec["side_inputs"])
+        self.emit({"event": "waiting"})
+        start = time.monotonic()
+        self.deadline = start + seconds
+        first = next(iter(self.spec["cases"]), None)
+        try:
+            self.dial(self.folder / self.socket)
+            self.wait_ready({})
+            self.service.open()
+            answers = self.answers(first, side_inputs) if first else None
+        except (FailedError, HandshakeError) as failure:
+            more = failure.more if isinstance(failure, FailedError) else {}
+            fail("restart", f"after a restart, {failure}", **more)
+        milliseconds = (time.monotonic() - start) * 1000
+        self.emit({"event": "restarted", "ms": milliseconds, "answers": answers})
 
     def stop(self) -> None:
         """Keep a message in flight while the other side sends SIGTERM, then drain."""
@@ -314,40 +352,6 @@ class Session:
         )
 
 
-class SideInputs:
-    """The side inputs' folder, written as Numaflow's sidecar writes it.
-
-    Each name is a link to a file with its value. A new value is a new file, and the link changes
-    in one step, so that a reader never sees half a value.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-
-    def write(self, values: Mapping[str, str]) -> None:
-        for name, value in values.items():
-            stamp = time.time_ns()
-            file = self.folder / f"{name}_{stamp}"
-            file.write_bytes(base64.b64decode(value))
-            file.chmod(0o644)
-            link = self.folder / name
-            old = link.resolve() if link.is_symlink() else None
-            fresh = self.folder / f"{name}_temp{stamp}"
-            fresh.symlink_to(file)
-            fresh.rename(link)
-            if old:
-                old.unlink(missing_ok=True)
-
-
-def critical_errors(folder: Path) -> list[dict[str, str]]:
-    """The files that the SDK's ``persist_critical_error`` wrote below ``folder``."""
-    return [
-        {"file": str(path), "text": _read(path)}
-        for path in sorted(folder.rglob("*.json"))
-        if path.is_file()
-    ]
-
-
 def _settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] | None]) -> bool:
     for results, wanted in zip(answers, until, strict=True):
         if wanted is None:
@@ -365,10 +369,3 @@ def _settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] |
 def _mode(path: Path) -> str:
     state = path.stat()
     return f"{path} has the mode {stat.filemode(state.st_mode)} and the owner {state.st_uid}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

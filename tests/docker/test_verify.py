@@ -47,6 +47,7 @@ DEFECTS = {
     "map/not_ready_later": ["still-ready"],
     "map/old_sdk": ["sdk-version"],
     "map/process_dies": ["handler"],
+    "map/stale_socket": ["restart"],
     "map/start_fails": ["start"],
     "map/stops_badly": ["stop"],
     "map/wrong_answers": [
@@ -60,10 +61,10 @@ DEFECTS = {
     "sink/missing_answer": ["answers"],
     "sourcetransform/many_endpoints": ["endpoint"],
 }
-"""Each broken UDF with the checks that it has to fail: all of them, and no other."""
+"""Each broken UDF with the checks that it must fail: all of them, and no other."""
 
-# A broken UDF is waited for in vain; the right ones need no more than this here either.
-IMPATIENT = ("--ready", "6", "--answer", "2", "--grace", "3", "--jobs", "4")
+# verify waits for a broken UDF in vain; the good ones need no more time than this.
+SHORT_TIMEOUTS = ("--ready", "6", "--answer", "2", "--grace", "3", "--jobs", "4")
 
 Run = subprocess.CompletedProcess[str]
 Row = dict[str, Any]
@@ -152,7 +153,7 @@ def broken(tag: str) -> str:
 @pytest.fixture(scope="module")
 def verdicts(broken: str) -> dict[str, Row]:
     """What verify says of each broken UDF, by its name."""
-    flags = ["--json", "--non-root", *IMPATIENT]
+    flags = ["--json", "--non-root", *SHORT_TIMEOUTS]
     done = invoke("verify", "--root", str(BROKEN), "--tag", broken, "--all", *flags)
     assert done.returncode == 40, done.stderr
     return {row["udf"]: row for row in json.loads(done.stdout)}

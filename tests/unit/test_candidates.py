@@ -164,6 +164,12 @@ def test_the_container_gets_what_a_pod_gives(tmp_path: Path) -> None:
     json.dumps(wanted.spec)
 
 
+def test_a_restart_is_asked_for_unless_it_is_not_wanted(tmp_path: Path) -> None:
+    once = probe_run(tmp_path / "a", ONE_CASE, Conditions(restart=False))
+    twice = probe_run(tmp_path / "b", ONE_CASE, Conditions())
+    assert (once.spec["restart"], twice.spec["restart"]) == (False, True)
+
+
 def test_a_consumer_of_side_inputs_has_their_folder(tmp_path: Path) -> None:
     text = "[[case]]\nname = 'a'\nside-inputs = { x = 'y' }\nmessage = [{ value = 'x' }]"
     wanted = probe_run(tmp_path, text, Conditions())

@@ -74,11 +74,13 @@ START: list[Event] = [
 ]
 DRAINED: Event = {"event": "drained", "answered": 3, "refused": "", "problem": ""}
 END: Event = {"event": "end", "critical_errors": []}
+RESTARTED: Event = {**answers("first", "one"), "event": "restarted"}
 ALL = [
     *START,
     answers("first", "one"),
     answers("second", "two"),
     good("still-ready"),
+    RESTARTED,
     {"event": "stop"},
     DRAINED,
     END,
@@ -109,7 +111,10 @@ def status(checks: list[CheckResult]) -> dict[str, str]:
 
 def replaced(name: str, *instead: Event) -> list[Event]:
     """The events of a good run up to ``name``, and what came in its place."""
-    names = [event.get("name") or event.get("case") or event["event"] for event in ALL]
+    names = [
+        event["event"] if event is RESTARTED else event.get("name") or event.get("case", "")
+        for event in ALL
+    ]
     return [*ALL[: names.index(name)], *instead, END]
 
 
@@ -130,6 +135,7 @@ def test_all_is_well() -> None:
             "answers",
             "handler",
             "still-ready",
+            "restart",
             "stop",
         ),
         "ok",
@@ -168,6 +174,29 @@ def test_a_warning_stops_nothing() -> None:
     assert "skipped" not in status(checks).values()
 
 
+def test_a_restart_must_give_the_same_answers() -> None:
+    other = {**RESTARTED, "answers": answers("first", "eins")["answers"]}
+    checks = judged([other if each is RESTARTED else each for each in ALL])
+    assert list(failed(checks)) == ["restart"]
+    (found,) = [check for check in checks if not check]
+    assert [each.actual for each in found.mismatches] == ['"eins"']
+    assert status(checks)["stop"] == "ok"
+
+
+def test_a_failed_restart_ends_the_run() -> None:
+    events = replaced("restarted", bad("restart", "after a restart, start: ended"))
+    checks = judged(events, exit_code=1)
+    assert failed(checks) == {"restart": "after a restart, start: ended (exit code 1)"}
+    assert status(checks)["stop"] == "skipped"
+
+
+def test_without_a_restart_there_is_no_such_check() -> None:
+    observed = Observed(events=tuple(each for each in ALL if each is not RESTARTED), exit_code=0)
+    checks = judge(MAP, CASES, observed, grace=10, restart=False)
+    assert "restart" not in status(checks)
+    assert set(status(checks).values()) == {"ok"}
+
+
 def test_a_socket_of_several_endpoints_is_no_wrong_socket() -> None:
     checks = judged(replaced("socket", bad("endpoint")))
     assert failed(checks) == {"endpoint": "why"}
@@ -175,7 +204,8 @@ def test_a_socket_of_several_endpoints_is_no_wrong_socket() -> None:
 
 
 def test_a_wrong_answer_stops_nothing() -> None:
-    events = [answers("first", "eins") if event.get("case") == "first" else event for event in ALL]
+    right, wrong = answers("first", "one"), answers("first", "eins")
+    events = [wrong if event == right else event for event in ALL]
     checks = judged(events)
     assert list(failed(checks)) == ["case: first"]
     assert "skipped" not in status(checks).values()
@@ -296,7 +326,8 @@ def test_a_defect_of_the_probe_is_not_one_of_the_udf(events: list[Event], words:
 def test_without_cases_the_other_checks_are_made() -> None:
     drained = {**DRAINED, "answered": 0}
     events = [*START, good("still-ready"), {"event": "stop"}, drained, END]
-    checks = judge(MAP, [], Observed(events=tuple(events), exit_code=0), grace=10)
+    observed = Observed(events=tuple(events), exit_code=0)
+    checks = judge(MAP, [], observed, grace=10, restart=False)
     assert all(checks)
     assert {check.name: check.detail for check in checks if check.status == "skipped"} == (
         dict.fromkeys(

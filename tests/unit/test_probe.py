@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -28,10 +29,11 @@ from tasks.core.verification.cases import EPOCH, parse
 from tasks.core.verification.messages import DROP_TAG, Case, encoded
 from tasks.core.verification.values import micros
 from tasks.probe import session
+from tasks.probe.files import SideInputs, critical_errors
 from tasks.probe.kinds import service
 from tasks.probe.kinds.base import UnansweredError, payload
 from tasks.probe.kinds.sink import response as sink_response
-from tasks.probe.session import Flags, Session, SideInputs, critical_errors
+from tasks.probe.session import Flags, Session
 
 SERVERS = Path(__file__).with_name("sdk_servers.py")
 SECONDS = 60.0
@@ -81,16 +83,7 @@ def probe(
             process.send_signal(signal.SIGTERM)
             flags.terminated = True
 
-    spec = {
-        "kind": kind,
-        "container": "main",
-        "folder": str(folder),
-        "ready_seconds": ready,
-        "answer_seconds": answer,
-        "side_inputs_folder": str(folder),
-        "side_inputs": {},
-        "cases": [case.spec() for case in cases],
-    }
+    spec = spec_of(kind, folder, cases, ready_seconds=ready, answer_seconds=answer)
     Session(spec, emit, flags).run()
     return events
 
@@ -108,6 +101,73 @@ def played(kind: str, text: str, folder: Path) -> list[Any]:
     expected = {"info-file", "socket", "socket-access", "ready", "still-ready"}
     assert set(names) == expected | ({"handshake"} if CONTRACTS[kind, "main"].handshake else set())
     return [event["answers"] for event in events if event["event"] == "answers"]
+
+
+def spec_of(kind: str, folder: Path, cases: list[Case], **more: object) -> dict[str, Any]:
+    """What the probe is told."""
+    return {
+        "kind": kind,
+        "container": "main",
+        "folder": str(folder),
+        "ready_seconds": SECONDS,
+        "answer_seconds": SECONDS,
+        "side_inputs_folder": str(folder),
+        "side_inputs": {},
+        "cases": [case.spec() for case in cases],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_restarted_over_its_old_socket(kind: str, folder: Path) -> None:
+    message = "message = [{ value = 'x', keys = ['k'] }]"
+    body = {"source": "read = 2", "sideinput": ""}.get(kind, message)
+    cases = list(parse(f"[[case]]\nname = 'one'\n{body}", kind).cases)
+    events: list[Event] = []
+    flags = Flags()
+    with contextlib.ExitStack() as servers:
+        running: list[subprocess.Popen[bytes]] = []
+
+        def emit(event: Event) -> None:
+            events.append(event)
+            if event["event"] == "waiting":
+                running.append(servers.enter_context(server(kind, folder)))
+            elif event["event"] == "kill":
+                running[0].kill()
+                running[0].wait()
+                flags.ended = True
+            elif event["event"] == "stop":
+                running[-1].send_signal(signal.SIGTERM)
+                flags.terminated = True
+
+        Session(spec_of(kind, folder, cases, restart=True), emit, flags).run()
+    assert [event for event in events if event.get("status") == "failed"] == []
+    before, after = (
+        next(event["answers"] for event in events if event["event"] == name)
+        for name in ("answers", "restarted")
+    )
+    assert before == after
+    assert events[-1]["event"] == "drained"
+
+
+def test_a_restart_that_fails_is_named(folder: Path) -> None:
+    flags = Flags()
+    events: list[Event] = []
+    with server("map", folder) as process:
+
+        def emit(event: Event) -> None:
+            events.append(event)
+            if event["event"] == "kill":
+                process.kill()
+                process.wait()
+                flags.ended = True
+            elif event["event"] == "waiting" and len(events) > 1:
+                flags.ended = True  # the second container ends at once
+
+        cases = list(parse(ONE, "map").cases)
+        Session(spec_of("map", folder, cases, restart=True), emit, flags).run()
+    text = "after a restart, start: the UDF's process ended before it was ready"
+    assert failure(events) == ("restart", text)
 
 
 def b64(text: str) -> str:

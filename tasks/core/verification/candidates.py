@@ -42,7 +42,8 @@ class Conditions:
     """What a UDF must cope with: timeouts in seconds, and the Numaflow that it runs with.
 
     ``ready`` is the time until it must be ready, ``answer`` that for an answer, ``grace`` that
-    from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root.
+    from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root. With
+    ``restart``, its container is killed and started again.
     """
 
     ready: float = READY_SECONDS
@@ -50,6 +51,7 @@ class Conditions:
     grace: float = GRACE_SECONDS
     numaflow: str = NUMAFLOW
     non_root: bool = False
+    restart: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +76,11 @@ class Candidate:
             "answer_seconds": conditions.answer,
             "side_inputs_folder": SIDE_INPUTS_FOLDER if reads_side_inputs else "",
             "side_inputs": encoded(self.cases.side_inputs),
+            "restart": conditions.restart,
             "cases": [case.spec() for case in own],
         }
         answers = (
-            conditions.answer * (len(own) + 3) + sum(case.within_ms for case in changes) / 1000
+            conditions.answer * (len(own) + 4) + sum(case.within_ms for case in changes) / 1000
         )
         return ProbeRun(
             image=self.image,
@@ -92,7 +95,7 @@ class Candidate:
             grace=conditions.grace,
             non_root=conditions.non_root,
             # A probe that hangs must not hang the whole run.
-            limit=conditions.ready + answers + conditions.grace + 30,
+            limit=conditions.ready * 2 + answers + conditions.grace + 30,
         )
 
 

@@ -25,6 +25,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "answers": "each message is answered once, under its id",
     "handler": "the handler raises no exception",
     "still-ready": "IsReady answers without an error after all cases",
+    "restart": "after a kill, a new container serves over the old socket and info file",
     "stop": "the program ends in time after SIGTERM, and loses no message in flight",
     "probe": "the probe itself works; shown only if it does not",
 }
@@ -60,7 +61,7 @@ class CheckResult:
         return self.status != "failed"
 
 
-def check_names(contract: Contract, cases: Sequence[Case]) -> list[str]:
+def check_names(contract: Contract, cases: Sequence[Case], *, restart: bool = True) -> list[str]:
     """The checks of one container, in their order."""
     steps = itertools.chain.from_iterable(_STEPS[step] for step in contract.order)
     return [
@@ -71,6 +72,7 @@ def check_names(contract: Contract, cases: Sequence[Case]) -> list[str]:
         "answers",
         "handler",
         "still-ready",
+        *(["restart"] if restart else []),
         "stop",
     ]
 

@@ -26,11 +26,12 @@ def judge(
     *,
     grace: float,
     numaflow: str = NUMAFLOW,
+    restart: bool = True,
 ) -> list[CheckResult]:
     """The results of the checks of one container, in their order.
 
     ``grace`` is the time in seconds that the UDF had after SIGTERM; ``numaflow`` is the version
-    of Numaflow that the UDF must work with.
+    of Numaflow that the UDF must work with; ``restart`` says that it was started again.
     """
     found = _Found()
     by_name = {case.name: case for case in cases}
@@ -43,14 +44,10 @@ def judge(
                 for failure in _endpoint(event["content"], contract):
                     found.add(failure)
             case "answers":
-                wrong = mismatches(by_name[event["case"]], event["answers"])
-                result = CheckResult(
-                    name=case_check(event["case"]),
-                    status="failed" if wrong else "ok",
-                    milliseconds=event["ms"],
-                    mismatches=tuple(wrong),
-                )
-                found.add(result, fatal=False)
+                name = case_check(event["case"])
+                found.add(_compared(name, by_name[event["case"]], event), fatal=False)
+            case "restarted":
+                found.add(_compared("restart", cases[0] if cases else None, event), fatal=False)
             case "drained":
                 found.add(_stop(event, observed, grace), fatal=False)
             case "broken":
@@ -68,7 +65,7 @@ def judge(
         found.assume("start")
     if "socket" in found.results:  # a socket exists, be it the right one or not
         found.assume("endpoint")
-    return found.in_order(check_names(contract, cases))
+    return found.in_order(check_names(contract, cases, restart=restart))
 
 
 class _Found:
@@ -113,13 +110,24 @@ def _failed(name: str, detail: str, milliseconds: float | None = None) -> CheckR
     return CheckResult(name=name, status="failed", detail=detail, milliseconds=milliseconds)
 
 
+def _compared(name: str, case: Case | None, event: Mapping[str, Any]) -> CheckResult:
+    """The result of a check that compares the answers to a case."""
+    wrong = mismatches(case, event["answers"]) if case else []
+    return CheckResult(
+        name=name,
+        status="failed" if wrong else "ok",
+        milliseconds=event["ms"],
+        mismatches=tuple(wrong),
+    )
+
+
 def _reported(event: Mapping[str, Any], observed: Observed) -> CheckResult:
     """The result of a check that the probe made itself."""
     name, detail = event["name"], event.get("detail", "")
     if event["status"] != "failed":
         status = event["status"]
         return CheckResult(name=name, status=status, milliseconds=event.get("ms"), detail=detail)
-    if name in ("start", "handler") and observed.exit_code is not None:
+    if name in ("start", "handler", "restart") and observed.exit_code is not None:
         detail += f" (exit code {observed.exit_code})"
     if observed.out_of_memory:
         detail += "; the UDF ran out of memory (killed)"

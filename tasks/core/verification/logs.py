@@ -66,7 +66,8 @@ def traceback(observed: Observed, checks: Sequence[CheckResult]) -> str:
 
     Python prints it to the log; the SDK also sends it with the failed call.
     """
-    if not any(check.name in ("start", "handler", "stop") for check in checks if not check):
+    failed = {check.name for check in checks if not check}
+    if not failed & {"start", "handler", "restart", "stop"}:
         return ""  # a later exception may only say that the probe has gone
     lines = plain_log(observed)
     for start, line in enumerate(lines):

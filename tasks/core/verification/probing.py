@@ -119,6 +119,7 @@ class _Run:
             environment=wanted.env,
         )
         self.udf = ""
+        self.killed = ""
         self.ended = threading.Event()
         self.exit_code: int | None = None
         self.terminated = 0.0
@@ -156,14 +157,22 @@ class _Run:
 
     def _react(self, event: str) -> list[dict[str, Any]]:
         """Do what the probe waits for; the events that result from it."""
-        if event == "waiting":
+        if event == "kill":
+            self.sandbox.signal(self.udf, "SIGKILL")
+            self.killed = self.udf
+        elif event == "waiting":
+            if self.killed:  # as a pod does: a new container on the same volumes
+                self.ended.clear()
+                self.exit_code = None
+                self.udf = self.sandbox.create(self.setup)
             try:
                 self.sandbox.start(self.udf)
             except StartError as error:
                 # For example an entrypoint that does not exist, or another architecture.
                 self.sandbox.signal(self.probe, "SIGKILL")
+                name = "restart" if self.killed else "start"
                 detail = f"the container does not start: {error}"
-                failed = {"event": "check", "name": "start", "status": "failed", "detail": detail}
+                failed = {"event": "check", "name": name, "status": "failed", "detail": detail}
                 return [failed, {"event": "end"}]
             self.sandbox.watch(self.udf, self._has_ended)
         elif event == "stop":
@@ -194,16 +203,17 @@ class _Run:
         self.exit_code = self.stop_ms = None
 
     def _observed(self, events: Sequence[Mapping[str, Any]], errors: str) -> Observed:
-        record = self.sandbox.record(self.udf)
+        lives = [self.sandbox.record(each) for each in (self.killed, self.udf) if each]
+        started = lives[0].started
         ready = next((event["time"] for event in events if event["event"] == "ready"), None)
         return Observed(
             events=tuple(events),
             exit_code=self.exit_code,
-            out_of_memory=record.out_of_memory,
+            out_of_memory=any(each.out_of_memory for each in lives),
             # Both clocks are the engine's, also where that is on another machine.
-            ready_ms=(ready - record.started) * 1000 if ready else None,
+            ready_ms=(ready - started) * 1000 if ready else None,
             stop_ms=self.stop_ms,
-            log=tuple(((at - record.started) * 1000, line) for at, line in record.log),
+            log=tuple(((at - started) * 1000, line) for each in lives for at, line in each.log),
             probe_errors=errors,
         )
 

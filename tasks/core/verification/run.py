@@ -110,6 +110,7 @@ def _parts(
             observed,
             grace=conditions.grace,
             numaflow=conditions.numaflow,
+            restart=conditions.restart,
         )
         errors = logs.critical_errors(observed)
         part = Part(
