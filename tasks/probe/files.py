@@ -17,6 +17,16 @@ class SideInputs:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        self.names: set[str] = set()
+
+    def reset(self, values: Mapping[str, str]) -> None:
+        """Have ``values`` alone, as a UDF finds them at its first start."""
+        for name in self.names:
+            link = self.folder / name
+            link.resolve().unlink(missing_ok=True)
+            link.unlink()
+        self.names.clear()
+        self.write(values)
 
     def write(self, values: Mapping[str, str]) -> None:
         for name, value in values.items():
@@ -29,6 +39,7 @@ class SideInputs:
             fresh = self.folder / f"{name}_temp{stamp}"
             fresh.symlink_to(file)
             fresh.rename(link)
+            self.names.add(name)
             if old:
                 old.unlink(missing_ok=True)
 

@@ -310,7 +310,7 @@ class Session:
         self.flags.ended = False
         if self.client:
             self.client.close()
-        side_inputs.write(self.spec["side_inputs"])
+        side_inputs.reset(self.spec["side_inputs"])
         self.emit({"event": "waiting"})
         start = time.monotonic()
         self.deadline = start + seconds

@@ -183,6 +183,15 @@ def test_a_restart_must_give_the_same_answers() -> None:
     assert status(checks)["stop"] == "ok"
 
 
+def test_a_case_that_failed_before_does_not_fail_the_restart() -> None:
+    wrong = answers("first", "eins")
+    events = [
+        {**each, "answers": wrong["answers"]} if each.get("case") == "first" else each
+        for each in ALL
+    ]
+    assert list(failed(judged(events))) == ["case: first"]
+
+
 def test_a_failed_restart_ends_the_run() -> None:
     events = replaced("restarted", bad("restart", "after a restart, start: ended"))
     checks = judged(events, exit_code=1)

@@ -626,6 +626,18 @@ def test_side_inputs_are_changed_in_one_step(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 2
 
 
+def test_side_inputs_are_reset_before_a_restart(folder: Path) -> None:
+    side_inputs = SideInputs(str(folder))
+    (folder / "map.sock").touch()
+    side_inputs.write({"first": b64("1")})
+    side_inputs.write({"first": b64("2"), "later": b64("3")})
+    side_inputs.reset({"first": b64("1")})
+    assert (folder / "first").read_text() == "1"
+    assert not (folder / "later").exists()
+    assert (folder / "map.sock").exists()
+    assert len(list(folder.iterdir())) == 3
+
+
 def test_a_case_is_played_again_until_a_side_input_shows(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

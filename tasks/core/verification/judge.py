@@ -47,7 +47,10 @@ def judge(
                 name = case_check(event["case"])
                 found.add(_compared(name, by_name[event["case"]], event), fatal=False)
             case "restarted":
-                found.add(_compared("restart", cases[0] if cases else None, event), fatal=False)
+                # What was wrong before is not the restart's fault.
+                first = next(iter(cases), None)
+                passed = first and found.results.get(case_check(first.name))
+                found.add(_compared("restart", first if passed else None, event), fatal=False)
             case "drained":
                 found.add(_stop(event, observed, grace), fatal=False)
             case "broken":
