@@ -1,4 +1,4 @@
-"""cases.toml: what it may hold, and what it says about a slip."""
+"""cases.toml: what it may hold, and the errors about what it must not."""
 
 from __future__ import annotations
 
@@ -515,10 +515,10 @@ def test_times_go_to_the_probe_and_back() -> None:
         ),
     ],
 )
-def test_a_slip_is_named_with_its_line(
+def test_an_error_is_named_with_its_line(
     kind: str, text: str, old: str, new: str, line: int, words: str
 ) -> None:
-    assert text.count(old) == 1, "the slip must be in one place"
+    assert text.count(old) == 1, "the error must be in one place"
     with pytest.raises(CasesError) as raised:
         parse(text.replace(old, new), kind, "some/cases.toml")
     assert raised.value.what.startswith(f"some/cases.toml:{line}: ")

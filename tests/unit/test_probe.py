@@ -605,7 +605,7 @@ def test_a_socket_that_another_user_cannot_connect_to(folder: Path) -> None:
 def test_a_socket_that_serves_another_service(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The info file is there before the server is; a real one comes after its socket.
+    # Here the info file exists before the server; a real one is written after the socket.
     monkeypatch.setattr(session, "SOCKET_SECONDS", SECONDS)
     info(folder, "reduce")
     (folder / "reduce.sock").symlink_to(folder / "map.sock")
@@ -710,7 +710,7 @@ def test_the_program_says_what_it_saw_line_by_line(folder: Path) -> None:
     assert process.returncode == 0
 
 
-def test_a_slip_of_the_probe_is_told_apart(tmp_path: Path) -> None:
+def test_a_defect_of_the_probe_is_reported_as_such(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"kind": "no kind"}')
     done = subprocess.run(
         [sys.executable, "-m", "tasks.probe", str(tmp_path / "spec.json")],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,13 +87,24 @@ def test_a_save_before_the_first_question_is_not_missed() -> None:
     assert next(coming) > 1000.0
 
 
-def test_the_time_of_a_file_that_was_moved_here_is_not_believed() -> None:
-    old: dict[str, State] = {"a": (1, 0o644, 1, 5)}
-    new: dict[str, State] = {"a": (2, 0o644, 1, 7)}
-    assert watching._saved_at({"a"}, new, noticed=1000.0) == 1000.0
-    assert watching._saved_at({"gone"}, old, noticed=1000.0) == 1000.0
-    later: dict[str, State] = {"a": (2, 0o644, 1, int(2000e9))}
-    assert watching._saved_at({"a"}, later, noticed=1000.0) == 1000.0
+@pytest.mark.parametrize(
+    "modified",
+    [
+        pytest.param(7.0, id="an old file was moved here"),
+        pytest.param(2000.0, id="a time in the future"),
+        pytest.param(None, id="the file was removed"),
+    ],
+)
+def test_an_implausible_time_of_a_file_does_not_count(modified: float | None) -> None:
+    clock = Time()
+
+    def looking() -> dict[str, State]:
+        if clock.now < 1001:
+            return {"a": (1, 0o644, 1, int(5e9))}
+        return {} if modified is None else {"a": (2, 0o644, 1, int(modified * 1e9))}
+
+    saved = next(saves(looking, sleep=clock.sleep, clock=clock.clock))
+    assert saved == pytest.approx(1001.0, abs=watching.LOOK_SECONDS)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -132,14 +142,6 @@ def test_a_look_at_one_file_and_at_nothing(tmp_path: Path) -> None:
     file = tmp_path / "common.py"
     file.write_text("")
     assert list(look([file, tmp_path / "gone"])) == [str(file)]
-
-
-def test_a_look_is_cheap(tmp_path: Path) -> None:
-    for number in range(200):
-        (tmp_path / f"{number}.py").write_text("")
-    start = time.perf_counter()
-    look([tmp_path])
-    assert time.perf_counter() - start < watching.LOOK_SECONDS
 
 
 # --- how a round reads ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Runs a UDF image as Numaflow would, and judges its answers.
+"""Runs the image of a UDF the way Numaflow would use it, and judges its answers.
 
-It imports all rooms up to `build`.
+It may import all rooms up to `build`.
 """

@@ -143,7 +143,7 @@ def read_side_inputs(table: Table) -> dict[str, Value]:
 
 
 def read_metadata(table: Table, key: str, *, expected: bool = False) -> Metadata | None:
-    """The metadata under ``key``, if it is there: values by group and name."""
+    """The metadata under ``key``, if it has any: values by group and name."""
     if key not in table.content:
         return None
     content = table.content[key]
