@@ -13,7 +13,7 @@ import pytest
 from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
 from tasks.core.model.settings import REPOSITORY, Settings
-from tasks.core.private_engine import packages
+from tasks.core.private_engine import packages, private
 from tests.docker import engines, repository
 from tests.docker import registry as registries
 
@@ -91,3 +91,22 @@ def other(engine: Engine) -> Iterator[engines.Second]:
         pytest.skip("private engines need a Debian machine, and root")
     with engines.second(like=engine) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def classic_engine(engine: Engine) -> Iterator[Engine]:
+    """A second engine, with the classic image store, which has the Python image."""
+    if not packages.suits_host():
+        pytest.skip("private engines need a Debian machine, and root")
+    with pytest.MonkeyPatch.context() as patch:
+        configured = {"features": {"containerd-snapshotter": False}}
+        patch.setattr(private, "daemon_config", lambda _snapshotter="": configured)
+        with engines.second(like=engine) as found:
+            yield found.engine
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty layer cache for the tasks of one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/numaflow-udf/layers"

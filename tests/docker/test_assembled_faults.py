@@ -8,62 +8,27 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.core.build import assemble, execute
-from tasks.core.build.gather import plan_images
-from tasks.core.build.results import Result, failed
+from tasks.core.build import assemble
 from tasks.core.engine import Engine
-from tasks.core.engine.channel import Answer, channel_of
 from tasks.core.engine.stored import stored_image
-from tasks.core.inputs.selection import Choice, select
 from tasks.core.model.errors import BuildFailedError, FileChangedError, UdfError
 from tasks.core.model.labels import FINGERPRINT
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import REPOSITORY
+from tests.docker.builds import Builds
 from tests.docker.repository import add_udf, image_id, run
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 PACKAGES = 'dependencies = ["tabulate"]\n'
-DATA = '[tool.numaflow-udf]\ndata = ["model.bin"]\n'
 IMPORTED = "import tabulate; print('ok')"
 MIB = 1 << 20
-
-
-class Builds:
-    """`invoke image-fast` in this process, with a step in between: plan, then ``build``."""
-
-    def __init__(self, engine: Engine, root: Path, tag: str) -> None:
-        self.engine = engine
-        self.settings = Settings.from_config({}, root=str(root), tag=tag)
-        self.said: list[str] = []
-
-    def image(self, name: str) -> str:
-        return f"{name.replace('/', '-')}:{self.settings.tag}"
-
-    def run(self, *names: str, between: Callable[[], object] = lambda: None) -> list[Result]:
-        selected = select(self.settings, Choice(names=names))
-        plan = plan_images(self.engine, self.settings, selected)
-        between()
-        return execute.build(self.engine, self.settings, plan, say=self.said.append)
-
-    def must(self, *names: str) -> list[str]:
-        """The reasons of images that are built, all of them."""
-        results = self.run(*names)
-        assert failed(results) is None
-        return [result.reason for result in results if result.result == "built"]
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty layer cache for the tasks of one test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache/numaflow-udf/layers"
 
 
 @pytest.fixture
@@ -71,33 +36,6 @@ def builds(engine: Engine, base: str, root: Path, tag: str, cache: Path) -> Buil
     assert base
     assert not cache.exists()
     return Builds(engine, root, tag)
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The bytes of each load."""
-    counts: list[int] = []
-
-    class Counting:
-        def __init__(self, channel: Any) -> None:  # noqa: ANN401 (any channel)
-            self._channel = channel
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._channel, name)
-
-        def load(self, archive: Iterable[bytes]) -> Answer:
-            counts.append(0)
-
-            def counted() -> Iterator[bytes]:
-                for chunk in archive:
-                    counts[-1] += len(chunk)
-                    yield chunk
-
-            answer: Answer = self._channel.load(counted())
-            return answer
-
-    monkeypatch.setattr(assemble, "channel_of", lambda endpoint: Counting(channel_of(endpoint)))
-    return counts
 
 
 # --- files that change ------------------------------------------------------------------------
@@ -312,43 +250,3 @@ def test_a_full_disk_of_the_cache(
         assert not image_id(engine, f"map-added:{tag}")
     done = build("map/added", "64m")
     assert done.returncode == 0, done.stderr
-
-
-# --- data layers ------------------------------------------------------------------------------
-
-
-def test_an_edit_of_code_sends_neither_data_nor_packages(
-    builds: Builds, root: Path, cache: Path, sent: list[int]
-) -> None:
-    folder = add_udf(root, "map/model", project=PACKAGES + DATA)
-    (folder / "model.bin").write_bytes(os.urandom(3 * MIB))
-    builds.must("map/model")
-    assert sent[-1] > 3 * MIB
-    (folder / "example.py").write_text("print('edited')\n")
-    assert builds.must("map/model") == ["file example.py changed"]
-    assert sent[-1] < 128 * 1024
-    image = builds.image("map/model")
-    assert run(builds.engine, image) == "edited\n"
-    assert run(builds.engine, image, "stat", "-c", "%s %a", "model.bin") == f"{3 * MIB} 644\n"
-    # Only the packages are kept.
-    assert packages_of(cache).stat().st_size < 3 * MIB
-    layers = builds.engine.images([image])[image].layers
-    (folder / "model.bin").write_bytes(b"another model")
-    assert builds.must("map/model") == ["file model.bin changed"]
-    # The layer of packages is the same one, and so was not sent.
-    assert builds.engine.images([image])[image].layers[:-2] == layers[:-2]
-    assert sent[-1] < 128 * 1024
-
-
-@pytest.mark.slow
-def test_a_model_of_2_gb(builds: Builds, root: Path, sent: list[int], cache: Path) -> None:
-    folder = add_udf(root, "map/model", project=DATA)
-    with (folder / "model.bin").open("wb") as file:
-        file.truncate(2 << 30)
-    builds.must("map/model")
-    assert sent[-1] > 2 << 30
-    (folder / "example.py").write_text("print('edited')\n")
-    builds.must("map/model")
-    assert sent[-1] < 128 * 1024
-    assert list(cache.glob("*.tar")) == []
-    assert run(builds.engine, builds.image("map/model")) == "edited\n"

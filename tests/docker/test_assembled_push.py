@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.model.errors import EngineUnreachableError
+from tasks.core.model.errors import EngineUnreachableError, FileChangedError
+from tests.docker.builds import Builds
 from tests.docker.images import contents
 from tests.docker.registry import Registry, uploads
 from tests.docker.repository import add_udf, image_id
@@ -187,3 +188,26 @@ def test_store_and_registry_get_the_same_image(
         done = udfs.at(place).run("image-fast", "--push", "--force", "--udf", name, **nowhere)
         assert done.returncode == 0, done.stderr
         assert udfs.image(name) == manifest
+
+
+@pytest.mark.parametrize("edit", ["content", "size"])
+def test_a_large_file_that_changes_before_it_is_pushed(
+    base: str, engine: Engine, root: Path, tag: str, hub: Registry, edit: str
+) -> None:
+    """The registry gets no tag of it; the other image is pushed."""
+    assert base
+    large = add_udf(root, "map/large") / "large.bin"
+    large.write_bytes(b"a" * 6_000_000)
+    add_udf(root, "map/small")
+    builds = Builds(engine, root, tag, f"{hub.host}/{tag}")
+    names = ("map/large", "map/small")
+    changed = b"b" * (6_000_000 if edit == "content" else 10)
+
+    one, other = builds.run(*names, between=lambda: large.write_bytes(changed))
+
+    assert isinstance(one.cause, FileChangedError), one.error
+    assert other, other.error
+    assert not hub.has_tag(f"{tag}/map-large", tag)
+    assert hub.has_tag(f"{tag}/map-small", tag)
+    assert builds.must(*names) == ["not in the registry yet"]
+    assert hub.has_tag(f"{tag}/map-large", tag)

@@ -25,8 +25,7 @@ from tasks.core.image.config import Step
 from tasks.core.image.layer import Entry, Layer, pack
 from tasks.core.model.errors import FileChangedError
 from tasks.core.model.settings import DEFAULTS
-from tasks.core.private_engine import packages, private
-from tests.docker import engines, repository
+from tests.docker import repository
 
 NOTE = "udf code map/even_odd (3 files, 2.1 kB)"
 HUB = "docker.io/library"
@@ -76,18 +75,6 @@ class Place:
 def channel_of(engine: Engine) -> Channel:
     end = engine.endpoint
     return open_channel(Address(host=end.host, docker=end.docker, environ=end.environ()))
-
-
-@pytest.fixture(scope="module")
-def classic_engine(engine: Engine) -> Iterator[Engine]:
-    """A second engine, with the classic image store, which has the Python image."""
-    if not packages.suits_host():
-        pytest.skip("private engines need a Debian machine, and root")
-    with pytest.MonkeyPatch.context() as patch:
-        configured = {"features": {"containerd-snapshotter": False}}
-        patch.setattr(private, "daemon_config", lambda _snapshotter="": configured)
-        with engines.second(like=engine) as found:
-            yield found.engine
 
 
 @pytest.fixture(params=["engine", pytest.param("classic_engine", marks=pytest.mark.slow)])

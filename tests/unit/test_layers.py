@@ -12,8 +12,10 @@ from tasks.core.build.assemble import parts_of
 from tasks.core.build.layers import LayerCache, PackagesLayer, code_parts
 from tasks.core.image.assembly import Part
 from tasks.core.image.layer import Layer
-from tasks.core.inputs.files import ContextFile, read, text_file
-from tasks.core.model.errors import BuildFailedError, FileChangedError
+from tasks.core.inputs.files import ContextFile, context_files, read, text_file
+from tasks.core.model.errors import BuildFailedError, FileChangedError, ProjectFileError
+from tasks.core.model.settings import Settings
+from tasks.core.model.udf import Udf, discover
 from tasks.core.plan.specs import ImageSpec
 from tests.unit.plans import LOCKED, spec, udf
 
@@ -84,3 +86,29 @@ def test_packages_that_are_lost_are_not_left_out(cache: LayerCache) -> None:
     layer = Layer(digest="sha256:1", size=7, root="opt/deps", entries=(), content=None)
     made = parts_of(adding, cache, PackagesLayer(layer=layer))
     assert [part.layer.root for part in made.parts] == ["opt/deps", "udf"]
+
+
+@pytest.mark.parametrize("item", ["model.bin", "./assets/", "assets//one"])
+def test_data_is_named_as_paths_are(tmp_path: Path, item: str) -> None:
+    found = loaded(tmp_path, item)
+    assert any(found.is_data(path) for path in ("model.bin", "assets/one/a.txt"))
+    assert not found.is_data("example.py")
+
+
+@pytest.mark.parametrize("item", ["model", "assets/on", "."])
+def test_data_that_does_not_exist_is_refused(tmp_path: Path, item: str) -> None:
+    with pytest.raises(ProjectFileError, match=r"data '.*' of UDF map/a is not a file or folder"):
+        loaded(tmp_path, item)
+
+
+def loaded(root: Path, item: str) -> Udf:
+    """A UDF with that data, once its files were read."""
+    folder = root / "map/a"
+    (folder / "assets/one").mkdir(parents=True)
+    for name in ("example.py", "model.bin", "assets/one/a.txt"):
+        (folder / name).write_text(name)
+    (folder / "pyproject.toml").write_text(f'[tool.numaflow-udf]\ndata = ["{item}"]\n')
+    given = Settings.from_config({}, root=str(root))
+    (found,) = discover(given)
+    context_files(given, found)
+    return found

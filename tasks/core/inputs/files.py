@@ -200,6 +200,11 @@ def context_files(
         what = f"{_IGNORE_FILE} in {shown(root)} excludes the program of UDF {udf.name}"
         step = f"add a line '!{udf.path.relative_to(root).as_posix()}' at its end"
         raise ConfigError(what, next_step=step)
+    for item in udf.data:
+        if not any(path == item or path.startswith(f"{item}/") for path in files):
+            what = f"data '{item}' of UDF {udf.name} is not a file or folder that its image has"
+            step = "name a path below the folder of the UDF, such as model.bin"
+            raise ProjectFileError(what, next_step=step)
     _check_links(udf, files.values())
     return tuple(files[path] for path in sorted(files))
 

@@ -150,7 +150,7 @@ def load(settings: Settings, path: Path) -> Udf:
         repository=repository,
         system_packages=tuple(options.get("system-packages", ())),
         include=tuple(options.get("include", ())),
-        data=tuple(item.rstrip("/") for item in options.get("data", ())),
+        data=tuple(Path(item).as_posix() for item in options.get("data", ())),
         python=options.get("python", ""),
         project=project,
     )
