@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from tasks.core.engine import Endpoint, Engine, Image
 from tasks.core.model import labels
 from tasks.core.model.errors import BuildxError, EngineUnreachableError
+from tasks.core.model.programs import Done
 
 # Answers `image inspect` from the store in STORE as the CLI does: a line for each image that is
 # there, a line on stderr for each that is not. It keeps every argv.
@@ -155,6 +156,27 @@ class TestImages:
 
 
 class TestTag:
+    @pytest.mark.parametrize(("refusals", "tagged"), [(0, True), (3, True), (9, False)])
+    def test_another_run_may_give_the_name_at_the_same_moment(
+        self, refusals: int, tagged: bool
+    ) -> None:
+        asked: list[tuple[str, ...]] = []
+
+        def run(argv: Sequence[str], **_: object) -> Done:
+            asked.append(tuple(argv[1:]))
+            late = len(asked) <= refusals
+            return Done(
+                argv=tuple(argv), code=int(late), stderr='image "b:1": already exists' * late
+            )
+
+        engine = Engine(endpoint=Endpoint(host="unix:///nowhere", run=run))
+        if tagged:
+            engine.tag("a:1", "b:1")
+        else:
+            with pytest.raises(EngineUnreachableError, match="already exists"):
+                engine.tag("a:1", "b:1")
+        assert asked == [("image", "tag", "a:1", "b:1")] * min(refusals + 1, 5)
+
     def test_several_names(self, store: Store, calls: Callable[[], list[list[str]]]) -> None:
         store().tag("a:1", "b:1", "c:1")
         assert calls() == [["image", "tag", "a:1", "b:1"], ["image", "tag", "a:1", "c:1"]]

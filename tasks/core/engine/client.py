@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # An engine inspects one image after the other, 6 ms each; several calls use its processors.
 _REFERENCES_A_CALL: Final = 75
+_TAG_TRIES: Final = 5
 _CALLS_AT_A_TIME: Final = 4
 
 _FORMAT: Final = (
@@ -128,7 +129,11 @@ class Engine:
     def tag(self, source: str, *names: str) -> None:
         """Give the image ``source`` further names."""
         for name in names:
-            done = self.docker("image", "tag", source, name)
+            for _ in range(_TAG_TRIES):
+                done = self.docker("image", "tag", source, name)
+                # containerd's store: another run gave the name to another image meanwhile.
+                if done or "already exists" not in done.stderr:
+                    break
             if not done:
                 raise _engine_error(done)
 
