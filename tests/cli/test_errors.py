@@ -27,12 +27,20 @@ from tests.conftest import Invoke
 
 
 def assert_fails(
-    done: subprocess.CompletedProcess[str], error: type[UdfError], what: str, step: str
+    done: subprocess.CompletedProcess[str],
+    error: type[UdfError],
+    what: str,
+    step: str,
+    shown: str = "",
 ) -> None:
-    """The run failed as documented: code, one line that says what, one that says what to do."""
+    """The run failed as documented: code, one line that says what, one that says what to do.
+
+    ``shown`` is how the result starts, where a task has one all the same.
+    """
     assert done.returncode == error.exit_code, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    assert done.stdout.startswith(shown)
+    assert bool(done.stdout) is bool(shown)
     *_, cause, following = done.stderr.splitlines()
     assert cause.startswith("error: ")
     assert what in cause
@@ -157,7 +165,8 @@ def test_pattern_that_matches_nothing(invoke: Invoke) -> None:
 
 def test_image_that_is_not_built(invoke: Invoke, engine: Engine) -> None:
     done = invoke("verify", "--udf", "map/even_odd", "--tag", "never-built")
-    assert_fails(done, NotBuiltError, "map-even-odd:never-built", "invoke image-fast")
+    shown = "FAILED map/even_odd: not built yet: map-even-odd:never-built"
+    assert_fails(done, NotBuiltError, "map-even-odd:never-built", "invoke image-fast", shown)
 
 
 def test_broken_cases(invoke: Invoke, engine: Engine, checkout: Path, tag: str) -> None:
@@ -165,7 +174,8 @@ def test_broken_cases(invoke: Invoke, engine: Engine, checkout: Path, tag: str) 
     assert built.returncode == 0, built.stderr
     (checkout / "examples/map/even_odd/cases.toml").write_text("[[cases]]\n")
     done = invoke("verify", "--udf", "map/even_odd", "--tag", tag, cwd=checkout)
-    assert_fails(done, CasesError, "examples/map/even_odd/cases.toml", "")
+    shown = "FAILED map/even_odd: examples/map/even_odd/cases.toml:1: unknown key 'cases'"
+    assert_fails(done, CasesError, "examples/map/even_odd/cases.toml", "", shown)
 
 
 def test_the_page_lists_every_code() -> None:
