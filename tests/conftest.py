@@ -51,8 +51,10 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "engine" in getattr(item, "fixturenames", ()):
+        asks_engine = "engine" in getattr(item, "fixturenames", ())
+        if asks_engine:
             item.add_marker(pytest.mark.docker)
+        if asks_engine or item.path.parent.name != "unit":
             # One engine: its tests run one after the other, while others run beside them.
             item.add_marker(pytest.mark.xdist_group("engine"))
 

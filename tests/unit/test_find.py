@@ -264,7 +264,7 @@ class TestPrograms:
 
     def test_no_docker_command(self, home: Path, environ: dict[str, str]) -> None:
         (home / "bin" / "docker").unlink()
-        with pytest.raises(BuildxError, match="no docker command is on PATH"):
+        with pytest.raises(BuildxError, match="the docker command was not found on PATH"):
             find.find(environ)
 
     def test_no_buildx(self, home: Path, environ: dict[str, str]) -> None:
