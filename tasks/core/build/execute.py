@@ -158,6 +158,8 @@ def _packages(
     found: dict[str, PackagesLayer] = {}
     failed: dict[str, BakeRun] = {}
     if plan.packages and engine is not None:
+        pythons = dict.fromkeys(step.spec.base.python_image for step in plan.packages)
+        graph.ensure_python_images(engine, settings, pythons, say)
         gathered = credentials.gather(os.environ)
         where = graph.environment_of(engine, settings, plan, gathered.secrets)
         found, failed = packages.make_packages(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..engine import Engine
@@ -41,10 +41,7 @@ def run_graph(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[
     if plan.is_empty:
         return {}
     gathered = credentials.gather(os.environ)
-    if engine.needs_python_image:
-        # A private engine may have no registry to pull from; others pull while they build.
-        for image in _python_images(plan):
-            _ensure_python(engine, settings, image, say)
+    ensure_python_images(engine, settings, _python_images(plan), say)
     if engine.builds:
         _name_bases(engine, plan)
     where = environment_of(engine, settings, plan, gathered.secrets)
@@ -105,6 +102,18 @@ def environment_of(
 def created() -> int:
     """The time of creation of all images, so that the same inputs give the same image."""
     return int(os.environ.get("SOURCE_DATE_EPOCH") or labels.EPOCH)
+
+
+def ensure_python_images(
+    engine: Engine, settings: Settings, images: Iterable[str], say: Say
+) -> None:
+    """Have Python images on an engine that may have no registry to pull from.
+
+    Others pull while they build.
+    """
+    if engine.needs_python_image:
+        for image in images:
+            _ensure_python(engine, settings, image, say)
 
 
 def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> None:
