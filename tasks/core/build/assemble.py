@@ -7,7 +7,6 @@ gets all layers; where it refuses these as well, the images are built, and each 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -109,7 +108,6 @@ def into_store(
     A UDF whose files changed meanwhile fails alone.
     """
     outcome = Outcome()
-    start = time.monotonic()
     ready: list[tuple[Step, Assembled]] = []
     for step in steps:
         try:
@@ -133,7 +131,7 @@ def into_store(
             loaded = _load(channel, store, images, known, batch, say)
             for step, made in batch:
                 if step.spec.image in loaded:
-                    outcome.results[step.spec.target] = _result(step, made, start)
+                    outcome.results[step.spec.target] = _result(step, made)
                 else:
                     outcome.to_build.append(step)
     return outcome
@@ -216,14 +214,13 @@ def _count(images: Sequence[Image]) -> str:
     return "the image" if len(images) == 1 else f"{len(images)} images"
 
 
-def _result(step: Step, made: Assembled, start: float) -> Result:
+def _result(step: Step, made: Assembled) -> Result:
     notes = (*made.notes, *(note for note in step.notes if note not in made.notes))
     return Result(
         name=step.spec.udf.name,
         image=step.spec.image,
         result="built",
         reason=step.reason,
-        seconds=time.monotonic() - start,
         added=made.added,
         shares=step.spec.shares,
         notes=notes,

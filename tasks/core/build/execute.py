@@ -7,6 +7,7 @@ since the plan was made.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -75,6 +76,7 @@ def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) ->
     """Assemble images into the store; those that the engine does not take are built."""
     if not plan.to_assemble:
         return {}
+    start = time.monotonic()
     cache = layers.LayerCache(os.environ)
     kept, results = _packages(engine, settings, plan, cache, say)
     ready = [step for step in plan.to_assemble if step.spec.target not in results]
@@ -87,7 +89,7 @@ def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) ->
         created=graph.created(),
         say=say,
     )
-    results |= made.results
+    results |= _since(start, made.results)
     if made.to_build:
         left = replace(plan, bases=(), packages=(), steps=tuple(made.to_build))
         results |= graph.run_graph(engine, settings, left, say)
@@ -101,6 +103,7 @@ def _upload_assembled(
     steps = plan.to_assemble
     if not steps:
         return {}
+    start = time.monotonic()
     cache = layers.LayerCache(os.environ)
     registry = publish.registry_of(engine, settings)
     target = upload.Target(
@@ -115,7 +118,8 @@ def _upload_assembled(
     ready = [step for step in steps if step.spec.target not in results]
     every = {**kept, **published}
     upload.publish_packages(target, ready, every, published)
-    results |= upload.into_registry(target, plan, ready, every, cache)
+    made = upload.into_registry(target, plan, ready, every, cache)
+    results |= _since(start, made)
     if engine is not None and not plan.linked:
         stored = [
             step
@@ -133,6 +137,15 @@ def _upload_assembled(
             say=say,
         )
     return results
+
+
+def _since(start: float, results: Mapping[str, Result]) -> dict[str, Result]:
+    """Results that say how long it took from ``start``, packages included."""
+    seconds = time.monotonic() - start
+    return {
+        target: replace(result, seconds=seconds) if result else result
+        for target, result in results.items()
+    }
 
 
 def _has_content(settings: Settings, step: Step, packages: Packages) -> bool:

@@ -7,7 +7,6 @@ did not make it take it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -74,7 +73,6 @@ def into_registry(
     An image that cannot be made or pushed does not keep the others from it. Raises the error
     of a base that the registry does not have whole, since nothing can follow.
     """
-    start = time.monotonic()
     bases = _bases(target, {step.spec.base.image: step.spec.base for step in steps}, cache)
     results: dict[str, Result] = {}
     ready: list[tuple[Step, int, ImageUpload]] = []
@@ -96,7 +94,6 @@ def into_registry(
             image=step.spec.image,
             result="built",
             reason=step.reason,
-            seconds=time.monotonic() - start,
             added=added,
             shares=step.spec.shares,
             notes=step.notes,
