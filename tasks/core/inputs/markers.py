@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 _CONSTRAINT: Final = re.compile(
@@ -23,6 +24,18 @@ _ENVIRONMENT: Final = {
 _COMPARISON: Final = re.compile(
     r"(?P<name>\w+)\s*(?P<operator>[!=]=)\s*(?P<quote>[\"'])(?P<value>[^\"']*)(?P=quote)"
 )
+_VERSION: Final = re.compile(
+    r"python_version\s*(?P<operator>[<>]=?|[!=]=)\s*(?P<quote>[\"'])3\.(?P<minor>[0-9]+)(?P=quote)"
+)
+_MINOR: Final = re.compile(r"3\.([0-9]+)")
+_COMPARE: Final[Mapping[str, Callable[[int, int], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 MACHINES: Final = ("x86_64", "aarch64")
 """The machines that images are for, as markers and the platform tags of wheels call them."""
 _PLAIN: Final = re.compile(r"\s*(?P<operator>>=|<)\s*3\.(?P<minor>[0-9]+)\s*")
@@ -36,10 +49,10 @@ def holds(marker: str, python: str, machine: str = "") -> bool:
     """
     if not marker:
         return True
-    plain = _COMPARISON.fullmatch(marker)
-    if plain and plain["name"] in _ENVIRONMENT:
-        # Most are of this form, and `packaging` takes as long to import as all the rest here.
-        return (_ENVIRONMENT[plain["name"]] == plain["value"]) == (plain["operator"] == "==")
+    # Most are plain, and `packaging` takes as long to import as all the rest here.
+    clauses = [_plainly_holds(each.strip(), python) for each in marker.split(" and ")]
+    if None not in clauses:
+        return all(clauses)
     if not machine and "platform_machine" in marker:
         return any(holds(marker, python, each) for each in MACHINES)
     from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
@@ -53,6 +66,17 @@ def holds(marker: str, python: str, machine: str = "") -> bool:
         return Marker(marker).evaluate(environment)
     except (UndefinedComparison, UndefinedEnvironmentName):
         return True
+
+
+def _plainly_holds(clause: str, python: str) -> bool | None:
+    """Whether a comparison holds; ``None`` where it is not one of the plain forms."""
+    plain = _COMPARISON.fullmatch(clause)
+    if plain and plain["name"] in _ENVIRONMENT:
+        return (_ENVIRONMENT[plain["name"]] == plain["value"]) == (plain["operator"] == "==")
+    wanted, mine = _VERSION.fullmatch(clause), _MINOR.fullmatch(python)
+    if not wanted or not mine:
+        return None
+    return _COMPARE[wanted["operator"]](int(mine[1]), int(wanted["minor"]))
 
 
 def fits_python(required: Iterable[str], python: str) -> bool:
