@@ -19,13 +19,13 @@ from ..model.errors import ConfigError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import Settings, native_platform
-from ..plan.decide import Plan, Step
+from ..plan.decide import Plan, Step, added_bytes
 from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
 from ..registry import faults
 from .failures import base_failed, isolate, push_error
-from .results import Result, added_bytes
+from .results import Result
 from .staging import in_own_folder, stage
 
 

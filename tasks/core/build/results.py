@@ -106,13 +106,6 @@ def of_push(name: str, image: str, published: publish.Published) -> Result:
     )
 
 
-def added_bytes(image: Image | None, base: Image | None) -> int | None:
-    """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
-    if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
-        return None
-    return max(image.size - base.size, 0)
-
-
 def failed(results: Sequence[Result]) -> UdfError | None:
     """The error that ends a task of which some builds failed, else ``None``."""
     bad = [result for result in results if not result]

@@ -13,11 +13,11 @@ from typing import Final
 
 from ..image import archive
 from ..image.archive import File, Image
+from ..model.reference import ImageReference
 from .channel import Answer, Channel, EngineLostError, NoSuchImageError
 from .stored import Store, layer_files
 
 _FULL: Final = r"no space left|disk quota exceeded"
-_FAMILIAR: Final = ("docker.io/library/", "docker.io/")
 
 
 class LoadFailedError(Exception):
@@ -87,14 +87,6 @@ def load_complete(
     return _load(channel, store, images, chunks)
 
 
-def familiar(name: str) -> str:
-    """A full name as engines print it: ``map-even-odd:stable`` for that of Docker Hub."""
-    for prefix in _FAMILIAR:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return name
-
-
 def _load(
     channel: Channel, store: Store, images: Sequence[Image], chunks: Iterable[bytes]
 ) -> tuple[str, ...]:
@@ -120,7 +112,7 @@ def _forget(channel: Channel, images: Sequence[Image], answer: Answer) -> None:
     """
     for image in images:
         for name in image.names:
-            if familiar(name) not in answer.loaded:
+            if ImageReference.parse(name).familiar not in answer.loaded:
                 try:
                     found = channel.inspect(name)["Id"]
                 except (NoSuchImageError, EngineLostError):

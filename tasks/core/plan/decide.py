@@ -15,7 +15,7 @@ from ..model.errors import ConfigError, EmulationError, EngineUnreachableError
 from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
-from .facts import BuilderFacts, Facts, StoredImage
+from .facts import BuilderFacts, Facts, Layered
 from .specs import Base, ImageSpec, check_images
 
 Source = Literal["store", "registry"]
@@ -215,7 +215,7 @@ def reason(inputs: Inputs, recorded: RecordedInputs | None, *, force: bool = Fal
     return f"{changed[0]} changed{rest}"
 
 
-def added_bytes(image: StoredImage | None, base: StoredImage | None) -> int | None:
+def added_bytes(image: Layered | None, base: Layered | None) -> int | None:
     """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
     if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
         return None

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..model.labels import RecordedInputs, recorded
+
+
+class Layered(Protocol):
+    """An image by its size in bytes and its layers, the lowest first."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
