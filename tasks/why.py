@@ -6,11 +6,14 @@ from invoke.context import Context
 
 from . import options
 from .core.build import report as texts
-from .core.build import why as reasons
 from .core.engine import connect
 from .core.inputs.selection import Selected
+from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
+
+with lazily():
+    from .core.build import why as reasons
 
 
 @options.verb(settings=("root", "registry", "tag", "python-image", "sdk"), udfs="named")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
+import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,11 @@ if os.environ.get("REFUSE"):
     sys.exit(sys.stderr.write(os.environ["REFUSE"]) and 1)
 words = sys.argv[1:]
 if words[:2] == ["image", "ls"]:
-    print("\\n".join(image["id"] for image in store))
+    print("\\n".join(image["Id"] for image in store))
 elif words[:2] == ["image", "inspect"]:
     code = 0
     for name in words[4:]:
-        found = [image for image in store if name == image["id"] or name in image["names"]]
+        found = [image for image in store if name == image["Id"] or name in image["names"]]
         for image in found:
             print(json.dumps(image))
         if not found:
@@ -45,18 +48,53 @@ Store = Callable[..., Engine]
 
 
 def entry(name: str, *tags: str, **more: object) -> dict[str, Any]:
+    """An image as the engine's API tells of it; ``names`` are those under which it is found."""
+    labelled = {"Labels": more.pop("labels", None)}
+    tagged = {"LastTagTime": more.pop("tagged", "2026-01-02T00:00:00.123456789Z")}
     given = {
-        "id": f"sha256:{name}",
-        "tags": list(tags),
+        "Id": f"sha256:{name}",
+        "RepoTags": list(tags),
         "names": list(tags),
-        "labels": None,
-        "size": 1000,
-        "created": "2026-01-01T00:00:00Z",
-        "tagged": "2026-01-02T00:00:00.123456789Z",
-        "layers": ["sha256:a", "sha256:b"],
-        "architecture": "amd64",
+        "Config": labelled,
+        "Size": 1000,
+        "Created": "2026-01-01T00:00:00Z",
+        "Metadata": tagged,
+        "RootFS": {"Layers": ["sha256:a", "sha256:b"]},
+        "Architecture": "amd64",
     }
     return given | more
+
+
+@contextlib.contextmanager
+def answering(path: Path, images: Mapping[str, Any]) -> Iterator[None]:
+    """An engine at a unix socket that has these images, by the path of their request."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = images.get(self.path)
+            body = json.dumps(found or {"message": "No such image"}).encode()
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "unix"
+
+        def log_message(self, *_: object) -> None:
+            """Not on stderr."""
+
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+
+    with Server(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -120,12 +158,15 @@ class TestImages:
     def test_times_that_are_not_known(
         self, store: Store, tagged: str | None, created: str | None, seconds: float
     ) -> None:
-        engine = store(entry("1", "a:1", tagged=tagged, created=created))
+        engine = store(entry("1", "a:1", tagged=tagged, Created=created))
         assert engine.images(["a:1"])["a:1"].tagged == seconds
 
     def test_an_image_without_anything(self, store: Store) -> None:
-        empty = entry("1", "a:1", layers=None, size=None, architecture=None)
-        assert store(empty).images(["a:1"])["a:1"].layers == ()
+        empty = entry(
+            "1", "a:1", RootFS={}, Size=None, Architecture=None, Config=None, Metadata=None
+        )
+        image = store(empty).images(["a:1"])["a:1"]
+        assert (image.layers, image.size, image.architecture, image.labels) == ((), 0, "", {})
 
     def test_none_is_asked_for(self, store: Store, tmp_path: Path) -> None:
         assert store().images([]) == {}
@@ -146,6 +187,17 @@ class TestImages:
         engine = Engine(endpoint=Endpoint(host="unix:///nowhere", docker=("/no/such/docker",)))
         with pytest.raises(BuildxError, match="the docker command cannot be run"):
             engine.images(["a:1"])
+
+    def test_an_engine_at_a_socket_is_asked_without_the_cli(self, tmp_path: Path) -> None:
+        images = {"/images/a%3A1/json": entry("1", "a:1"), "/images/b%3A1/json": entry("2", "b:1")}
+        with answering(tmp_path / "engine.sock", images):
+            host = f"unix://{tmp_path}/engine.sock"
+            engine = Engine(endpoint=Endpoint(host=host, docker=("/no/such/docker",)))
+            found = engine.images(["a:1", "none:1", "b:1"])
+        assert {name: image.id for name, image in found.items()} == {
+            "a:1": "sha256:1",
+            "b:1": "sha256:2",
+        }
 
     def test_every_image(self, store: Store) -> None:
         engine = store(entry("1", "docker.io/library/a:1"), entry("2"))

@@ -104,7 +104,7 @@ def gather(
         if spec.extra
         for platform in settings.targets
     }
-    packages = layers.LayerCache(os.environ).has(keys)
+    packages = layers.LayerCache(os.environ).has(keys) if keys else frozenset[str]()
     if registry is not None and keys - packages:
         packages |= upload.published_packages(registry, changed, settings.targets).keys()
     return replace(facts, store=store, published=published, packages=packages)
