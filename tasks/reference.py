@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from .core.model.errors import ConfigError
-from .core.model.settings import DEFAULTS, REPOSITORY, Settings
+from .core.model.places import SHIPPED
+from .core.model.settings import DEFAULTS, Settings
 from .options import SETTINGS
 
-PAGE: Final = REPOSITORY / "docs" / "configuration.md"
+PAGE: Final = SHIPPED / "docs" / "configuration.md"
 
 _INTRO: Final = """\
 # Configuration

@@ -15,8 +15,9 @@ import pytest
 
 from tasks.core.engine import Engine, connect
 from tasks.core.model.errors import EngineUnreachableError
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
 from tasks.core.private_engine import setup
+from tests import REPOSITORY
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
 

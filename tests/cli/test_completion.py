@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/completion.md").read_text()
 SNIPPET = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0]

@@ -22,7 +22,7 @@ from tasks.core.model.errors import (
     UnknownUdfError,
     all_errors,
 )
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.conftest import Invoke
 
 

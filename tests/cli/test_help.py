@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.conftest import Invoke
 
 TASKS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.conftest import Invoke
 
 EVEN_ODD = REPOSITORY / "examples/map/even_odd/pipeline.yaml"

@@ -12,8 +12,9 @@ import pytest
 
 from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.private_engine import packages, private
+from tests import REPOSITORY
 from tests.docker import engines, repository
 from tests.docker import registry as registries
 

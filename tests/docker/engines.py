@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tasks.core.engine import Engine
 from tasks.core.engine.layout import Layout
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
 from tasks.core.private_engine import private
+from tests import REPOSITORY
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tasks.core.engine import Engine
 from tasks.core.engine.stored import stored_image
 from tasks.core.model.errors import BuildFailedError, FileChangedError, UdfError
 from tasks.core.model.labels import FINGERPRINT
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.docker.builds import Builds
 from tests.docker.repository import add_udf, image_id, run
 

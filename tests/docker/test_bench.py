@@ -20,8 +20,9 @@ from tasks.core.bench.lab import is_ours, open_lab
 from tasks.core.bench.results import Results
 from tasks.core.engine import Engine, find
 from tasks.core.engine.layout import Layout
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
 from tasks.core.private_engine import packages, private, standin
+from tests import REPOSITORY
 from tests.conftest import Invoke
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,10 @@ import pytest
 from tasks.core.build.specs import base_of, base_versions
 from tasks.core.engine import Engine
 from tasks.core.inputs import credentials
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.plan.decide import BaseStep, Plan
 from tasks.core.plan.graph import BuildEnvironment, bake
+from tests import REPOSITORY
 from tests.docker.repository import add_udf, own_layers, run
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,7 +18,7 @@ import pytest
 
 from tasks.core.engine import Engine, store
 from tasks.core.model import labels
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.docker import repository
 
 ROUND_SECONDS = 60

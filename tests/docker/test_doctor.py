@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.core.engine import Engine, survey
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.conftest import Invoke
 from tests.docker import repository
 

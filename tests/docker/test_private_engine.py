@@ -25,8 +25,8 @@ from tasks.core.engine import find
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.layout import Layout
 from tasks.core.model.errors import EngineSetupError
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.private_engine import packages, private, processes, setup, standin
+from tests import REPOSITORY
 
 pytestmark = [
     pytest.mark.docker,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tasks.core.bench import process
 from tasks.core.engine import Engine
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.plan.graph import BATCH
+from tests import REPOSITORY
 from tests.docker.repository import add_udf
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,8 +20,8 @@ import pytest
 
 from tasks.core.engine.bake import LOG
 from tasks.core.model.errors import BuildFailedError
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.private_engine import packages
+from tests import REPOSITORY
 from tests.docker import registry, repository
 from tests.docker.engines import Second
 from tests.docker.registry import PASSWORD, USER, Registry

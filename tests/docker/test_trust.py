@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from tasks.core.engine import Engine
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.docker.repository import add_udf, run
 
 pytestmark = pytest.mark.slow

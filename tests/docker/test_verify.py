@@ -20,12 +20,13 @@ import pytest
 
 from tasks.core.engine import Engine
 from tasks.core.model.labels import VERIFY_RUN
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, discover, load
 from tasks.core.verification import cases
 from tasks.core.verification.candidates import Candidate, Conditions
 from tasks.core.verification.checks import CHECKS
 from tasks.core.verification.run import verify
+from tests import REPOSITORY
 
 HERE = Path(__file__).parent
 BROKEN = HERE / "broken"

@@ -8,10 +8,11 @@ import pytest
 
 from tasks.core.inputs.added import added_packages
 from tasks.core.inputs.distributions import Distribution, distributions
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, load, scan
 from tasks.core.upkeep.deps import analysis, gather, imports, report
 from tasks.core.upkeep.deps.findings import Analysis, Dependencies, Undeclared
+from tests import REPOSITORY
 
 BASE = {"pynumaflow": "0.14.0", "protobuf": "6.0.0", "grpcio": "1.80.0", "certifi": "2026.1.1"}
 HASH = f"--hash=sha256:{'0' * 64}"

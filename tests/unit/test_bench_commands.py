@@ -17,7 +17,8 @@ from tasks.core.bench.tools import Buildah
 from tasks.core.engine import Endpoint, Engine
 from tasks.core.model.errors import ConfigError, EngineSetupError
 from tasks.core.model.programs import Done
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
+from tests import REPOSITORY
 
 ONE = Build(root="examples", udfs=("map/even_odd",), tag="t")
 TWO = Build(root="examples", udfs=("map/even_odd", "map/cat"), tag="t", every=True)

@@ -23,8 +23,9 @@ from tasks.core.bench.scenarios import SCENARIOS, SDKS, UDF, Scenario
 from tasks.core.bench.transfer import context_bytes
 from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
 from tasks.core.model.errors import BuildFailedError
-from tasks.core.model.settings import DEFAULTS, REPOSITORY, Settings
+from tasks.core.model.settings import DEFAULTS, Settings
 from tasks.core.model.udf import scan
+from tests import REPOSITORY
 
 ONE = APPROACHES["unoptimized"]
 OTHER = APPROACHES["shared-base"]

@@ -14,7 +14,7 @@ from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.scenarios import SCENARIOS
 from tasks.core.bench.summary import cells
 from tasks.core.model.errors import ConfigError, MissingExtraError
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 COMMITTED = DOCS / "bench.json"

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tasks.core.model.errors import CasesError
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.model.udf import KINDS
 from tasks.core.verification import cases
 from tasks.core.verification.cases import EPOCH, FORMATS, parse
 from tasks.core.verification.messages import DROP_TAG, ExpectedResponse, ExpectedResult, Read
 from tasks.core.verification.toml_table import show_time
 from tasks.core.verification.values import Value, Window, from_micros, micros
+from tests import REPOSITORY
 
 MAP = """\
 [env]

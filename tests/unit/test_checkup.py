@@ -16,10 +16,11 @@ from tasks.core.engine import Engine, store, survey
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.reading import read_toml
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
 from tasks.core.upkeep.doctor import examine, files, machine
 from tasks.core.upkeep.doctor.finding import Finding, failure, fix_all, guarded
+from tests import REPOSITORY
 
 Plant = Callable[[Path], object]
 
@@ -297,7 +298,7 @@ def test_a_fix_that_fails_is_reported() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (".dockerignore", "pyproject.toml", "poetry.lock"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    monkeypatch.setattr(files, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(files, "own_repository", lambda: tmp_path)
     monkeypatch.setattr(
         files,
         "udf_group",

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.core.inputs.ignore import Ignore
 from tasks.core.inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
+from tests import REPOSITORY
 
 BASE = REPOSITORY / BASE_DOCKERFILE
 OPTIMIZED = REPOSITORY / DOCKERFILES["optimized"]

@@ -13,7 +13,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from tasks import ns
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 PAGES = sorted(
     [

@@ -42,9 +42,10 @@ from pynumaflow.proto.sourcetransformer import transform_pb2, transform_pb2_grpc
 from pynumaflow.shared.asynciter import NonBlockingIterator  # type: ignore[import-untyped]
 
 from tasks.core.model.reading import read_toml
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
 from tasks.core.verification import cases
+from tests import REPOSITORY
 
 SETTINGS = Settings.from_config(None)
 UDFS = {udf.name: udf for udf in discover(SETTINGS)}

@@ -27,8 +27,9 @@ from tasks.core.inputs.files import (
 from tasks.core.inputs.fingerprint import difference, digest, sdk_as_planned, short, udf_inputs
 from tasks.core.inputs.names import normalised
 from tasks.core.model.errors import ConfigError, FileChangedError, ProjectFileError
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
+from tests import REPOSITORY
 
 Repository = Callable[..., Settings]
 

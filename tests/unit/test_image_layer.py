@@ -27,7 +27,7 @@ from tasks.core.image.layer import (
 )
 from tasks.core.model.errors import FileChangedError
 from tasks.core.model.labels import EPOCH
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 MIB = 1 << 20
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tasks.core.model.contract import CONTRACTS, Contract
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.verification.cases import parse
 from tasks.core.verification.checks import CHECKS, CheckResult, Mismatch, check_names
 from tasks.core.verification.judge import judge, parse_version
 from tasks.core.verification.observed import Observed
+from tests import REPOSITORY
 
 Event = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 pytestmark = pytest.mark.lint
 

@@ -11,7 +11,7 @@ import pytest
 from tasks.core.inputs.environment import locked_packages, packages_of, part_of_lock
 from tasks.core.inputs.locks.poetry import content_hash, is_fresh
 from tasks.core.inputs.names import normalised
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 TEXT = (REPOSITORY / "poetry.lock").read_text(encoding="utf-8")
 LOCK = tomllib.loads(TEXT)

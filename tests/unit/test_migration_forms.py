@@ -15,7 +15,8 @@ from tasks.core.migration.migration import Migration
 from tasks.core.migration.plan import plan
 from tasks.core.migration.show import told
 from tasks.core.model.errors import MigrationError
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
+from tests import REPOSITORY
 
 Write = Callable[[Mapping[str, str]], Settings]
 

@@ -14,7 +14,7 @@ import pytest
 from tasks.core.migration import journal
 from tasks.core.migration.journal import JOURNAL, Change, apply, record_of, records, undo
 from tasks.core.model.errors import MigrationError
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 OLD = {
     "Dockerfile": (b"FROM python\r\n", 0o640),

@@ -20,11 +20,12 @@ from tasks.core.model.errors import (
     OutsideRootError,
     UdfError,
 )
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, discover, select
 from tasks.core.upkeep import new
 from tasks.core.upkeep.new import TEMPLATES, create
 from tasks.core.verification import cases
+from tests import REPOSITORY
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

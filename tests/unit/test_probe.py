@@ -22,7 +22,6 @@ from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
 from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
 
 from tasks.core.model.contract import CONTRACTS, END_MARK
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.model.udf import KINDS
 from tasks.core.verification.answers import mismatches
 from tasks.core.verification.cases import EPOCH, parse
@@ -34,6 +33,7 @@ from tasks.probe.kinds import service
 from tasks.probe.kinds.base import UnansweredError, payload
 from tasks.probe.kinds.sink import response as sink_response
 from tasks.probe.session import Flags, Session
+from tests import REPOSITORY
 
 SERVERS = Path(__file__).with_name("sdk_servers.py")
 SECONDS = 60.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.model.errors import ProjectFileError
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.upkeep import relock
+from tests import REPOSITORY
 
 FORMS = {
     "one line": 'udf = ["a==1"]\n',
@@ -66,7 +66,7 @@ def test_without_the_group(text: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(relock, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(relock, "repository", lambda: tmp_path)
     (tmp_path / "pyproject.toml").write_text("old project\n")
     (tmp_path / "poetry.lock").write_text("old lock\n")
     return tmp_path

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 TASKS = REPOSITORY / "tasks"
 MODULES = sorted(TASKS.rglob("*.py"))

@@ -9,8 +9,9 @@ import pytest
 from tasks.core.inputs.files import context_files
 from tasks.core.inputs.ignore import Ignore
 from tasks.core.inputs.sensitive import secret_in
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
+from tests import REPOSITORY
 
 NAMES = (
     *("id_rsa", "id_ecdsa", "id_ed25519", "x.p12", "x.pfx", "x.jks", "x.kdbx", "x.ppk", "x.gpg"),

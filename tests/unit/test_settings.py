@@ -12,7 +12,8 @@ import pytest
 from invoke.config import Config
 
 from tasks.core.model.errors import ConfigError
-from tasks.core.model.settings import DEFAULTS, REPOSITORY, Settings
+from tasks.core.model.settings import DEFAULTS, Settings
+from tests import REPOSITORY
 
 Configure = Callable[..., Config]
 

@@ -12,7 +12,8 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
+from tests import REPOSITORY
 
 CODE = "import tasks; print(tasks.__file__); print(tasks.ns is __import__('tasks').ns)"
 PACKAGE = str(REPOSITORY / "tasks" / "__init__.py")

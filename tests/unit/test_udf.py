@@ -16,7 +16,7 @@ from tasks.core.model.errors import (
     UdfError,
     UnknownUdfError,
 )
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import (
     KINDS,
     OPTIONS,
@@ -27,6 +27,7 @@ from tasks.core.model.udf import (
     select,
     with_same_image,
 )
+from tests import REPOSITORY
 
 Tree = Callable[[Mapping[str, str]], Settings]
 

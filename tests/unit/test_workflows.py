@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.model.settings import DEFAULTS, REPOSITORY
+from tasks.core.model.settings import DEFAULTS
+from tests import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 GITLAB = REPOSITORY / "docs/gitlab-ci.yml"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from ..model.errors import ConfigError
-from ..model.settings import REPOSITORY, Settings
+from ..model.places import SHIPPED
+from ..model.settings import Settings
 from ..model.udf import Udf, select
 from .approaches import APPROACHES, Approach
 from .scenarios import SCENARIOS, Scenario
@@ -76,7 +77,7 @@ class Pair:
 
     def place(self, folder: Path) -> Place:
         """A copy in ``folder``: this repository, and in it what the user has."""
-        snapshot(REPOSITORY, folder)
+        snapshot(SHIPPED, folder)
         snapshot(self.top, folder / _FOLDER)
         return Place(
             repository=folder,

@@ -14,8 +14,9 @@ from typing import TypeVar
 from invoke.exceptions import Exit
 
 from ..model.errors import ConfigError, did_you_mean
+from ..model.places import SHIPPED
 from ..model.progress import Say
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..output.interrupts import interruptible
 from ..private_engine import packages
 from . import check, host, jobs, own, page, scale, tables, tools
@@ -176,7 +177,7 @@ def _describe(lab: Lab, settings: Settings, results: Results, *, quick: bool) ->
     results.measured = date.today().isoformat()
     results.quick = quick
     results.machine = host.machine()
-    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    project = (SHIPPED / "pyproject.toml").read_text(encoding="utf-8")
     about = versions(lab)
     storage = about.pop("storage")
     results.versions = {**about, **host.versions(), "pynumaflow": sdk_of(project)}

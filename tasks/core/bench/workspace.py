@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..model.settings import REPOSITORY, Settings
-from ..model.udf import PROGRAMS, scan
+from ..model.places import PROGRAMS, SHIPPED
+from ..model.settings import Settings
+from ..model.udf import scan
 from .approaches import Approach
 from .scenarios import NEIGHBOUR, QUICK_UDFS, UDF
 
@@ -49,7 +50,7 @@ class Place:
     @classmethod
     def of_examples(cls, folder: Path, *, quick: bool) -> Place:
         """A copy of this repository's examples in ``folder``, all of one moment."""
-        snapshot(REPOSITORY, folder)
+        snapshot(SHIPPED, folder)
         found, _ = scan(Settings.from_config(None, root=ROOT))
         names = tuple(udf.name for udf in found)
         return cls(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import ConfigError
+from ..model.places import repository
 from ..model.programs import NOT_FOUND, Runner, run
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..model.udf import Udf
 from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
@@ -32,7 +33,7 @@ def changed_since(
     top = _top(settings.root, runner)
     changed = _changed_paths(top, revision, runner)
     # A revision of another repository says nothing of this one.
-    ours = REPOSITORY.is_relative_to(top) and top == _top(REPOSITORY, runner)
+    ours = repository().is_relative_to(top) and top == _top(repository(), runner)
     if ours and _shared_changed(changed, top, revision, runner):
         return list(udfs)
     sdk = settings.sdk
@@ -56,9 +57,9 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
 
 def _shared_changed(changed: Iterable[Path], top: Path, revision: str, runner: Runner) -> bool:
     names = {
-        path.relative_to(REPOSITORY).as_posix()
+        path.relative_to(repository()).as_posix()
         for path in changed
-        if path.is_relative_to(REPOSITORY)
+        if path.is_relative_to(repository())
     }
     if any(is_recipe(name) for name in names):
         return True
@@ -80,7 +81,7 @@ def _plain(value: object) -> str:
 
 
 def _toml_at(top: Path, revision: str, name: str, runner: Runner) -> dict[str, Any]:
-    path = (REPOSITORY / name).relative_to(top).as_posix()
+    path = (repository() / name).relative_to(top).as_posix()
     done = git(top, "show", f"{revision}:{path}", runner=runner)
     return tomllib.loads(done.stdout) if done else {}
 

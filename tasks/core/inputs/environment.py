@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import ProjectFileError
+from ..model.places import SHIPPED
 from ..model.reading import as_toml, invalid, read_toml, shown
-from ..model.settings import REPOSITORY
 from .declared import requires_python
 from .locks.export import Exported, export
 from .locks.poetry import of_group
@@ -25,7 +25,7 @@ _OF_UDF: Final = re.compile(r'^groups = \[.*"udf".*\]$', re.MULTILINE)
 
 def environment(python: str, machines: tuple[str, ...]) -> Exported:
     """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
-    lock = of_group(_group_of_lock(), "udf", REPOSITORY)
+    lock = of_group(_group_of_lock(), "udf", SHIPPED)
     return export(lock, python, machines)
 
 
@@ -62,11 +62,11 @@ def forget() -> None:
 
 
 def _group_of_lock() -> dict[str, Any]:
-    if not (REPOSITORY / LOCK).is_file():
+    if not (SHIPPED / LOCK).is_file():
         what = "poetry.lock not found"
         raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
     text = project_text(LOCK)
-    return part_of_lock(text) or as_toml(text, REPOSITORY / LOCK)
+    return part_of_lock(text) or as_toml(text, SHIPPED / LOCK)
 
 
 def part_of_lock(text: str) -> dict[str, Any]:
@@ -104,5 +104,5 @@ def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
 def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
     """The requirements of the group ``udf`` in a project file, by default this project's."""
     if project is None:
-        project = as_toml(project_text(PROJECT), REPOSITORY / PROJECT)
+        project = as_toml(project_text(PROJECT), SHIPPED / PROJECT)
     return sorted(map(str, project.get("dependency-groups", {}).get("udf", [])))

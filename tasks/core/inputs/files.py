@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from ..model.errors import ConfigError, FileChangedError, ProjectFileError
+from ..model.places import PROGRAMS, SHIPPED, repository
 from ..model.reading import NotRegularError, opened, read_text, shown
-from ..model.settings import REPOSITORY, Settings
-from ..model.udf import PROGRAMS, Udf, is_nested_udf
+from ..model.settings import Settings
+from ..model.udf import Udf, is_nested_udf
 from .ignore import BadPatternError, Ignore
 
 SHORT: Final = 12
@@ -322,8 +323,8 @@ def wanted_in_context(settings: Settings, udf: Udf, path: Path) -> bool:
 
 def context_root(settings: Settings) -> Path:
     """The folder that ``.dockerignore`` is relative to: the repository that holds the root."""
-    if settings.root.is_relative_to(REPOSITORY):
-        return REPOSITORY
+    if settings.root.is_relative_to(repository()):
+        return repository()
     for folder in (settings.root, *settings.root.parents):
         if (folder / _IGNORE_FILE).is_file() or (folder / ".git").exists():
             return folder
@@ -336,7 +337,7 @@ def _ignore_lines(folder: Path) -> list[str]:
 
 def _never_lines() -> list[str]:
     """What never goes into an image: the ``**/`` lines of this repository's .dockerignore."""
-    return [line for line in _ignore_lines(REPOSITORY) if line.startswith("**/")]
+    return [line for line in _ignore_lines(SHIPPED) if line.startswith("**/")]
 
 
 @functools.cache
@@ -347,9 +348,9 @@ def _never() -> Ignore:
 @functools.cache
 def _rules(root: Path, udf_root: Path) -> tuple[Path, Ignore]:
     own = _ignore_lines(root) if (root / _IGNORE_FILE).is_file() else []
-    if root != REPOSITORY:
+    if root != SHIPPED:
         own = [*_never_lines(), *own]
-    elif udf_root != REPOSITORY:
+    elif udf_root != SHIPPED:
         # `udf.root` may name another folder of this repository than the list allows.
         first_never = next((i for i, line in enumerate(own) if line.startswith("**/")), len(own))
         own.insert(first_never, f"!{udf_root.relative_to(root).as_posix()}")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from ..model.places import SHIPPED
 from ..model.reading import as_text, read_bytes
-from ..model.settings import REPOSITORY
 from .files import SHORT, ContextFile, sha256
 
 Strategy = Literal["shared-base", "optimized"]
@@ -71,7 +71,7 @@ def build_context() -> list[ContextFile]:
 @functools.cache
 def project_file(path: str) -> ContextFile:
     """A file of this project, read once for all that is made from it."""
-    source = REPOSITORY / path
+    source = SHIPPED / path
     content = read_bytes(source)
     return ContextFile(
         path=path,
@@ -85,10 +85,10 @@ def project_file(path: str) -> ContextFile:
 
 def project_text(path: str) -> str:
     """The text of such a file."""
-    return as_text(project_file(path).content or b"", REPOSITORY / path)
+    return as_text(project_file(path).content or b"", SHIPPED / path)
 
 
 def _scripts(folder: str) -> list[str]:
-    files = (REPOSITORY / folder).iterdir()
+    files = (SHIPPED / folder).iterdir()
     found = sorted(path for path in files if path.suffix in (".sh", ".txt"))
-    return [path.relative_to(REPOSITORY).as_posix() for path in found]
+    return [path.relative_to(SHIPPED).as_posix() for path in found]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..inputs.files import context_root, wanted_in_context
 from ..inputs.ignore import BadPatternError, Ignore
+from ..model.places import SHIPPED
 from ..model.reading import shown
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..model.udf import Udf
 from . import sources
 from .image import OldImage
@@ -63,7 +64,7 @@ def _ignores(path: Path, context: Path, file: Path) -> bool:
 
 def _never(path: Path) -> bool:
     """Whether no image has the file, such as a Makefile."""
-    lines = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    lines = (SHIPPED / ".dockerignore").read_text(encoding="utf-8").splitlines()
     return Ignore(line for line in lines if line.startswith("**/")).ignores(path.as_posix())
 
 

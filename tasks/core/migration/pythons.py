@@ -9,8 +9,8 @@ from typing import Final
 
 from ..inputs.declared import requires_python
 from ..inputs.markers import fits_python
+from ..model.places import SHIPPED
 from ..model.reading import read_toml
-from ..model.settings import REPOSITORY
 from ..model.udf import Udf
 from ..plan.specs import python_version
 from .dependencies import line_of
@@ -82,7 +82,7 @@ def _release(reference: str) -> str:
 def _supported() -> list[str]:
     from packaging.specifiers import SpecifierSet
 
-    required = read_toml(REPOSITORY / "pyproject.toml")["project"]["requires-python"]
+    required = read_toml(SHIPPED / "pyproject.toml")["project"]["requires-python"]
     limits = SpecifierSet(required)
     return [f"3.{minor}" for minor in range(40) if limits.contains(f"3.{minor}.99")]
 

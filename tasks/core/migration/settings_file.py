@@ -8,8 +8,9 @@ from typing import Final
 
 from ..inputs.files import context_root
 from ..model.errors import MigrationError
+from ..model.places import repository
 from ..model.reading import shown
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from . import files, journal
 from .journal import Change, Record
 from .migration import Migration
@@ -59,7 +60,7 @@ def _present(settings: Settings, path: Path) -> dict[str, tuple[str, str]]:
     """The value of each setting, and where it comes from: this run's, or the other repository's."""
     keys = ("registry", "tag")
     found = {key: (str(getattr(settings, key)), settings.sources[key]) for key in keys}
-    if path.parent != REPOSITORY:
+    if path.parent != repository():
         section = files.settings_of(path)
         for key in found:
             if section.get(key) is not None:
@@ -79,7 +80,7 @@ def _change(path: Path, values: Mapping[str, str]) -> Migration:
         return migration
     migration.changes.append(Change(path=path, before=before, after=new.encode()))
     text = f"registry and tag are settings of all UDFs: {named}"
-    if path.parent != REPOSITORY:
+    if path.parent != repository():
         flags = " ".join(f"--{key} {value}" for key, value in values.items())
         text += f"; tasks that run elsewhere do not read them: give {flags}"
     migration.notes.append(Remark(Where(path), text))

@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..model.places import repository
 from ..model.reading import shown
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from . import settings_file
 from .migration import Migration
 from .remarks import Remark
@@ -51,8 +52,8 @@ def _diff_lines(settings: Settings, migration: Migration) -> Iterator[str]:
 
 def place(settings: Settings, path: Path) -> str:
     """A path as people read it: below the root's parent, or relative to this repository."""
-    if path.is_relative_to(REPOSITORY):
-        return path.relative_to(REPOSITORY).as_posix()
+    if path.is_relative_to(repository()):
+        return path.relative_to(repository()).as_posix()
     if path.is_relative_to(settings.root.parent):
         return path.relative_to(settings.root.parent).as_posix()
     return str(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from .errors import ProjectFileError, UdfError
-from .settings import REPOSITORY
+from .places import repository
 
 LARGEST: Final = 16 * 1024 * 1024
 """The bytes up to which a file is read into memory; the largest locks are a tenth of that."""
@@ -28,7 +28,8 @@ class NotRegularError(OSError):
 
 def shown(path: Path) -> str:
     """A path as a person reads it: relative to the repository where it is inside."""
-    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
+    top = repository()
+    return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import ConfigError, did_you_mean
+from .places import SHIPPED, repository
 from .reference import COMPONENT, HOST, REFERENCE, REGISTRY, TAG
 
-REPOSITORY: Final = Path(__file__).resolve().parents[3]
-"""The folder that holds ``tasks.py``; every relative path of a setting starts here."""
+REPOSITORY: Final = SHIPPED  # until no test imports it from here
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "root": "examples",
@@ -211,7 +211,7 @@ def _sdk(value: object, fail: Fail) -> Path | None:
 def _folder(value: str) -> Path | None:
     """The folder that ``value`` names, or ``None`` where it does not exist."""
     try:
-        path = (REPOSITORY / Path(value).expanduser()).resolve()
+        path = (repository() / Path(value).expanduser()).resolve()
         return path if path.is_dir() else None
     except (OSError, RuntimeError, ValueError):
         # A name that is too long, an unknown user, a loop of links, a NUL: no folder in any case.

@@ -18,12 +18,10 @@ from .errors import (
     UnknownUdfError,
     did_you_mean,
 )
+from .places import PROGRAMS, repository
 from .reading import read_bytes, read_toml, shown
 from .reference import NAME
-from .settings import REPOSITORY, Settings
-
-PROGRAMS: Final = ("entry.sh", "example.py")
-"""What makes a folder a UDF, in the order in which the image looks for it."""
+from .settings import Settings
 
 KINDS: Final = (
     "map",
@@ -192,7 +190,7 @@ def path_of(settings: Settings, name: str) -> Path:
     """
     path = _normal(settings.root / name)
     if not _is_folder(path):
-        for place in (REPOSITORY, settings.root.parent):
+        for place in (repository(), settings.root.parent):
             prefixed = _normal(place / name)
             if settings.root in (prefixed, *prefixed.parents, *(place / name).parents):
                 path = path if _is_folder(path) else prefixed

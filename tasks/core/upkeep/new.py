@@ -25,12 +25,13 @@ from ..model.errors import (
     OutsideRootError,
     did_you_mean,
 )
+from ..model.places import SHIPPED
 from ..model.reading import shown
 from ..model.reference import NAME
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..model.udf import KINDS, Udf, folder_of, image_name, load, scan
 
-EXAMPLES: Final = REPOSITORY / "examples"
+EXAMPLES: Final = SHIPPED / "examples"
 
 TEMPLATES: Final[Mapping[str, str]] = {
     "map": "map/forward_message",

@@ -16,8 +16,9 @@ from ..inputs import credentials
 from ..inputs.environment import forget, packages_of
 from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
+from ..model.places import SHIPPED, repository
 from ..model.progress import Say
-from ..model.settings import REPOSITORY, Settings
+from ..model.settings import Settings
 from ..private_engine.standin import ensure_image
 
 _PROJECT: Final = "pyproject.toml"
@@ -37,7 +38,7 @@ def add(
     """
     if not packages:
         return {}
-    path = REPOSITORY / _PROJECT
+    path = repository() / _PROJECT
     lines = [f"{name}=={version}" for name, version in sorted(packages.items())]
     text = with_requirements(path.read_text(encoding="utf-8"), lines)
     lock = _locked(engine, settings, text, say)
@@ -56,7 +57,7 @@ def add(
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
     """Make poetry.lock fit pyproject.toml as it is."""
-    text = (REPOSITORY / _PROJECT).read_text(encoding="utf-8")
+    text = (repository() / _PROJECT).read_text(encoding="utf-8")
     _write(text, _locked(engine, settings, text, say))
 
 
@@ -89,7 +90,7 @@ def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
         context, out = Path(name, "context"), Path(name, "out")
         context.mkdir()
         (context / _PROJECT).write_text(project, encoding="utf-8")
-        for source in (REPOSITORY / _LOCK, *(REPOSITORY / script for script in _SCRIPTS)):
+        for source in (repository() / _LOCK, *(SHIPPED / script for script in _SCRIPTS)):
             if source.is_file():
                 (context / source.name).write_bytes(source.read_bytes())
         definition = _definition(settings, context, out, engine.network, gathered.secrets)
@@ -112,7 +113,7 @@ def _definition(
     if chosen := settings.network or network:
         machine["network"] = chosen
     tools = {
-        "context": str(REPOSITORY),
+        "context": str(SHIPPED),
         "dockerfile": BASE_DOCKERFILE,
         "target": "tools",
         "args": {"PYTHON_IMAGE": settings.python_image},
@@ -121,7 +122,7 @@ def _definition(
     }
     lock = {
         "context": str(context),
-        "dockerfile": str(REPOSITORY / _RECIPE / "Dockerfile"),
+        "dockerfile": str(SHIPPED / _RECIPE / "Dockerfile"),
         "contexts": {"tools": "target:tools"},
         "output": [f"type=local,dest={out}"],
         **machine,
@@ -134,20 +135,20 @@ def _definition(
 
 def _write(project: str, lock: str) -> None:
     """Put both files in place; where the second fails, the first is put back."""
-    places = {REPOSITORY / _LOCK: lock, REPOSITORY / _PROJECT: project}
+    places = {repository() / _LOCK: lock, repository() / _PROJECT: project}
     aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in places}
-    before = (REPOSITORY / _LOCK).read_bytes() if (REPOSITORY / _LOCK).is_file() else None
+    before = (repository() / _LOCK).read_bytes() if (repository() / _LOCK).is_file() else None
     try:
         for path, text in places.items():
             aside[path].write_text(text, encoding="utf-8")
             if path.exists():
                 aside[path].chmod(path.stat().st_mode)
-        aside[REPOSITORY / _LOCK].replace(REPOSITORY / _LOCK)
+        aside[repository() / _LOCK].replace(repository() / _LOCK)
         try:
-            aside[REPOSITORY / _PROJECT].replace(REPOSITORY / _PROJECT)
+            aside[repository() / _PROJECT].replace(repository() / _PROJECT)
         except BaseException:
             if before is not None:
-                (REPOSITORY / _LOCK).write_bytes(before)
+                (repository() / _LOCK).write_bytes(before)
             raise
     finally:
         for path in aside.values():

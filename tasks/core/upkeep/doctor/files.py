@@ -17,8 +17,9 @@ from ...inputs.locks.poetry import is_fresh
 from ...inputs.names import SDK, normalised
 from ...inputs.sensitive import secret_in
 from ...model.errors import ImageNameError
+from ...model.places import repository as own_repository
 from ...model.reading import read_text, read_toml, shown
-from ...model.settings import REPOSITORY, Settings
+from ...model.settings import Settings
 from ...model.udf import KINDS, Udf, scan
 from ...output import report
 from ...plan.specs import check_images, python_version
@@ -43,7 +44,7 @@ def repository(relock: Fix | None) -> Iterator[Finding]:
 
 
 def _dockerignore() -> Iterator[Finding]:
-    path = REPOSITORY / ".dockerignore"
+    path = own_repository() / ".dockerignore"
     fix = "restore it: `git checkout -- .dockerignore`"
     if not path.is_file():
         detail = "not found: a build by hand would send the whole folder"
@@ -61,7 +62,7 @@ def _dockerignore() -> Iterator[Finding]:
 
 def _lock(relock: Fix | None) -> Iterator[Finding]:
     name = "lock of the base"
-    project, lock = REPOSITORY / "pyproject.toml", REPOSITORY / "poetry.lock"
+    project, lock = own_repository() / "pyproject.toml", own_repository() / "poetry.lock"
     names = {normalised(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in udf_group()}
     if absent := [each for each in _NEEDED if each not in names]:
         detail = f"the group udf of pyproject.toml lacks {' and '.join(absent)}"

@@ -1,0 +1,73 @@
+"""Places: the repository of the user, and the folder with the files that this project ships.
+
+In a clone of this project both are the clone. Where the package is installed, its files lie
+inside it, and the repository is found from the folder where the command runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
+_INSIDE: Final = _PACKAGE / "shipped"
+
+SHIPPED: Final = _INSIDE if _INSIDE.is_dir() else _PACKAGE.parent
+"""The folder with Dockerfiles, scripts, ignore rules, examples, the default group and its lock."""
+
+PROGRAMS: Final = ("entry.sh", "example.py")
+"""What makes a folder a UDF, in the order in which the image looks for it."""
+
+_OPEN: Final = ("invoke.yaml", "tasks.py")
+_TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf\]", re.MULTILINE)
+# What a UDF says of itself under the same table.
+_OF_A_UDF: Final = frozenset(
+    {"image", "kind", "system-packages", "include", "data", "python", "variants", "args"}
+)
+
+
+@functools.cache
+def repository() -> Path:
+    """The repository of the user: what messages and relative paths of settings start from.
+
+    It is the nearest folder, from the working folder upwards, that :func:`is_repository` takes
+    for one; the search ends at the top level of git. Where there is none, it is that top level,
+    and outside git the working folder.
+    """
+    return repository_of(Path.cwd())
+
+
+def repository_of(folder: Path) -> Path:
+    """The same for what stands in ``folder``, which is absolute."""
+    for each in (folder, *folder.parents):
+        if is_repository(each) or (each / ".git").exists():
+            return each
+    return folder
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether ``invoke.yaml``, ``tasks.py`` or the table ``[tool.numaflow-udf]`` is there.
+
+    UDFs have that table in their own project files: with a program beside it, or with keys of a
+    UDF in it, it does not count.
+    """
+    if any((folder / name).is_file() for name in _OPEN):
+        return True
+    try:
+        content = (folder / "pyproject.toml").read_bytes()
+    except OSError:
+        return False
+    if not _TABLE.search(content) or any((folder / name).is_file() for name in PROGRAMS):
+        return False
+    return not _OF_A_UDF & _table(content).keys()
+
+
+def _table(content: bytes) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(content.decode())["tool"]["numaflow-udf"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
