@@ -204,6 +204,22 @@ def test_times_show_both_ratios() -> None:
     )
 
 
+def test_a_ratio_that_differs_between_rounds_shows_its_range() -> None:
+    def rounds(strategy: str, *seconds: float) -> list[Sample]:
+        return [
+            sample("edit", strategy, each, round=number)
+            for number, each in enumerate(seconds, start=1)
+        ]
+
+    noisy = measured(*rounds("shared-base", 1.0, 1.2, 3.0), *rounds("floor", 1.0, 1.0, 1.5))
+    assert tables.times(noisy).rows[0][6] == "1.20 (1.00 to 2.00)"
+    quiet = measured(*rounds("shared-base", 1.0, 1.01), *rounds("floor", 1.0, 1.0))
+    assert tables.times(quiet).rows[0][6] == "1.00"
+    # Rounds that only one of them has say nothing about the ratio.
+    once = measured(*rounds("shared-base", 1.0, 9.0), *rounds("floor", 1.0))
+    assert "to" not in tables.times(once).rows[0][6]
+
+
 def test_every_row_has_a_cell_for_each_column() -> None:
     results = edits(0.8)
     results.scale = [scaled("list", number, number) for number in (10, 100)]

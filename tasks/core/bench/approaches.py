@@ -22,6 +22,7 @@ class Approach:
     for every version that a UDF allows. ``files`` are written into the repository that is
     built from. ``apart`` changes its scripts by a comment, so that it does not build from the
     cache of another approach with the same steps. ``on_base`` starts from the shared base.
+    ``engine`` says whether what is measured may use an engine.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Approach:
     exact_python: bool = False
     on_base: bool = False
     apart: bool = False
+    engine: bool = True
 
 
 BASE: Final = "127.0.0.1:1/bench/base"
@@ -95,6 +97,14 @@ APPROACHES: Final = {
             tool="invoke",
             task=("image-fast",),
             task_all=("image-all",),
+        ),
+        Approach(
+            name="no-engine",
+            what="`invoke image-fast --push` without Docker: the layer goes to the registry",
+            tool="invoke",
+            task=("image-fast",),
+            task_all=("image-all",),
+            engine=False,
         ),
         Approach(
             name="floor",

@@ -56,12 +56,15 @@ _MARKS: Final = {
     "optimized": ("#3b82c4", "^"),
     "shared-base": ("#0f8b8d", "h"),
     "assembled": ("#2a9461", "o"),
+    "no-engine": ("#5b6f1f", "d"),
     "floor": ("#85858f", "X"),
 }
 _STEPS: Final = {
     "all": ("#d1495b", "s", "image-all, all changed"),
     "one": ("#b7791f", "D", "image-all, one changed"),
     "unchanged": ("#2a9461", "o", "image-all, none changed"),
+    "pushed": ("#0f8b8d", "h", "image-all --push, no Docker, all changed"),
+    "moved": ("#a855c7", "v", "image-all --push, no Docker, moved base"),
     "list": ("#3b82c4", "^", "list"),
 }
 _IN_README: Final = ("cold", "edit", "edit-to-ready", "all")

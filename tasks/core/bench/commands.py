@@ -24,6 +24,7 @@ NOWHERE: Final = "127.0.0.1:1/bench"
 """Where images of a measurement are named to be: nothing answers there, and at once."""
 
 BAKE_FILE: Final = "bench-bake.json"
+_NO_ENGINE: Final = "unix:///nonexistent/docker.sock"
 _NETWORK_FILE: Final = "bench-network.yaml"
 
 
@@ -32,7 +33,8 @@ class Build:
     """One measured build: which UDFs of which root, and under which names.
 
     ``every`` says that these are all UDFs of the root. ``push`` sends the images to
-    ``registry``. ``fresh`` uses no step of an earlier build.
+    ``registry``. ``fresh`` uses no step of an earlier build. ``python_image`` is another one
+    than the machine's. ``alone`` is the cache folder of a build that has no engine.
     """
 
     root: str
@@ -42,6 +44,8 @@ class Build:
     every: bool = False
     push: bool = False
     fresh: bool = False
+    python_image: str = ""
+    alone: Path | None = None
 
     def image(self, udf: str) -> str:
         """The image of one UDF."""
@@ -50,11 +54,16 @@ class Build:
     @property
     def environ(self) -> dict[str, str]:
         """What the tasks are told by the environment."""
-        return {
+        found = {
             "INVOKE_UDF_ROOT": self.root,
             "INVOKE_UDF_TAG": self.tag,
             "INVOKE_UDF_REGISTRY": self.registry,
         }
+        if self.python_image:
+            found["INVOKE_UDF_PYTHON_IMAGE"] = self.python_image
+        if self.alone:
+            found |= {"XDG_CACHE_HOME": str(self.alone), "DOCKER_HOST": _NO_ENGINE}
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +113,13 @@ class Machine:
             "buildah": self._buildah,
         }[approach.tool](approach, build)
 
-    def docker(self, dockerfile: str, context: str, *options: str, udf: str = "") -> list[str]:
+    def docker(
+        self, dockerfile: str, context: str, *options: str, udf: str = "", python_image: str = ""
+    ) -> list[str]:
         """One ``docker buildx build``. Its progress is plain, so that it can be read."""
         argv = [*self._buildx(), "build", "--progress", "plain", "--file", dockerfile, *options]
         argv += ["--network", self.network] if self.network else []
-        argv += self._arguments(udf)
+        argv += self._arguments(udf, python_image)
         return [*argv, context]
 
     def _invoke(self, approach: Approach, build: Build) -> list[list[str]]:
@@ -125,6 +136,7 @@ class Machine:
                 *(approach.dockerfile, approach.context, "--tag", build.image(udf), *more),
                 # A user's own Dockerfile knows its UDF.
                 udf=f"{build.root}/{udf}" if approach.context == "." else "",
+                python_image=build.python_image,
             )
             for udf in build.udfs
         ]
@@ -155,8 +167,9 @@ class Machine:
         builder = [] if self.lab.own else ["--builder", endpoint.builder]
         return [*endpoint.docker, "buildx", *builder]
 
-    def _arguments(self, udf: str) -> list[str]:
-        pairs = {"PYTHON_IMAGE": self.python_image, **({"EXAMPLE_PATH": udf} if udf else {})}
+    def _arguments(self, udf: str, python_image: str = "") -> list[str]:
+        pairs = {"PYTHON_IMAGE": python_image or self.python_image}
+        pairs |= {"EXAMPLE_PATH": udf} if udf else {}
         words = [word for key, text in pairs.items() for word in ("--build-arg", f"{key}={text}")]
         return words + [word for each in self.secrets for word in ("--secret", each)]
 
@@ -167,7 +180,7 @@ class Machine:
                 "context": approach.context,
                 "dockerfile": approach.dockerfile,
                 "contexts": {"udf": f"{build.root}/{udf}"},
-                "args": {"PYTHON_IMAGE": self.python_image},
+                "args": {"PYTHON_IMAGE": build.python_image or self.python_image},
                 "secret": list(self.secrets),
                 "tags": [build.image(udf)],
             }

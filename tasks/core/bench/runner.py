@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from ..engine.bake import LOG
@@ -24,7 +24,8 @@ from .jobs import EngineFaultError, Job
 from .lab import Lab
 from .layers import StoredLayer, layers_of
 from .results import Sample
-from .scenarios import PACKAGES, SDKS, SHARED_PACKAGES
+from .scenarios import SDKS
+from .state import Measured, State
 from .tools import Buildah, Registry
 from .transfer import context_bytes
 from .workspace import DATA_UDF, Place, Workspace, pinned, sdk_of
@@ -35,38 +36,6 @@ _FAULT: Final = re.compile(r"snapshot \S+ does not exist: not found")
 _UV_LOCK: Final = "dockerfiles/Dockerfile.uv-example"
 _LOCK: Final = "dockerfiles/lock"
 _TOOLS: Final = f"{NOWHERE}/tools"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Processes that ran: seconds of all, bytes of context sent, peak memory of the largest."""
-
-    seconds: float
-    sent: int
-    peak: int
-
-
-@dataclass(kw_only=True)
-class State:
-    """What one approach has: its copy, and what was built with it.
-
-    ``held`` are layers that were stored before a build, ``neighbour`` those of another UDF.
-    ``all`` builds every UDF of a second root.
-    """
-
-    workspace: Workspace
-    warm: bool = False
-    pushed: bool = False
-    held: set[str] = field(default_factory=set)
-    neighbour: set[str] | None = None
-    all: Build | None = None
-    packages: Iterator[str] = field(default_factory=lambda: itertools.cycle(PACKAGES))
-    shared: Iterator[str] = field(default_factory=lambda: itertools.cycle(SHARED_PACKAGES))
-
-    def forget(self) -> None:
-        """Take note that the engine was emptied."""
-        self.warm = self.pushed = False
-        self.held, self.neighbour, self.all = set(), None, None
 
 
 class Runner:
@@ -113,7 +82,8 @@ class Runner:
     def prepare(self, job: Job, todo: Sequence[Job]) -> None:
         """Bring engine and copy to where the measured part begins, but for the change."""
         scenario, state = job.scenario, self.state(job.approach)
-        if scenario.empty:
+        empty = scenario.empty or (scenario.job and job.approach.tool == "buildah")
+        if empty:
             self._empty(state)
         elif scenario.warm and not state.warm:
             # All at once, so that in the rounds to come none waits for another.
@@ -121,7 +91,7 @@ class Runner:
                 self._warm(self.state(each))
         if scenario.ready:
             self._ensure_base()
-        if scenario.pushed and not state.pushed:
+        if scenario.pushed and not (scenario.every or empty or state.pushed):
             self._edit(state)
             self._build(state, self._one(state, push=True), "pushing once")
             state.pushed = True
@@ -132,16 +102,23 @@ class Runner:
         if scenario.every and scenario.change == "none" and not state.all:
             self._copy_examples(state)
             self._build(state, state.all, "building all examples")
+        if scenario.change == "python":
+            if not state.all:
+                self._copy_examples(state)
+            self._build(state, self._all_pushed(state), "pushing all examples")
+            state.moved = self.patched_python()
 
     def _empty(self, state: State) -> None:
+        approach = state.workspace.approach
+        if approach.tool == "buildah" and self.machine.buildah:
+            state.forget()
+            self.machine.buildah.empty()
+            self.machine.buildah.have(self.lab.engine, self.settings.python_image)
+            return
         for each in self._states.values():
             each.forget()
         self._known.clear()
-        approach = state.workspace.approach
-        if approach.tool == "buildah" and self.machine.buildah:
-            self.machine.buildah.empty()
-            self.machine.buildah.have(self.lab.engine, self.settings.python_image)
-        elif self.lab.own:
+        if self.lab.own:
             self.lab.empty()
         elif approach.tool == "invoke":
             # Every step is run again; what lies in cache mounts is not downloaded again.
@@ -220,6 +197,10 @@ class Runner:
         what = f"{scenario.name} with {job.approach.name}"
         if scenario.task:
             return _sample(job, self.run([[*INVOKE, scenario.task]], state.workspace, what))
+        before = self.registry.stored() if self.registry else 0
+        if scenario.change == "python":
+            build = replace(self._all_pushed(state), python_image=state.moved)
+            return self._pushed(_sample(job, self._build(state, build, what)), before)
         if scenario.every:
             if scenario.change != "none":
                 self._copy_examples(state)
@@ -227,11 +208,13 @@ class Runner:
         if scenario.ready:
             return self._until_ready(job, state, what)
         udf = self._change(job, state)
-        before = self.registry.stored() if self.registry else 0
         build = self._one(state, udf, push=scenario.pushed, fresh=scenario.empty)
+        if not job.approach.engine:
+            name = f"alone-{next(self._counter)}" if scenario.job else "alone"
+            build = replace(build, alone=self.lab.folder / name)
         sample = _sample(job, self._build(state, build, what))
-        if scenario.pushed and self.registry:
-            return replace(sample, push_bytes=self.registry.stored() - before)
+        if scenario.pushed:
+            return self._pushed(sample, before)
         if job.round > 1 or (scenario.change == "none" and not scenario.empty):
             return sample
         return self._with_sizes(sample, state, udf)
@@ -267,6 +250,19 @@ class Runner:
                 workspace.mark_lock(folder, mark)
         return udf
 
+    def patched_python(self) -> str:
+        """Another Python image, with a file more in a layer of its own."""
+        folder = self.lab.folder / "patched"
+        folder.mkdir(exist_ok=True)
+        (folder / "patched").write_text(self._mark(), encoding="utf-8")
+        text = "ARG PYTHON_IMAGE\nFROM ${PYTHON_IMAGE}\nCOPY patched /etc/\n"
+        (folder / "Dockerfile").write_text(text, encoding="utf-8")
+        version = python_version(self.settings.python_image)
+        image = f"{NOWHERE}/python:{version}-{next(self._counter)}"
+        argv = self.machine.docker(f"{folder}/Dockerfile", str(folder), "--tag", image)
+        self.run([argv], self.state(APPROACHES["assembled"]).workspace, "patching Python")
+        return image
+
     def _edit(self, state: State, udf: str = "") -> None:
         state.workspace.edit(self._mark(), f"{self.place.root}/{udf or self.place.udf}")
 
@@ -293,6 +289,16 @@ class Runner:
             push=push,
             fresh=fresh and not self.lab.own,
         )
+
+    def _all_pushed(self, state: State) -> Build:
+        assert state.all
+        assert self.registry
+        return replace(state.all, push=True, registry=f"{self.registry.host}/bench")
+
+    def _pushed(self, sample: Sample, before: int) -> Sample:
+        """The sample with the bytes that the registry has more than before."""
+        assert self.registry
+        return replace(sample, push_bytes=self.registry.stored() - before)
 
     def _build(self, state: State, build: Build | None, what: str) -> Measured:
         assert build

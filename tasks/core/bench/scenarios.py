@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Change = Literal["none", "line", "package", "udf", "copies", "sdk"]
+Change = Literal["none", "line", "package", "udf", "copies", "sdk", "python"]
 
 UDF: Final = "map/even_odd"
 """The UDF that is built again and again: it needs nothing beyond the SDK."""
@@ -33,6 +33,9 @@ _IN_ENGINE: Final = tuple(name for name in _EVERY if name != "buildah")
 
 
 _WITH_FLOOR: Final = (*_EVERY, "floor")
+_NO_ENGINE: Final = ("buildah", "no-engine")
+# Each push of all images with the others takes half an hour, and shows what `all` shows.
+_MOVED: Final = ("uv-example", "bake", "shared-base", "assembled")
 _TASKS: Final = ("shared-base",)
 
 
@@ -42,9 +45,10 @@ class Scenario:
 
     ``empty`` removes the build cache and all images before. ``every`` builds all UDFs, not
     one. ``ready`` measures up to the UDF's first ``ready``, from the change on; ``pushed`` until
-    the image is in a registry on this machine. ``shared`` lets the neighbour have the package
-    first. ``data`` gives the UDF a file of so many bytes. ``task`` is run in place of a build.
-    ``quick`` and ``full`` are how often it is measured.
+    the image is in a registry on this machine. ``job`` does it as a new CI job without an engine
+    does: nothing is on the machine but the tools and the Python image. ``shared`` lets the
+    neighbour have the package first. ``data`` gives the UDF a file of so many bytes. ``task`` is
+    run in place of a build. ``quick`` and ``full`` are how often it is measured.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Scenario:
     every: bool = False
     ready: bool = False
     pushed: bool = False
+    job: bool = False
     shared: bool = False
     data: int = 0
     task: str = ""
@@ -78,13 +83,24 @@ SCENARIOS: Final = {
         Scenario(name="no-op", change="none", quick=3, full=10, approaches=_WITH_FLOOR),
         Scenario(name="edit", quick=3, full=10, approaches=_WITH_FLOOR),
         Scenario(name="edit-to-ready", ready=True, quick=2, approaches=_IN_ENGINE),
-        Scenario(name="edit-to-pushed", pushed=True, quick=2, approaches=_WITH_FLOOR),
+        Scenario(
+            name="edit-to-pushed", pushed=True, quick=2, approaches=(*_WITH_FLOOR, "no-engine")
+        ),
+        Scenario(name="no-docker", pushed=True, job=True, approaches=_NO_ENGINE),
         Scenario(name="new-udf", change="udf", approaches=_WITH_FLOOR),
         Scenario(name="dependency", change="package"),
         Scenario(name="dependency-shared", change="package", shared=True),
         Scenario(name="data", data=200_000_000, full=3),
         Scenario(name="all", change="copies", every=True, full=3),
         Scenario(name="all-no-op", change="none", every=True, quick=2),
+        Scenario(
+            name="moved-base",
+            change="python",
+            every=True,
+            pushed=True,
+            full=3,
+            approaches=_MOVED,
+        ),
         Scenario(name="sdk", change="sdk", full=3),
         Scenario(name="list", change="none", task="list", quick=3, full=10, approaches=_TASKS),
     )
@@ -101,12 +117,14 @@ WORDS: Final = {
     "edit": "one line of the handler changed",
     "edit-to-ready": "from saving that line to the UDF's first `ready`, in a container",
     "edit-to-pushed": "from saving that line to the new image in a registry on this machine",
+    "no-docker": "the same in a new CI job without an engine, with nothing in a cache",
     "new-udf": "the first build of another UDF",
     "dependency": "a package added to one UDF, which was not downloaded before",
     "dependency-shared": "a package added to one UDF that another UDF has already",
     "data": "one line of the handler changed, beside a file of 200 MB in the UDF's folder",
     "all": "the first build of every example, after that of one UDF",
     "all-no-op": "the same again, with nothing changed",
+    "moved-base": "a patched Python image, then every example in the registry again",
     "sdk": "another version of pynumaflow in the lock, then one UDF",
     "list": "`invoke list`, to compare with: what the tasks themselves need",
 }

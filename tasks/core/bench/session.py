@@ -149,7 +149,7 @@ def _measure(request: Request, results: Results, say: Say) -> None:
         buildah = registry = None
         if any(job.approach.tool == "buildah" for job in todo):
             buildah = stack.enter_context(tools.buildah())
-        if any(job.scenario.pushed for job in todo):
+        if packages.suits_host() and (request.sizes or any(job.scenario.pushed for job in todo)):
             registry = stack.enter_context(tools.serving(lab.folder / "registry"))
         folder = lab.folder / "repository"
         runner = Runner(

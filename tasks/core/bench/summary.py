@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .approaches import APPROACHES, REFERENCES
@@ -15,7 +15,10 @@ from .scenarios import SCENARIOS
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One approach in one scenario. Seconds are of all runs, bytes of the last that has them."""
+    """One approach in one scenario. Seconds are of all runs, bytes of the last that has them.
+
+    ``rounds`` are the seconds of each round.
+    """
 
     scenario: str
     strategy: str
@@ -29,6 +32,7 @@ class Cell:
     new_bytes: int | None = None
     push_bytes: int | None = None
     peak_bytes: int | None = None
+    rounds: Mapping[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Cell:
@@ -47,6 +51,7 @@ class Cell:
             new_bytes=_last(sample.new_bytes for sample in samples),
             push_bytes=_last(sample.push_bytes for sample in samples),
             peak_bytes=_last(sample.peak_bytes for sample in samples),
+            rounds={sample.round: sample.seconds for sample in samples},
         )
 
     @property
@@ -79,6 +84,19 @@ def ratio(cells: Cells, cell: Cell, reference: str) -> float | None:
     """The median of ``cell`` in relation to that of ``reference`` in the same scenario."""
     other = cells.get((cell.scenario, reference))
     return cell.median / other.median if other and other.median else None
+
+
+def spread(cells: Cells, cell: Cell, reference: str) -> tuple[float, float] | None:
+    """The smallest and the largest ratio of a round: how much noise is in :func:`ratio`.
+
+    ``None`` where fewer than two rounds have both.
+    """
+    other = cells.get((cell.scenario, reference))
+    both = cell.rounds.keys() & other.rounds.keys() if other else set()
+    found = [
+        cell.rounds[each] / other.rounds[each] for each in both if other and other.rounds[each]
+    ]
+    return (min(found), max(found)) if len(found) > 1 else None
 
 
 def ratios(cells: Cells, cell: Cell) -> dict[str, float]:

@@ -11,7 +11,7 @@ from .check import Change
 from .results import Results
 from .scale import STEPS
 from .scenarios import SCENARIOS
-from .summary import Cell, Cells, cells, growth, ratio
+from .summary import Cell, Cells, cells, growth, ratio, spread
 
 Row = Sequence[str]
 
@@ -53,14 +53,17 @@ def times(results: Results) -> Table:
     every = cells(results)
     headers = (
         *("scenario", "approach", "median", "min", "max", "runs"),
-        *("of unoptimized", "of floor", "context sent", "peak memory"),
+        *("of unoptimized", "of floor", "context sent", "pushed", "peak memory"),
     )
     rows = (
         (
             *(cell.scenario, cell.strategy),
             *(seconds(cell.median), seconds(cell.low), seconds(cell.high), str(cell.runs)),
-            *(_ratio(ratio(every, cell, name)) for name in ("unoptimized", "floor")),
-            *(size(cell.context_bytes), size(cell.peak_bytes)),
+            *(_with_spread(every, cell, name) for name in ("unoptimized", "floor")),
+            size(cell.context_bytes),
+            # Of an image that was not pushed, it is what a push would send.
+            size(cell.push_bytes if SCENARIOS[cell.scenario].pushed else None),
+            size(cell.peak_bytes),
         )
         for cell in every.values()
     )
@@ -180,6 +183,17 @@ def machine(results: Results) -> str:
         f"({engine.get('storage')}), buildx {versions.get('buildx')}, "
         f"Python {versions.get('python')}; from {image}, "
         f"pynumaflow {versions.get('pynumaflow')}; measured {results.measured}"
+    )
+
+
+def _with_spread(every: Cells, cell: Cell, reference: str) -> str:
+    """A ratio, with its range over the rounds where it is wider than a tenth."""
+    value, found = ratio(every, cell, reference), spread(every, cell, reference)
+    wide = value and found and found[1] - found[0] > value / 10 and cell.strategy != reference
+    return (
+        f"{_ratio(value)} ({_ratio(found[0])} to {_ratio(found[1])})"
+        if wide and found
+        else _ratio(value)
     )
 
 
