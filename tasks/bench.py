@@ -26,7 +26,8 @@ with lazily():
         "report": "write a Markdown page and its charts into this folder",
         "read": "show this file of samples, and measure nothing",
         "check": "compare with this earlier file of samples, and fail where something is worse",
-        "factor": "with --check: how many times worse is still allowed",
+        "factor": "with --check and --since: how many times worse is still allowed",
+        "since": "compare the tasks with those of this git revision, and fail if they are slower",
         "udf": "compare a UDF's own Dockerfile with these tasks, for a pull request",
         "dockerfile": "with --udf: the Dockerfile of before (default: its Dockerfile.backup)",
         "context": "with --udf: the folder that it is built from (default: the UDF's folder)",
@@ -49,6 +50,7 @@ def bench(
     udf: str = "",
     dockerfile: str = "",
     context: str = "",
+    since: str = "",
 ) -> None:
     """Measure builds, several approaches side by side."""
     request = session.Request(
@@ -67,5 +69,6 @@ def bench(
         udf=udf,
         dockerfile=dockerfile,
         context=context,
+        since=since,
     )
     session.run(request, say=reports.say, show=reports.show)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_task_is_called_once_for_all_udfs_and_once_for_each(tmp_path: Path) ->
     assert commands(approach, TWO) == [[*INVOKE, "image-all"]]
     assert commands(approach, ONE) == [[*INVOKE, "image-fast", "--udf", "map/even_odd"]]
     assert commands(approach, PUSHED)[0][-1] == "--push"
+
+
+def test_a_build_without_an_engine_has_a_cache_of_its_own_and_no_address(tmp_path: Path) -> None:
+    environ = replace(ONE, alone=tmp_path / "alone").environ
+    assert environ["XDG_CACHE_HOME"] == str(tmp_path / "alone")
+    assert not Path(environ["DOCKER_HOST"].removeprefix("unix://")).exists()
+    assert "DOCKER_HOST" not in ONE.environ
+
+
+@pytest.mark.parametrize("name", ["uv-example", "buildah"])
+def test_another_python_image_reaches_every_tool(tmp_path: Path, name: str) -> None:
+    moved = replace(ONE, python_image="moved:1")
+    (argv, *_) = machine(tmp_path).commands(APPROACHES[name], moved)
+    assert "PYTHON_IMAGE=moved:1" in argv
+    assert moved.environ["INVOKE_UDF_PYTHON_IMAGE"] == "moved:1"
+    machine(tmp_path).write_bake_file(tmp_path, APPROACHES["bake"], moved)
+    bake = json.loads((tmp_path / BAKE_FILE).read_text())["target"]["map-even-odd"]
+    assert bake["args"]["PYTHON_IMAGE"] == "moved:1"
 
 
 def test_the_tasks_name_images_as_builds_by_hand_do() -> None:
@@ -188,5 +207,6 @@ def test_a_context_elsewhere_is_refused(udfs: Path, tmp_path: Path) -> None:
         pair(udfs, context=str(other))
 
 
-def test_only_the_two_are_measured() -> None:
-    assert {each.approaches for each in own.scenarios().values()} == {("before", "after")}
+def test_only_the_two_are_measured(udfs: Path) -> None:
+    found = pair(udfs).scenarios.values()
+    assert {each.approaches for each in found} == {("before", "after")}

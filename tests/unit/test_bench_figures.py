@@ -236,6 +236,20 @@ def test_every_row_has_a_cell_for_each_column() -> None:
         assert {len(table.headers)} == {len(row) for row in table.rows}
 
 
+def test_two_sides_are_compared_by_their_fastest_runs() -> None:
+    results = measured(
+        *(sample("edit", "before", each, round=n) for n, each in enumerate((0.5, 0.4, 9.0))),
+        *(sample("edit", "after", each, round=n) for n, each in enumerate((0.8, 0.5, 0.6))),
+        sample("no-op", "before", 1.0),
+    )
+    (change,) = check.compare_sides(results)
+    assert (change.scenario, change.factor) == ("edit", pytest.approx(1.25))
+    assert check.worse([change], 1.3) is None
+    error = check.worse([change], 1.2)
+    assert error
+    assert "edit, after: seconds 1.25 times what it was (0.4000 before" in error.detail
+
+
 def test_approaches_say_how_many_times_faster() -> None:
     table = tables.approaches(edits(0.8))
     row = next(row for row in table.rows if "shared-base" in row[0])
@@ -300,6 +314,16 @@ def test_names_choose_in_the_order_of_measuring() -> None:
     assert request(scenarios="none").jobs == []
 
 
+def test_since_measures_the_tasks_before_and_after() -> None:
+    found = request(since="HEAD", quick=True).jobs
+    assert {(job.scenario.name, job.approach.name) for job in found} == {
+        *(("no-op", "before"), ("no-op", "after")),
+        *(("edit", "before"), ("edit", "after")),
+    }
+    revisions = {job.approach.name: job.approach.revision for job in found}
+    assert revisions == {"before": "HEAD", "after": ""}
+
+
 def test_sizes_are_sorted_and_each_once() -> None:
     assert request(scale="100,10, 100").sizes == [10, 100]
 
@@ -316,6 +340,9 @@ def test_sizes_are_sorted_and_each_once() -> None:
         ({"json": "no-such-folder/bench.json"}, "does not exist"),
         ({"read": "no-such-file.json"}, "not a measurement"),
         ({"check": "no-such-file.json"}, "not a measurement"),
+        ({"since": "no-such-revision"}, "git does not know this revision"),
+        ({"since": "--output=x"}, "git does not know this revision"),
+        ({"since": "HEAD", "udf": "map/even_odd"}, "cannot be used together"),
     ],
     ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
 )

@@ -22,7 +22,8 @@ class Approach:
     for every version that a UDF allows. ``files`` are written into the repository that is
     built from. ``apart`` changes its scripts by a comment, so that it does not build from the
     cache of another approach with the same steps. ``on_base`` starts from the shared base.
-    ``engine`` says whether what is measured may use an engine.
+    ``engine`` says whether what is measured may use an engine. ``revision`` is that of git
+    whose files it builds from and with.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Approach:
     on_base: bool = False
     apart: bool = False
     engine: bool = True
+    revision: str = ""
 
 
 BASE: Final = "127.0.0.1:1/bench/base"

@@ -21,7 +21,7 @@ _BYTES: Final = {"image_bytes": "image", "unique_bytes": "unique", "context_byte
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One figure of an approach, now and before, in relation to a reference.
+    """One figure of an approach, now and before, in relation to a reference where it has one.
 
     ``factor`` is above 1 where it became worse.
     """
@@ -52,6 +52,23 @@ def compare(before: Results, now: Results) -> list[Change]:
         step = f"measure the same scenarios in both, with {' or '.join(REFERENCES)} among them"
         raise ConfigError(what, next_step=step)
     return changes
+
+
+def compare_sides(results: Results) -> list[Change]:
+    """The fastest seconds of ``after`` and of ``before``, in every scenario that has both."""
+    every = cells(results)
+    return [
+        Change(
+            scenario=scenario,
+            strategy=name,
+            figure="seconds",
+            reference="",
+            before=every[scenario, "before"].low,
+            now=cell.low,
+        )
+        for (scenario, name), cell in every.items()
+        if name == "after" and (scenario, "before") in every
+    ]
 
 
 def _changes(old: Cells, new: Cells, cell: Cell) -> Iterator[Change]:
@@ -88,8 +105,9 @@ def worse(changes: Sequence[Change], factor: float) -> BenchWorseError | None:
     if not bad:
         return None
     lines = [
-        f"{each.scenario}, {each.strategy}: {each.figure} {each.factor:.2f} times what it was "
-        f"in relation to {each.reference} ({each.before:.4f} before, {each.now:.4f} now)"
+        f"{each.scenario}, {each.strategy}: {each.figure} {each.factor:.2f} times what it was"
+        f"{f' in relation to {each.reference}' if each.reference else ''}"
+        f" ({each.before:.4f} before, {each.now:.4f} now)"
         for each in bad
     ]
     what = f"{len(bad)} of {len(changes)} figures became worse by more than {factor:g} times"

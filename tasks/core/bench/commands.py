@@ -156,7 +156,8 @@ class Machine:
         found = []
         for udf in build.udfs:
             image = build.image(udf)
-            more = [*options, *self._arguments(f"{build.root}/{udf}"), "--tag", image]
+            arguments = self._arguments(f"{build.root}/{udf}", build.python_image)
+            more = [*options, *arguments, "--tag", image]
             found.append(self.buildah.argv("build", *more, approach.context))
             if build.push:
                 found.append(self.buildah.argv("push", "--tls-verify=false", image))

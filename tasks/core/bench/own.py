@@ -20,14 +20,6 @@ DOCKERFILE: Final = "Dockerfile.backup"
 _FOLDER: Final = "own"
 
 
-def scenarios() -> dict[str, Scenario]:
-    """The scenarios of a pull request: first build, nothing changed, one line changed."""
-    names = ("cold", "no-op", "edit")
-    return {
-        name: replace(SCENARIOS[name], approaches=("before", "after"), full=3) for name in names
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A UDF, its Dockerfile of before, and the folder that this is built from."""
@@ -63,6 +55,14 @@ class Pair:
     def top(self) -> Path:
         """The folder that holds the root and the context."""
         return self.context if self.root.is_relative_to(self.context) else self.root
+
+    @property
+    def scenarios(self) -> dict[str, Scenario]:
+        """Those of a pull request: first build, nothing changed, one line changed."""
+        names = ("cold", "no-op", "edit")
+        return {
+            name: replace(SCENARIOS[name], approaches=("before", "after"), full=3) for name in names
+        }
 
     @property
     def approaches(self) -> dict[str, Approach]:

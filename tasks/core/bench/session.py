@@ -25,6 +25,7 @@ from .lab import Lab, open_lab, versions
 from .results import Results
 from .runner import Runner
 from .scenarios import SCENARIOS
+from .since import Since
 from .workspace import Place, sdk_of
 
 _Chosen = TypeVar("_Chosen")
@@ -51,6 +52,7 @@ class Request:
     udf: str = ""
     dockerfile: str = ""
     context: str = ""
+    since: str = ""
 
     def checked(self) -> Request:
         """The same; :class:`ConfigError` for the first flag that cannot be used.
@@ -67,15 +69,20 @@ class Request:
         return self
 
     @functools.cached_property
-    def pair(self) -> own.Pair | None:
-        """A user's own UDF, if that is what is measured."""
+    def pair(self) -> own.Pair | Since | None:
+        """What is measured before and after: a user's own UDF, or these tasks."""
+        if self.udf and self.since:
+            what = "--udf and --since cannot be used together"
+            raise ConfigError(what, next_step="leave out one of them")
         asked = (self.settings, self.udf, self.dockerfile, self.context)
-        return own.Pair.of(*asked) if self.udf else None
+        if self.udf:
+            return own.Pair.of(*asked)
+        return Since.of(self.since) if self.since else None
 
     @functools.cached_property
     def jobs(self) -> list[jobs.Job]:
         """What is measured, in its order."""
-        scenarios = own.scenarios() if self.pair else SCENARIOS
+        scenarios = self.pair.scenarios if self.pair else SCENARIOS
         approaches = self.pair.approaches if self.pair else APPROACHES
         return jobs.jobs(
             _chosen("scenario", scenarios, self.scenarios),
@@ -118,7 +125,9 @@ def run(request: Request, *, say: Say, show: Say) -> None:
                 _measure(request, results, say)
         except Exit as caught:
             error = caught
-    if request.pair and results.complete:
+    if request.since:
+        show(tables.machine(results))
+    elif request.pair and results.complete:
         show(f"{tables.before_and_after(results).markdown()}\n\n{tables.machine(results)}")
     elif text := as_text(results):
         show(text)
@@ -130,8 +139,12 @@ def run(request: Request, *, say: Say, show: Say) -> None:
     if request.report:
         for path in page.write(results, Path(request.report)):
             say(f"written: {path}")
-    if request.earlier:
+    changes = []
+    if request.since:
+        changes = check.compare_sides(results)
+    elif request.earlier:
         changes = check.compare(request.earlier, results)
+    if changes:
         show(f"\n{tables.changes(changes).text()}")
         if worse := check.worse(changes, float(request.factor)):
             raise worse

@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tarfile
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from ..inputs.git import git
+from ..model.errors import ConfigError
 from ..model.places import PROGRAMS, SHIPPED
 from ..model.settings import Settings
 from ..model.udf import scan
@@ -74,7 +78,10 @@ class Workspace:
     @classmethod
     def copy(cls, repository: Path, path: Path, approach: Approach, python: str) -> Workspace:
         """Copy the repository to ``path``, for one approach; ``python`` is such as ``3.13``."""
-        snapshot(repository, path)
+        if approach.revision:
+            _unpack(approach.revision, path)
+        else:
+            snapshot(repository, path)
         workspace = cls(path=path, approach=approach, python=python)
         for name, text in approach.files:
             (path / name).write_text(text, encoding="utf-8")
@@ -149,6 +156,17 @@ class Workspace:
 def snapshot(repository: Path, path: Path) -> None:
     """Copy what belongs to a repository, and not what is there because somebody works in it."""
     shutil.copytree(repository, path, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+
+
+def _unpack(revision: str, path: Path) -> None:
+    """Write the files that this project had at a revision into the new folder ``path``."""
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        done = git(SHIPPED, "archive", f"--output={file.name}", revision)
+        if not done:
+            what = f"git cannot give the files of {revision}: {done.problem}"
+            raise ConfigError(what, next_step="fetch the revision: `git fetch origin`")
+        with tarfile.open(file.name) as archive:
+            archive.extractall(path, filter="data")
 
 
 def program_of(folder: Path) -> Path:
