@@ -8,6 +8,7 @@ import os
 import tarfile
 import tempfile
 import textwrap
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +118,14 @@ def own_registry(engine: Engine) -> Iterator[str]:
         for tag in mine - kept - {"latest"}:
             remove(engine, f"127.0.0.1:1/numaflow-python-base:{tag}")
         remove(engine, f"{name}/*")
+
+
+def wait_for_log(engine: Engine, container: str, text: str, seconds: float = 30) -> None:
+    """Wait until a container has written ``text`` to stdout."""
+    deadline = time.monotonic() + seconds
+    while text not in (logs := engine.docker("logs", container)).stdout:
+        assert time.monotonic() < deadline, logs.stdout + logs.stderr
+        time.sleep(0.05)
 
 
 def forget(engine: Engine, host: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,18 +256,11 @@ def ends(
             assert started.code == 0, started.stderr
             containers[name] = started.stdout.strip()
         for container in containers.values():
-            _wait_for("ready", engine, container)
+            repository.wait_for_log(engine, container, "ready")
         assert engine.docker("stop", "--time", "20", *containers.values()).code == 0
         return {name: _end(engine, container) for name, container in containers.items()}
     finally:
         engine.docker("rm", "--force", *containers.values())
-
-
-def _wait_for(text: str, engine: Engine, container: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while text not in (logs := engine.docker("logs", container)).stdout:
-        assert time.monotonic() < deadline, logs.stdout + logs.stderr
-        time.sleep(0.05)
 
 
 def _end(engine: Engine, container: str) -> End:

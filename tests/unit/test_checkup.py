@@ -129,6 +129,12 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
         "docs/cases.md",
     ),
     "syntax": (file("more.py", "def (:\n"), "fail", "more.py, line 1: invalid syntax", "fix"),
+    "secret in env": (
+        project(f"{PROJECT}[tool.numaflow-udf.env]\nAPI_TOKEN = 'abc'\n"),
+        "warn",
+        "env.API_TOKEN goes into its image, and looks like a secret",
+        "from a Secret",
+    ),
     "entry.sh mode": (script(f"{SH}python example.py\n", 0o644), "warn", "not executable", "chmod"),
     "entry.sh unreadable": (script(f"{SH}true\n", 0o100), "fail", "cannot be read", "chmod u+r"),
     "entry.sh line ends": (

@@ -79,6 +79,14 @@ HISTORIES = [
 ]
 
 
+def test_a_working_folder_on_ours_is_ours() -> None:
+    own = Layer(made_by="COPY /*/ /udf/ # buildkit", size=1)
+    folder = Layer(made_by="WORKDIR /udf/app", size=0)
+    assert stale_images.is_ours([folder, own]) is True
+    assert stale_images.is_ours([folder, Layer(made_by="COPY x /x", size=1), own]) is False
+    assert stale_images.is_ours([folder]) is False
+
+
 @pytest.mark.parametrize(("last", "ours"), HISTORIES)
 def test_an_image_built_on_ours_is_not_ours(last: str, ours: bool) -> None:
     steps = [Layer(made_by=last, size=1), Layer(made_by="COPY /*/ /udf/ # buildkit", size=1)]

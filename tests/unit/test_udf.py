@@ -220,6 +220,11 @@ class TestWhatItSaysOfItself:
             ("include = ['../x']", "include = ['../x']"),
             ("include = ['a/../../x']", "include = ['a/../../x']"),
             ("include = ['']", "include = ['']"),
+            ("env = 'A=b'", "env under [tool.numaflow-udf] in "),
+            ("env.A = 1", "env.A under "),
+            ("workdir = '/app'", "workdir = '/app'"),
+            ("workdir = '../a'", "workdir = '../a'"),
+            ("workdir = ''", "workdir = ''"),
         ],
     )
     def test_options_that_are_not_allowed(self, tree: Tree, text: str, said: str) -> None:

@@ -59,6 +59,8 @@ class Assembled:
             base.layers,
             self.parts,
             labels=image_labels(self.spec),
+            env=self.spec.udf.env,
+            workdir=self.spec.workdir,
             created=created,
             annotations=annotations,
         )

@@ -13,13 +13,14 @@ from ..engine.pushing import PAUSES
 from ..inputs import credentials
 from ..inputs.fingerprint import sdk_as_planned
 from ..inputs.origin import origin_of
-from ..inputs.recipe import build_context
+from ..inputs.recipe import DOCKERFILES, build_context, project_text
 from ..model import labels
 from ..model.errors import ConfigError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import Settings, native_platform
 from ..plan.decide import Plan, Step, added_bytes
+from ..plan.dockerfile import with_runtime
 from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
@@ -93,6 +94,11 @@ def environment_of(
         # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
         base_output=CACHE if plan.steps and not engine.builds else output,
         origin=origin_of(settings.root) if plan.attest else None,
+        dockerfiles={
+            spec.target: with_runtime(project_text(DOCKERFILES[spec.strategy]), spec)
+            for spec in specs
+            if spec.udf.env or spec.udf.workdir
+        },
         epoch=str(created()),
         cache_to=settings.cache_to,
         cache_from=settings.cache_from,

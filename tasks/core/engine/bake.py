@@ -170,7 +170,7 @@ def run_bake(
     start = time.monotonic()
     # A file, not a pipe: a large definition would block a pipe that nobody reads yet.
     with tempfile.TemporaryFile() as standard_input, _network_file(definition) as network:
-        standard_input.write(json.dumps(definition).encode())
+        standard_input.write(_literal(json.dumps(definition)).encode())
         standard_input.seek(0)
         with subprocess.Popen(
             [*argv, *network, "--file", "-"],
@@ -229,6 +229,11 @@ def _network_file(definition: Mapping[str, Any]) -> Iterator[list[str]]:
         json.dump({"services": services}, file)  # JSON is YAML as well
         file.flush()
         yield ["--file", file.name]
+
+
+def _literal(definition: str) -> str:
+    """A definition of which bake takes each text as it is: ``${`` and ``%{`` begin templates."""
+    return definition.replace("${", "$${").replace("%{", "%%{")
 
 
 def _builder_option(builder: str) -> list[str]:

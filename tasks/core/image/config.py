@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..model.labels import EPOCH
+from ..model.running import with_env
 from .blob import CONFIG, BadImageError, Blob, canonical, parse_object
 
 COMMENT: Final = "numaflow-udf"
@@ -58,17 +59,23 @@ def on_top(
     steps: Sequence[Step],
     *,
     labels: Mapping[str, str],
+    env: Mapping[str, str] | None = None,
+    workdir: str = "",
     created: int = EPOCH,
 ) -> Blob:
     """The config of an image that has ``steps`` on top of what has the config ``base``.
 
-    User, environment, command and the rest stay as they are; ``labels`` are laid over those of
-    the base. ``created`` is in seconds of the epoch.
+    User, command and the rest stay as they are; ``labels`` and ``env`` are laid over those of the
+    base, and ``workdir`` is another working folder. ``created`` is in seconds of the epoch.
     """
     time = datetime.fromtimestamp(created, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     # Where the base tells of fewer layers than it has, ours would be taken for its last ones.
     untold = [{"created": time} for _, entry in layer_history(base) if not entry]
-    own = base.get("config") or {}
+    own = dict(base.get("config") or {})
+    if env:
+        own["Env"] = with_env(own.get("Env") or [], env)
+    if workdir:
+        own["WorkingDir"] = workdir
     return Blob(
         media_type=CONFIG,
         data=canonical(

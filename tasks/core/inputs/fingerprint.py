@@ -97,6 +97,9 @@ def udf_inputs(
         inputs["platforms"] = " ".join(platforms)
     if udf.kind:
         inputs["kind"] = udf.kind
+    inputs |= {f"env {name}": value for name, value in udf.env.items()}
+    if udf.workdir:
+        inputs["workdir"] = udf.workdir
     return inputs
 
 

@@ -35,6 +35,22 @@ _KINDS: Final[Mapping[str, re.Pattern[bytes]]] = {
 }
 
 
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIALS?|(?:API|ACCESS|PRIVATE)_?KEY"
+    r"|CONNECTION_STRING|DSN)(?:_ID)?$",
+    re.IGNORECASE,
+)
+_WITH_PASSWORD: Final = re.compile(r"\w+://[^/\s:@]*:[^/\s@]+@")
+
+
+def is_secret_variable(name: str, value: str) -> bool:
+    """Whether an environment variable looks like a secret, by its name or by its value."""
+    if not value:
+        return False
+    named = bool(_SECRET_NAME.search(name))
+    return named or bool(_WITH_PASSWORD.search(value) or secret_in(value.encode()))
+
+
 def secret_in(content: bytes) -> str:
     """What kind of secret ``content`` holds, such as ``a private key``, or ``""``."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.search(content)), "")

@@ -21,6 +21,7 @@ from .errors import (
 from .places import PROGRAMS, repository
 from .reading import read_bytes, read_toml, shown
 from .reference import NAME
+from .running import check_env, wrong_workdir
 from .settings import Settings
 
 KINDS: Final = (
@@ -37,7 +38,10 @@ KINDS: Final = (
 )
 """The kinds of UDF container that Numaflow's main container knows."""
 
-OPTIONS: Final = ("image", "kind", "system-packages", "include", "data", "python")
+OPTIONS: Final = (
+    *("image", "kind", "system-packages", "include", "data", "python"),
+    *("env", "workdir"),
+)
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
 _LIST: Final = "run `invoke list` to see the UDFs"
@@ -63,6 +67,9 @@ class Udf:
     include: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     python: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    """Its working folder, below its own folder."""
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def is_data(self, path: str) -> bool:
@@ -150,8 +157,14 @@ def load(settings: Settings, path: Path) -> Udf:
         include=tuple(options.get("include", ())),
         data=tuple(Path(item).as_posix() for item in options.get("data", ())),
         python=options.get("python", ""),
+        env=options.get("env", {}),
+        workdir=_folder(options.get("workdir", "")),
         project=project,
     )
+
+
+def _folder(text: str) -> str:
+    return "" if text in ("", ".") else Path(text).as_posix()
 
 
 def image_name(name: str) -> str:
@@ -286,7 +299,9 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if key not in OPTIONS:
             what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"
             raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
-        if allowed := _wrong(key, value):
+        if key == "env":
+            check_env(value, where)
+        elif allowed := _wrong(key, value):
             what = f"{key} = {value!r} under {where} is invalid"
             raise ProjectFileError(what, next_step=f"give {allowed}")
     return dict(options)
@@ -306,6 +321,8 @@ def _wrong(key: str, value: object) -> str:
         return "" if good else "paths inside the repository, such as libs/common"
     if not isinstance(value, str):
         return "a string"
+    if key == "workdir":
+        return wrong_workdir(value)
     if key == "kind" and value not in KINDS:
         return f"one of {', '.join(KINDS)}"
     if key == "python" and not _PYTHON.fullmatch(value):

@@ -47,7 +47,8 @@ class BuildEnvironment:
     ``requirements`` the one with its requirement files, where it has any; ``locks`` gives that
     of each base, by its target. ``output`` says
     where an image goes, ``base_output`` where a base goes; ``origin`` is set for images that
-    are pushed. ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
+    are pushed. ``dockerfiles`` are the texts of Dockerfiles with lines of a UDF, by target.
+    ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
     ``cache_from`` name a cache to which each target adds its name.
     """
 
@@ -62,6 +63,7 @@ class BuildEnvironment:
     output: str = STORE
     base_output: str = STORE
     origin: Origin | None = None
+    dockerfiles: Mapping[str, str] = field(default_factory=dict)
     epoch: str = ""
     cache_to: str = ""
     cache_from: str = ""
@@ -196,6 +198,9 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
             contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
     tags = [spec.image, *([spec.content_image] if where.output == REGISTRY else [])]
     target = _common(where, DOCKERFILES[spec.strategy], tags, image_labels(spec))
+    if spec.target in where.dockerfiles:
+        del target["dockerfile"]
+        target["dockerfile-inline"] = where.dockerfiles[spec.target]
     target["args"] = arguments | _epoch(where)
     target["contexts"] = contexts
     if where.origin is not None:

@@ -19,6 +19,7 @@ from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
 from ..model.labels import Inputs
 from ..model.reference import ImageReference
+from ..model.running import HOME
 from ..model.settings import Settings
 from ..model.udf import Udf
 from .installer import Installer, without_wheel
@@ -101,6 +102,11 @@ class ImageSpec:
     @property
     def fingerprint(self) -> str:
         return digest(self.inputs)
+
+    @property
+    def workdir(self) -> str:
+        """The working folder in the image, where it is another than the base's."""
+        return f"{HOME}/{self.udf.workdir}" if self.udf.workdir else ""
 
     @property
     def content_tag(self) -> str:

@@ -27,6 +27,7 @@ _BASE_TAG: Final = re.compile(rf"(?P<repository>(?:.+/)?{BASE_REPOSITORY}):(?P<t
 _OWN_LAST_STEP: Final = re.compile(
     rf"{COMMENT} code .*|COPY (?:--link )?(?:--from=udf )?(?:/\*)?/ /udf/(?: # buildkit)?"
 )
+_WORKDIR: Final = re.compile(r"WORKDIR /udf/.*")
 
 Stored = tuple[tuple[str, ...], Image]
 """The tags of an image, and the image."""
@@ -105,7 +106,11 @@ def unused_bases(
 
 def is_ours(history: Sequence[store.Layer]) -> bool:
     """Whether these tasks built the image with this history: its last step tells."""
-    return bool(history) and _OWN_LAST_STEP.fullmatch(history[0].made_by) is not None
+    steps = [each.made_by for each in history[:2]]
+    # A UDF may have a working folder of its own.
+    if steps and _WORKDIR.fullmatch(steps[0]):
+        del steps[0]
+    return bool(steps) and _OWN_LAST_STEP.fullmatch(steps[0]) is not None
 
 
 def users(running: Iterable[Container], image_id: str, tags: Sequence[str]) -> list[Container]:

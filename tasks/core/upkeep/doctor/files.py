@@ -15,7 +15,7 @@ from ...inputs.environment import udf_group
 from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.locks.poetry import is_fresh
 from ...inputs.names import SDK, normalised
-from ...inputs.sensitive import secret_in
+from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import repository as own_repository
 from ...model.reading import read_text, read_toml, shown
@@ -119,6 +119,7 @@ def _parts(
 ) -> Iterator[Callable[[], Iterator[Finding]]]:
     """The checks of a UDF, each by itself: one problem hides no other."""
     yield functools.partial(_kind, udf)
+    yield functools.partial(_env, udf)
     yield functools.partial(entry, udf)
     yield functools.partial(_dependencies, settings, udf)
     yield functools.partial(_files, settings, udf, sizes)
@@ -142,6 +143,13 @@ def _kind(udf: Udf) -> Iterator[Finding]:
         yield warn(udf.name, detail, "write one: docs/cases.md")
     else:
         cases.load(udf.path / "cases.toml", udf.kind)
+
+
+def _env(udf: Udf) -> Iterator[Finding]:
+    for name, value in udf.env.items():
+        if is_secret_variable(name, value):
+            detail = f"env.{name} goes into its image, and looks like a secret"
+            yield warn(udf.name, detail, "remove it, and set it in the pipeline from a Secret")
 
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Finding]:
