@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,14 @@ class TestWhatIsAUdf:
         assert touched(found) == {"a/Dockerfile", f"a/{name}"}
 
 
+def workdir(found: Migration) -> list[str]:
+    """The working folder that a migration sets, as a line of a shell."""
+    path = found.folder / "pyproject.toml"
+    texts = [(each.after or b"").decode() for each in found.changes if each.path == path]
+    options = [tomllib.loads(text)["tool"]["numaflow-udf"] for text in texts]
+    return [f"cd {each['workdir']}" for each in options if "workdir" in each]
+
+
 class TestWorkingFolder:
     def entry(self, write: Write, dockerfile: str, **files: str) -> tuple[list[str], Migration]:
         names = {name.replace("__", ".").replace("_in_", "/"): files[name] for name in files}
@@ -170,7 +179,7 @@ class TestWorkingFolder:
             if change.path == found.folder / "entry.sh"
         ]
         lines = [line for text in texts for line in text.splitlines() if line[:1] != "#"]
-        return lines, found
+        return [*workdir(found), *lines], found
 
     @pytest.mark.parametrize(
         ("dockerfile", "expected"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -75,8 +73,11 @@ def left(settings: Settings, migration: Migration) -> list[str]:
 
 
 def entry(migration: Migration) -> list[str]:
-    """The lines of ``entry.sh`` that do something."""
-    lines = new(migration, "entry.sh").splitlines()
+    """Environment and working folder, and the lines of ``entry.sh`` that do something."""
+    given = options(migration)
+    lines = [f"{name}={value}" for name, value in given.get("env", {}).items()]
+    lines += [f"cd {given['workdir']}"] if "workdir" in given else []
+    lines += new(migration, "entry.sh").splitlines()
     return [line for line in lines if not line.startswith("#")]
 
 
@@ -119,10 +120,7 @@ STARTS = {
     "variable": ("ENV PROGRAM=main.py\nCMD python $PROGRAM", ["exec python main.py"]),
     "variable of an argument": (
         "ENV PORT=1\nCMD poetry run python main.py --port $PORT",
-        [
-            '[ -n "${PORT+set}" ] || export PORT=1',
-            "exec python main.py --port $PORT",
-        ],
+        ["PORT=1", "exec python main.py --port $PORT"],
     ),
     "two commands": (
         "CMD mkdir -p /tmp/x && /app/.venv/bin/python /app/main.py",
@@ -133,10 +131,7 @@ STARTS = {
     "the last counts": ('CMD ["false"]\nCMD ["python", "main.py"]', ["exec python main.py"]),
     "PYTHONPATH": (
         'ENV PYTHONPATH="/app/lib:/app:$PYTHONPATH"\nCMD ["python", "-m", "run"]',
-        [
-            'export PYTHONPATH="/udf/lib:/udf${PYTHONPATH:+:$PYTHONPATH}"',
-            "exec python -m run",
-        ],
+        ["PYTHONPATH=/udf/lib:/udf", "exec python -m run"],
     ),
 }
 
@@ -206,7 +201,7 @@ def test_a_command_of_the_project(tree: Tree) -> None:
     (settings.root / "map/a/src/server/main.py").write_text("def run(): ...\n")
     found = the_one(settings)
     assert entry(found) == [
-        'export PYTHONPATH="/udf/src${PYTHONPATH:+:$PYTHONPATH}"',
+        "PYTHONPATH=/udf/src",
         "exec python -c 'import sys; from server.main import run; sys.exit(run())' x",
     ]
 
@@ -239,11 +234,8 @@ class TestEntryScript:
     def test_variables_of_the_old_image_are_there(self, tree: Tree) -> None:
         text = f'{DOCKERFILE}ENV ROOT=/app LEVEL=info\nCMD ["./entry.sh"]\n'
         found = the_one(tree({"Dockerfile": text, "entry.sh": "python $ROOT/main.py\n"}))
-        assert new(found, "entry.sh").splitlines() == [
-            '[ -n "${ROOT+set}" ] || export ROOT=/udf',
-            '[ -n "${LEVEL+set}" ] || export LEVEL=info',
-            "python $ROOT/main.py",
-        ]
+        assert options(found)["env"] == {"ROOT": "/udf", "LEVEL": "info"}
+        assert new(found, "entry.sh") == ""
 
     def test_one_that_was_not_started_is_put_away(self, tree: Tree) -> None:
         text = f'{DOCKERFILE}CMD ["python", "example.py"]\n'
@@ -253,19 +245,33 @@ class TestEntryScript:
         assert change.action == "remove"
         assert any("the old image does not start entry.sh" in each.text for each in found.notes)
 
-    def test_carried_scripts_run(self, tree: Tree, tmp_path: Path) -> None:
-        """The lines for the environment, by a real shell: the pod's values win."""
+    def test_what_it_needs_is_part_of_the_image(self, tree: Tree) -> None:
+        """Not of the script: the ``args`` of a pipeline start another command."""
         text = f'{DOCKERFILE}ENV A="it\'s $5" B=two C=/app\nCMD python main.py\n'
-        script = new(the_one(tree({"Dockerfile": text})), "entry.sh")
-        script = script.replace("exec python main.py", 'printf "%s|" "$A" "$B" "$C"')
-        done = subprocess.run(
-            ["sh", "-c", script],
-            env={"PATH": os.environ["PATH"], "B": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout == "it's |" + "|/udf|"
+        found = the_one(tree({"Dockerfile": text}))
+        assert options(found)["env"] == {"A": "it's ", "B": "two", "C": "/udf"}
+        assert "export" not in new(found, "entry.sh")
+
+    def test_one_without_a_need_is_not_written(self, tree: Tree) -> None:
+        text = f'{DOCKERFILE}ENV A=1\nCMD ["python", "example.py"]\n'
+        found = the_one(tree({"Dockerfile": text, "example.py": PROGRAM}))
+        assert entry(found) == ["A=1"]
+
+    def test_what_an_image_cannot_have_is_left(self, tree: Tree) -> None:
+        text = f"{DOCKERFILE}ENV NUMAFLOW_POD=x\nCMD python main.py\n"
+        settings = tree({"Dockerfile": text})
+        found = the_one(settings)
+        assert left(settings, found) == [
+            "Dockerfile:4: ENV NUMAFLOW_POD is not carried over: remove it: "
+            "Numaflow sets it in the pod"
+        ]
+        assert options(found) == {}
+
+    def test_values_that_are_there_stay(self, tree: Tree) -> None:
+        project = '[tool.numaflow-udf]\nenv = { A = "mine" }\nworkdir = "lib"\n'
+        text = f"{DOCKERFILE}ENV A=1\nCMD python main.py\n"
+        found = the_one(tree({"Dockerfile": text, "pyproject.toml": project}))
+        assert options(found) == {}
 
 
 # --- environment, packages, Python ------------------------------------------------------------
@@ -286,8 +292,8 @@ CMD ["python", "main.py"]
     settings = tree({"Dockerfile": text})
     found = the_one(settings)
     assert entry(found) == [
-        '[ -n "${LOG_LEVEL+set}" ] || export LOG_LEVEL=info',
-        '[ -n "${PYTHONFAULTHANDLER+set}" ] || export PYTHONFAULTHANDLER=1',
+        "LOG_LEVEL=info",
+        "PYTHONFAULTHANDLER=1",
         "exec python main.py",
     ]
     assert left(settings, found) == [
@@ -301,7 +307,7 @@ def test_a_variable_of_the_file_itself_that_the_program_reads(tree: Tree) -> Non
     )
     program = f'{PROGRAM}import os\nprint(os.environ["ROOT"])\n'
     found = the_one(tree({"Dockerfile": text, "main.py": program}))
-    assert entry(found)[0] == '[ -n "${ROOT+set}" ] || export ROOT=/udf'
+    assert entry(found)[0] == "ROOT=/udf"
 
 
 def test_build_arguments_of_the_makefile(tree: Tree) -> None:
@@ -312,8 +318,7 @@ def test_build_arguments_of_the_makefile(tree: Tree) -> None:
     command = "docker build --build-arg LEVEL=9 --build-arg PYTHON=3.12 --build-arg WHEN=$$(date) ."
     settings = tree({"Dockerfile": text, "Makefile": f"image:\n\t{command}\n"})
     found = the_one(settings)
-    assert options(found) == {"python": "3.12"}
-    assert entry(found)[0] == '[ -n "${LEVEL+set}" ] || export LEVEL=9'
+    assert options(found) == {"python": "3.12", "env": {"LEVEL": "9"}}
     assert left(settings, found) == [
         "Dockerfile:5: ENV WHEN has a value that is only known when the image is built"
     ]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Final
 
+from ..model.running import HOME, wrong_variable
 from . import files, shell, sources
 from .image import OldImage, Variable
 from .remarks import Remark, Where
-
-HOME: Final = "/udf"
-"""Where the new image has the UDF's folder, and its working folder."""
 
 _RUNNERS: Final = re.compile(r"\b(?:poetry|uv|pipenv|pdm|hatch) run(?:\s+--?[a-z][\w-]*)*\s+")
 _ACTIVATE: Final = re.compile(r"^\s*(?:\.|source)\s+\S*bin/activate[\"']?\s*;?\s*$")
@@ -37,7 +34,7 @@ class Environment:
         self.image = image
         self.folder = folder
         self.remarks = remarks
-        self._exports: dict[str, str] = {}
+        self._values: dict[str, str] = {}
 
     def cwd(self) -> Path:
         """The working folder of the old image, as a folder of the UDF."""
@@ -63,10 +60,10 @@ class Environment:
             text = f"the working folder {workdir} does not exist in the new image"
             self.remarks.append(Remark(where, f"{text}: the UDF starts in {HOME}"))
 
-    def cd(self) -> list[str]:
-        """The line that enters the working folder, where that is not the UDF's folder."""
+    def workdir(self) -> str:
+        """The working folder below the UDF's folder; ``""`` where it is that folder."""
         cwd = self.cwd()
-        return [] if cwd == self.folder else [f"cd {shlex.quote(self.below(cwd))}"]
+        return "" if cwd == self.folder else self.below(cwd)
 
     def below(self, path: Path) -> str:
         """``path`` below the UDF's folder."""
@@ -104,7 +101,7 @@ class Environment:
         for match in _USED.finditer(line):
             name = match["name"]
             variable = self.image.env.get(name)
-            if variable is None or name in ("PATH", "HOME") or name in self._exports:
+            if variable is None or name in ("PATH", "HOME") or name in self._values:
                 continue
             if variable.value is None:
                 text = f"${name} has a value that is only known when the image is built"
@@ -116,29 +113,29 @@ class Environment:
                 text = f"${name} is {new} in the old image, which the new one does not have"
                 self.remarks.append(Remark(where, text))
                 continue
-            self._exports[name] = new
+            self._values[name] = new
 
-    def exports(self) -> list[str]:
-        """The lines that set what the old image set, after all scripts are rewritten."""
+    def variables(self) -> dict[str, str]:
+        """What the old image set and the new one needs, after all scripts are rewritten."""
         for name, variable in self.image.env.items():
             if name == "PYTHONPATH":
                 self.python_path((variable.value or "").split(":"), variable)
             elif name == "PATH":
                 self._path(variable)
-            elif name not in self._exports and self._matters(name):
+            elif name not in self._values and self._matters(name):
                 if variable.value is None:
                     text = f"ENV {name} has a value that is only known when the image is built"
                     self.remarks.append(Remark(variable.where, text))
                 else:
-                    self._exports[name] = self.new_path(variable.value)
-        lines = []
-        for name, value in self._exports.items():
-            if name == "PYTHONPATH":
-                lines.append(f'export PYTHONPATH="{value}${{PYTHONPATH:+:$PYTHONPATH}}"')
+                    self._values[name] = self.new_path(variable.value)
+        found = {}
+        for name, value in self._values.items():
+            if step := wrong_variable(name, value):
+                where = self.image.env[name].where
+                self.remarks.append(Remark(where, f"ENV {name} is not carried over: {step}"))
             else:
-                # What the pod sets wins, as it does over an ENV.
-                lines.append(f'[ -n "${{{name}+set}}" ] || export {name}={shlex.quote(value)}')
-        return lines
+                found[name] = value
+        return found
 
     def _matters(self, name: str) -> bool:
         if name in _BASE_ENV or _BUILD_ENV.fullmatch(name):
@@ -152,7 +149,7 @@ class Environment:
 
     def python_path(self, places: list[str], variable: Variable | None = None) -> None:
         """Add folders of the old image, or of the UDF, to ``PYTHONPATH``."""
-        found = self._exports.get("PYTHONPATH", "").split(":")
+        found = self._values.get("PYTHONPATH", "").split(":")
         for place in filter(None, places):
             new = self.new_path(place) if place.startswith("/") else f"{HOME}/{place}"
             if place.startswith("/") and new == place and not place.startswith(HOME):
@@ -164,7 +161,7 @@ class Environment:
         # The program's own folder is searched first in any case.
         wanted = [place for place in dict.fromkeys(found) if place]
         if wanted and not (wanted == [HOME] and self.cwd() == self.folder):
-            self._exports["PYTHONPATH"] = ":".join(wanted)
+            self._values["PYTHONPATH"] = ":".join(wanted)
 
     def _path(self, variable: Variable) -> None:
         known = re.compile(

@@ -73,6 +73,9 @@ def project_with(text: str, options: Mapping[str, object]) -> str | None:
 def _toml(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{name} = {_toml(item)}" for name, item in value.items())
+        return f"{{ {pairs} }}"
     return json.dumps(str(value))
 
 

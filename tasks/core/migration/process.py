@@ -1,7 +1,8 @@
 """The command of an old image as a UDF of this repository starts it: ``entry.sh`` or nothing.
 
 In the new image the UDF's folder is ``/udf``, which is also the working folder. A program that
-is ``example.py``, started plainly and with no environment of its own, needs no ``entry.sh``.
+is ``example.py``, started plainly, needs no ``entry.sh``. Environment and working folder are
+settings of the UDF: a pipeline may start another command.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ..model.running import HOME
 from . import files, shell
-from .environment import HOME, Environment
+from .environment import Environment
 from .image import OldImage
 from .remarks import Remark, UnresolvedError, Where
 
@@ -26,11 +28,13 @@ _PYTHON: Final = re.compile(r"python(?:3(?:\.\d+)?)?")
 class Entry:
     """How the UDF is started: the text of its ``entry.sh``, or ``""`` where it needs none.
 
-    ``scripts`` are other scripts of the UDF with their new text. ``found`` says whether the old
+    ``env`` and ``workdir`` are for the config of its image. ``scripts`` are other scripts of the UDF with their new text. ``found`` says whether the old
     command could be carried over at all.
     """
 
     script: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    workdir: str = ""
     scripts: dict[Path, str] = field(default_factory=dict)
     found: bool = False
     remarks: list[Remark] = field(default_factory=list)
@@ -61,16 +65,17 @@ class _Making:
             lines = self._command_lines(list(process.argv), process.where)
         self.entry.found = bool(lines)
         self.environment.check_cwd()
-        exports = self.environment.exports() if lines else []
-        if not lines or (lines == ["exec python example.py"] and not exports):
+        self.entry.env = self.environment.variables()
+        self.entry.workdir = self.environment.workdir()
+        if not lines or lines == ["exec python example.py"]:
             return self.entry
         own = self.entry.scripts.pop(self.folder / "entry.sh", None)
         if lines[-1] in ("exec sh ./entry.sh", "exec bash ./entry.sh"):
             # It is started as it is: only what the old image gave it is put in front.
             text = own if own is not None else _text(self.folder / "entry.sh")
-            self.entry.script = _with_lines(text, [*exports, *lines[:-1]])
+            self.entry.script = _with_lines(text, lines[:-1])
         else:
-            text = "".join(f"{line}\n" for line in [*exports, *lines])
+            text = "".join(f"{line}\n" for line in lines)
             self.entry.script = f"#!/bin/sh\n# The command of the old Dockerfile.\n{text}"
         return self.entry
 
@@ -151,7 +156,7 @@ class _Making:
         runner = "bash" if first.startswith("#!") and "bash" in first else "sh"
         if relative == "entry.sh":
             given = [f"set -- {shlex.join(arguments)}"] if arguments else []
-            return [*self.environment.cd(), *given, f"exec {runner} ./entry.sh"]
+            return [*given, f"exec {runner} ./entry.sh"]
         prefix = "./" if self.environment.cwd() == self.folder else f"{HOME}/"
         return self._lines([runner, f"{prefix}{relative}", *arguments])
 
@@ -174,7 +179,7 @@ class _Making:
             script.replace("\\\n", " ").strip(), where.path, where.line
         )
         start = "exec " if single and not text.startswith("exec ") else ""
-        return [*self.environment.cd(), *f"{start}{text}".splitlines()]
+        return f"{start}{text}".splitlines()
 
     def _console_script(self, name: str) -> str:
         """``module:function`` of a script that the project file declares, or ``""``."""
@@ -222,7 +227,7 @@ class _Making:
 
     def _lines(self, argv: list[str]) -> list[str]:
         words = [self.environment.new_path(word) for word in argv]
-        return [*self.environment.cd(), f"exec {shlex.join(words)}"]
+        return [f"exec {shlex.join(words)}"]
 
 
 def _without_runner(argv: list[str]) -> list[str]:

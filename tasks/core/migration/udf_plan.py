@@ -221,6 +221,11 @@ class _Udf:
     def _entry(self, read: OldImage) -> None:
         entry = process.entry_of(read, self.folder, self.project)
         self._say(entry)
+        env = {**entry.env, **self.given.get("env", {})}
+        if env != self.given.get("env", {}):
+            self.options["env"] = env
+        if entry.workdir and "workdir" not in self.given:
+            self.options["workdir"] = entry.workdir
         if not entry.found:
             return
         for path, text in entry.scripts.items():
@@ -263,7 +268,7 @@ class _Udf:
         if not self.options:
             return
         path = self.folder / "pyproject.toml"
-        order = ("image", "kind", "python", "system-packages", "include")
+        order = ("image", "kind", "python", "system-packages", "include", "workdir", "env")
         options = {key: self.options[key] for key in order if key in self.options}
         new = files.project_with(files.Text.read(path).text, options)
         if new is None:

@@ -31,12 +31,12 @@ def check_env(value: object, where: str) -> None:
         what = f"env under {where} is not a table"
         raise ProjectFileError(what, next_step='give names and values, such as LEVEL = "info"')
     for name, text in value.items():
-        if step := _wrong(name, text):
+        if step := wrong_variable(name, text):
             what = f"env.{name} under {where} is invalid"
             raise ProjectFileError(what, next_step=step)
 
 
-def _wrong(name: str, value: object) -> str:
+def wrong_variable(name: str, value: object) -> str:
     """What to do where an environment variable cannot be in an image, else ``""``."""
     if not re.fullmatch(_NAME, name):
         return "use letters, digits and _ in its name"
