@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.inputs.origin import Origin, origin_of, without_credentials
-from tasks.core.plan.graph import attestations, oci_annotations, pushed
+from tasks.core.plan.annotations import attestations, oci_annotations, pushed
 
 OCI = "org.opencontainers.image"
 WHEN = "2026-03-01T12:00:00+02:00"

@@ -191,7 +191,8 @@ class TestWhatItSaysOfItself:
         text = (
             'image = "team/own"\nkind = "sink"\npython = "3.12"\n'
             'system-packages = ["ffmpeg", "libxml2=2.9.14+dfsg-1.3~deb12u1"]\n'
-            'include = ["libs/common", "schemas/a.proto"]'
+            'include = ["libs/common", "schemas/a.proto"]\n'
+            'dockerfile = "build/Dockerfile"\nstrategy = "optimized"'
         )
         (udf,) = discover(tree(options(text)))
         assert udf.repository == "team/own"
@@ -199,6 +200,8 @@ class TestWhatItSaysOfItself:
         assert udf.python == "3.12"
         assert udf.system_packages == ("ffmpeg", "libxml2=2.9.14+dfsg-1.3~deb12u1")
         assert udf.include == ("libs/common", "schemas/a.proto")
+        assert udf.dockerfile == "build/Dockerfile"
+        assert udf.strategy == "optimized"
         assert udf.project["tool"]["numaflow-udf"]["image"] == "team/own"
 
     @pytest.mark.parametrize(
@@ -225,6 +228,11 @@ class TestWhatItSaysOfItself:
             ("workdir = '/app'", "workdir = '/app'"),
             ("workdir = '../a'", "workdir = '../a'"),
             ("workdir = ''", "workdir = ''"),
+            ("dockerfile = '../Dockerfile'", "dockerfile = '../Dockerfile'"),
+            ("dockerfile = '/Dockerfile'", "dockerfile = '/Dockerfile'"),
+            ("dockerfile = ''", "dockerfile = ''"),
+            ("dockerfile = true", "dockerfile = True"),
+            ("strategy = 'fast'", "strategy = 'fast'"),
         ],
     )
     def test_options_that_are_not_allowed(self, tree: Tree, text: str, said: str) -> None:

@@ -123,7 +123,7 @@ def _about_builder(
         nothing = BuilderFacts(platforms=(native,), sees_store=False, exists=False)
         return Facts(native=native, builder=nothing)
     several = len(settings.platforms) > 1
-    emulates = settings.platforms and any(spec.extra or spec.udf.system_packages for spec in specs)
+    emulates = settings.platforms and any(spec.extra or spec.is_built for spec in specs)
     asked = emulates or (push and not settings.platforms)
     builder = BuilderFacts(
         platforms=tuple(engine.builder.platforms) if asked else (native,),

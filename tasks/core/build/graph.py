@@ -11,8 +11,10 @@ from ..engine import Engine
 from ..engine.bake import BakeRun
 from ..engine.pushing import PAUSES
 from ..inputs import credentials
+from ..inputs.files import ContextFile, text_file
 from ..inputs.fingerprint import sdk_as_planned
 from ..inputs.origin import origin_of
+from ..inputs.own_dockerfile import OwnDockerfile
 from ..inputs.recipe import DOCKERFILES, build_context, project_text
 from ..model import labels
 from ..model.errors import ConfigError
@@ -85,6 +87,7 @@ def environment_of(
         requirements={
             spec.target: str(stage(spec.requirements, os.environ)) for spec in specs if spec.extra
         },
+        own={spec.target: _staged(spec.own, spec.files) for spec in specs if spec.own},
         locks={name: str(stage(files, os.environ)) for name, files in locks.items()},
         network=settings.network or engine.network,
         platforms=settings.platforms,
@@ -103,6 +106,12 @@ def environment_of(
         cache_to=settings.cache_to,
         cache_from=settings.cache_from,
     )
+
+
+def _staged(own: OwnDockerfile, files: Sequence[ContextFile]) -> tuple[str, str]:
+    """The context of a UDF's own Dockerfile, which has the UDF's files, and the path to it."""
+    folder = stage([text_file("Dockerfile", own.text)], os.environ)
+    return str(stage(files, os.environ)), str(folder / "Dockerfile")
 
 
 def created() -> int:

@@ -12,6 +12,7 @@ from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
 from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model.errors import UdfError
+from ..model.loading import lazily
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf, Udf
 from ..plan.installer import Installer, installer_of, machine_of
@@ -25,6 +26,9 @@ from ..plan.specs import (
     requirement_files,
     target_names,
 )
+
+with lazily():
+    from ..inputs import own_dockerfile
 
 
 def base_of(settings: Settings, python: str = "") -> Base:
@@ -58,7 +62,10 @@ def base_versions() -> dict[str, str]:
 def specs_of(
     settings: Settings, udfs: Sequence[Udf], strategy: Strategy
 ) -> tuple[list[ImageSpec], list[InvalidUdf]]:
-    """The spec of the image of each UDF, and the UDFs whose files cannot be used."""
+    """The spec of the image of each UDF, and the UDFs whose files cannot be used.
+
+    A UDF that names a strategy has that one, where the shared base is asked for.
+    """
     bases = _bases(settings, udfs)
     names = target_names(udfs)
     memory = Memory()
@@ -67,7 +74,8 @@ def specs_of(
         base = bases[python_image(settings, udf.python)]
         try:
             files = context_files(settings, udf, memory)
-            specs.append(_spec(settings, udf, files, names[udf.name], base, strategy))
+            kind = "optimized" if udf.strategy == "optimized" else strategy
+            specs.append(_spec(settings, udf, files, names[udf.name], base, kind))
         except UdfError as error:
             invalid.append(InvalidUdf(name=udf.name, error=error))
     return specs, invalid
@@ -99,6 +107,7 @@ def _spec(
     python = python_version(base.python_image)
     extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
     arguments = arguments_of(udf, extra, base, strategy)
+    own = own_dockerfile.own_dockerfile(udf) if udf.dockerfile else None
     inputs = udf_inputs(
         udf,
         files,
@@ -109,6 +118,8 @@ def _spec(
         requirements=requirement_files(extra),
         platforms=settings.targets,
     )
+    if own:
+        inputs |= own.inputs
     return ImageSpec(
         udf=udf,
         target=target,
@@ -119,5 +130,6 @@ def _spec(
         inputs=inputs,
         arguments=arguments,
         extra=extra,
+        own=own,
         installer=installer_of(extra.files, extra.packages, extra.wheels, settings.targets, python),
     )

@@ -31,8 +31,8 @@ from ..inputs.origin import Origin
 from ..model.errors import PushFailedError, UdfError
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
+from ..plan.annotations import oci_annotations
 from ..plan.decide import Plan, Step
-from ..plan.graph import oci_annotations
 from ..plan.specs import Base, ImageSpec
 from ..registry.blobs import BlobSource
 from ..registry.client import Registry

@@ -50,6 +50,8 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
         return False
     # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases are
     # in no image, but a machine that is to verify them needs the image.
+    if udf.dockerfile and path == udf.path / udf.dockerfile:
+        return True
     return (path.parent == udf.path and path.name in {*LOCKS, CASES}) or wanted_in_context(
         settings, udf, path
     )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from ..model.errors import UdfError
+from ..model.reading import read_toml
 from ..model.reference import ImageReference
 from . import commands, shell, sources, stages
 from .commands import MAKEFILES, Build, Script
@@ -62,7 +64,7 @@ def find(root: Path, folders: Sequence[Path] = ()) -> list[Legacy]:
                 place = _folder_of(build, root)
                 if place is not None:
                     _join(found, place, build, own)
-        if "Dockerfile" in names:
+        if "Dockerfile" in names and not _is_named(folder):
             dockerfiles.append(folder / "Dockerfile")
     claimed = {each.dockerfile for each in found.values()}
     for dockerfile in dockerfiles:
@@ -191,6 +193,15 @@ def _plain_folder(dockerfile: Path) -> Path:
     if folder.name in _DOCKER_FOLDERS and not _looks_like_udf(folder):
         return folder.parent
     return folder
+
+
+def _is_named(folder: Path) -> bool:
+    """Whether the UDF of a folder names a Dockerfile: its steps on the base, not an old build."""
+    try:
+        project = read_toml(folder / "pyproject.toml")
+        return "dockerfile" in project.get("tool", {}).get("numaflow-udf", {})
+    except (AttributeError, TypeError, UdfError):
+        return False
 
 
 def _uses_sdk(folder: Path, inner: Sequence[Path] = ()) -> bool:

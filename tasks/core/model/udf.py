@@ -38,9 +38,12 @@ KINDS: Final = (
 )
 """The kinds of UDF container that Numaflow's main container knows."""
 
+STRATEGIES: Final = ("shared-base", "optimized")
+"""The kinds of image: on the shared base, or from nothing."""
+
 OPTIONS: Final = (
     *("image", "kind", "system-packages", "include", "data", "python"),
-    *("env", "workdir"),
+    *("env", "workdir", "dockerfile", "strategy"),
 )
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
@@ -56,7 +59,9 @@ class Udf:
 
     ``name`` is its path below the root, such as ``map/even_odd``, and what ``--udf`` takes.
     ``repository`` is the image's name without registry and tag. ``kind`` is one of
-    :data:`KINDS`, or ``""`` where neither the path nor the project file tells it.
+    :data:`KINDS`, or ``""`` where neither the path nor the project file tells it. ``dockerfile``
+    is the path of its own Dockerfile in its folder, and ``strategy`` one of :data:`STRATEGIES`
+    where the project file names one.
     """
 
     name: str
@@ -70,6 +75,8 @@ class Udf:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     """Its working folder, below its own folder."""
+    dockerfile: str = ""
+    strategy: str = ""
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def is_data(self, path: str) -> bool:
@@ -159,6 +166,8 @@ def load(settings: Settings, path: Path) -> Udf:
         python=options.get("python", ""),
         env=options.get("env", {}),
         workdir=_folder(options.get("workdir", "")),
+        dockerfile=options.get("dockerfile", ""),
+        strategy=options.get("strategy", ""),
         project=project,
     )
 
@@ -315,9 +324,7 @@ def _wrong(key: str, value: object) -> str:
         if key == "system-packages":
             good = all(_SYSTEM_PACKAGE.fullmatch(item) for item in value)
             return "" if good else "names of Debian packages, such as ffmpeg"
-        good = all(
-            item and not Path(item).is_absolute() and ".." not in Path(item).parts for item in value
-        )
+        good = all(map(_is_inside, value))
         return "" if good else "paths inside the repository, such as libs/common"
     if not isinstance(value, str):
         return "a string"
@@ -325,6 +332,14 @@ def _wrong(key: str, value: object) -> str:
         return wrong_workdir(value)
     if key == "kind" and value not in KINDS:
         return f"one of {', '.join(KINDS)}"
+    if key == "strategy" and value not in STRATEGIES:
+        return f"one of {', '.join(STRATEGIES)}"
+    if key == "dockerfile" and not _is_inside(value):
+        return "the path of a Dockerfile inside the folder of the UDF, such as Dockerfile"
     if key == "python" and not _PYTHON.fullmatch(value):
         return "a Python version as major.minor, such as 3.12"
     return ""
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not Path(path).is_absolute() and ".." not in Path(path).parts

@@ -296,7 +296,7 @@ def _way(settings: Settings, spec: ImageSpec, facts: Facts, *, push: bool) -> Wa
 
     Without a push, that takes a store that has the base, for the one platform that is wanted.
     """
-    if settings.assemble == "never" or spec.strategy == "optimized" or spec.udf.system_packages:
+    if settings.assemble == "never" or spec.strategy == "optimized" or spec.is_built:
         return "build"
     return "assemble" if push or not is_linked(settings, facts) else "build"
 
@@ -359,8 +359,9 @@ def _base_step(
 def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
     """The step with what its build emulates; :class:`EmulationError` where nothing can.
 
-    A step of a build runs on the platform of the image for two reasons only: to install system
-    packages, and to build from source a package that has no wheel for it.
+    A step of a build runs on the platform of the image for three reasons only: to install system
+    packages, to build from source a package that has no wheel for it, and because the UDF's own
+    Dockerfile says so.
     """
     udf = step.spec.udf
     if not step.reason or not settings.platforms:
@@ -369,7 +370,7 @@ def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
     emulated, sources = [], set()
     for platform in settings.platforms:
         packages = step.spec.from_source(platform) if platform != own else ()
-        why = _why_emulated(udf.system_packages, packages)
+        why = _why_emulated(step.spec, packages)
         if platform == own or not why:
             continue
         if platform not in builder.platforms:
@@ -385,10 +386,12 @@ def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
     return replace(step, emulated=tuple(emulated), from_source=tuple(sorted(sources)))
 
 
-def _why_emulated(system_packages: Sequence[str], from_source: Sequence[str]) -> str:
+def _why_emulated(spec: ImageSpec, from_source: Sequence[str]) -> str:
     reasons = []
-    if system_packages:
-        reasons.append(f"to install {' '.join(system_packages)}")
+    if spec.udf.system_packages:
+        reasons.append(f"to install {' '.join(spec.udf.system_packages)}")
+    if spec.own and spec.own.runs:
+        reasons.append(f"to run the steps of its {spec.own.path}")
     if from_source:
         reasons.append(f"to build {' '.join(from_source)} from source")
     return " and ".join(reasons)

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from ..inputs.fingerprint import short
 from ..inputs.origin import Origin
+from ..inputs.own_dockerfile import ARGUMENT
 from ..inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
 from ..model.errors import ConfigError
+from .annotations import oci_annotations, pushed
 from .decide import BaseStep, PackagesStep, Plan, Step
 from .installer import Installer
 from .specs import BASE_REPOSITORY, Base, ImageSpec, base_labels, image_labels
@@ -37,24 +39,26 @@ BATCH: Final = 25
 
 _BASE_CONTEXT: Final = "numaflow-base"
 _BUILDER_CONTEXT: Final = "numaflow-builder"
+_OWN_CONTEXT: Final = "numaflow-own"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildEnvironment:
     """Where a graph is built: what depends on the machine and not on the plan.
 
-    ``contexts`` gives the folder that holds the files of each step, by target, and
-    ``requirements`` the one with its requirement files, where it has any; ``locks`` gives that
-    of each base, by its target. ``output`` says
-    where an image goes, ``base_output`` where a base goes; ``origin`` is set for images that
-    are pushed. ``dockerfiles`` are the texts of Dockerfiles with lines of a UDF, by target.
-    ``epoch`` is the time of creation that they say, in seconds. ``cache_to`` and
-    ``cache_from`` name a cache to which each target adds its name.
+    ``contexts`` gives the folder that holds the files of each step, by target, ``requirements``
+    the one with its requirement files, where it has any, and ``own`` the context of its own
+    Dockerfile and the path to it; ``locks`` gives the requirement files of each base, by its
+    target. ``output`` says where an image goes, ``base_output`` where a base goes; ``origin`` is
+    set for images that are pushed. ``dockerfiles`` are the texts of Dockerfiles with lines of a
+    UDF, by target. ``epoch`` is the time of creation that they say, in seconds.
+    ``cache_to`` and ``cache_from`` name a cache to which each target adds its name.
     """
 
     repository: str
     contexts: Mapping[str, str]
     requirements: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     locks: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
     platforms: tuple[str, ...] = ()
@@ -76,6 +80,7 @@ def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
         targets[step.spec.target] = _udf_target(step, plan.base_of(step), where)
     wanted = list(targets)
     for step in plan.to_build:
+        targets |= _own_steps(step, plan.base_of(step), where)
         # The environment stage of the base, to install on: from the cache where the base was
         # built here, and of no use to a UDF that adds nothing.
         if step.spec.extra and step.spec.strategy == "shared-base":
@@ -182,17 +187,20 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
     contexts = {"udf": where.contexts[spec.target]}
     if spec.target in where.requirements:
         contexts["requirements"] = where.requirements[spec.target]
-    linked = spec.strategy == "shared-base" and bool(base.reason)
+    linked = spec.own is not None or (spec.strategy == "shared-base" and bool(base.reason))
     if spec.strategy == "optimized":
-        arguments |= {"INSTALLER": _installer(spec), **_tools(bool(step.from_source))}
+        arguments |= _environment_arguments(step)
         contexts |= _base_contexts(spec.base, where)
+        if spec.own:
+            contexts["runtime"] = f"target:{_own_name(spec)}"
         if spec.extra:
             arguments["CACHE"] = spec.cache
     else:
-        arguments["BASE_IMAGE"] = base.start
-        if linked:
-            arguments["BASE_IMAGE"] = _BASE_CONTEXT
-            contexts[_BASE_CONTEXT] = f"target:{base.base.target}"
+        start, links = _start(base)
+        if spec.own:
+            start, links = _OWN_CONTEXT, {_OWN_CONTEXT: f"target:{_own_name(spec)}"}
+        arguments["BASE_IMAGE"] = start
+        contexts |= links
         if spec.extra:
             arguments |= {"BUILDER_IMAGE": _BUILDER_CONTEXT, "CACHE": spec.cache}
             contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
@@ -219,6 +227,55 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
         # and secrets, not with those of the other (buildx issue 1138).
         target |= _secrets(where) | _network(where)
     return target
+
+
+def _start(base: BaseStep) -> tuple[str, dict[str, str]]:
+    """What an image on a base starts from, and the context that this takes."""
+    if base.reason:
+        return _BASE_CONTEXT, {_BASE_CONTEXT: f"target:{base.base.target}"}
+    return base.start, {}
+
+
+def _own_name(spec: ImageSpec) -> str:
+    return f"base-own-{spec.target}"
+
+
+def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str, dict[str, Any]]:
+    """The targets of a UDF's own Dockerfile: on the base, or on the runtime of an own one."""
+    spec = step.spec
+    if spec.own is None:
+        return {}
+    common = {"output": [CACHE], **_platforms(where), **_secrets(where), **_network(where)}
+    start, links = _start(base)
+    targets: dict[str, dict[str, Any]] = {}
+    if spec.strategy == "optimized":
+        runtime = f"base-runtime-{spec.target}"
+        start, links = _BASE_CONTEXT, {_BASE_CONTEXT: f"target:{runtime}"}
+        arguments = {"PYTHON_IMAGE": spec.base.python_image, **_environment_arguments(step)}
+        targets[runtime] = {
+            "context": where.repository,
+            "dockerfile": DOCKERFILES["optimized"],
+            "target": "runtime",
+            "args": arguments | _epoch(where),
+            "contexts": _base_contexts(spec.base, where),
+            **common,
+        }
+    name = _own_name(spec)
+    context, dockerfile = where.own[spec.target]
+    targets[name] = {
+        "context": context,
+        # Not in line: bake takes `${...}` in it for a variable of its own.
+        "dockerfile": dockerfile,
+        "args": {ARGUMENT: start, **_epoch(where)},
+        "contexts": links,
+        **common,
+        **_cache(where, name, spec.base.target, exported=True),
+    }
+    return targets
+
+
+def _environment_arguments(step: Step) -> dict[str, str]:
+    return {"INSTALLER": _installer(step.spec), **_tools(bool(step.from_source))}
 
 
 def _builder_name(step: Step | PackagesStep) -> str:
@@ -337,52 +394,3 @@ def _base_contexts(base: Base, where: BuildEnvironment) -> dict[str, str]:
     """What takes the place of stages of the base's: its requirements, the SDK from source."""
     lock = where.locks.get(base.target)
     return {**({"lock": lock} if lock else {}), **({"sdk": where.sdk} if where.sdk else {})}
-
-
-# --- what a push says of itself ---------------------------------------------------------------
-
-
-def attestations() -> list[str]:
-    """The attestations of a pushed image, as bake's ``attest``.
-
-    ``min`` names the builder and the materials. ``max`` would add the whole definition of the
-    build, many times the size of a UDF's own layer.
-    """
-    return ["type=provenance,mode=min"]
-
-
-def oci_annotations(
-    *, title: str, version: str, origin: Origin, base_name: str = "", base_digest: str = ""
-) -> dict[str, str]:
-    """The OCI annotations of a pushed image, by key; what is not known is left out.
-
-    They are no labels: a label is part of the image's config, and one that changes with each
-    commit would make another image of the same content.
-    """
-    values = {
-        "title": title,
-        "version": version,
-        "source": origin.source,
-        "revision": origin.revision,
-        "created": origin.created,
-        "base.name": base_name,
-        "base.digest": base_digest,
-    }
-    return {f"org.opencontainers.image.{name}": value for name, value in values.items() if value}
-
-
-def pushed(values: Mapping[str, str]) -> dict[str, list[str]]:
-    """The fields that turn a bake target into one that is pushed with annotations ``values``.
-
-    They stand on the manifest, and on the index that the attestation makes necessary: that is
-    what a registry shows. Each by itself: buildx 0.13 does not read the form
-    ``manifest,index:...`` in a bake definition.
-    """
-    return {
-        "attest": attestations(),
-        "annotations": [
-            f"{level}:{name}={value}"
-            for level in ("manifest", "index")
-            for name, value in values.items()
-        ],
-    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..inputs.added import AddedPackages
 from ..inputs.files import ContextFile, text_file
@@ -23,6 +23,9 @@ from ..model.running import HOME
 from ..model.settings import Settings
 from ..model.udf import Udf
 from .installer import Installer, without_wheel
+
+if TYPE_CHECKING:
+    from ..inputs.own_dockerfile import OwnDockerfile
 
 BASE_REPOSITORY: Final = "numaflow-python-base"
 
@@ -98,6 +101,8 @@ class ImageSpec:
     extra: AddedPackages = field(default_factory=AddedPackages)
     installer: Installer = "uv"
     """What installs the packages of ``extra``."""
+    own: OwnDockerfile | None = None
+    """The steps of its own between the base and what it adds."""
 
     @property
     def fingerprint(self) -> str:
@@ -156,7 +161,12 @@ class ImageSpec:
     @property
     def installs(self) -> bool:
         """Whether a step of its build installs something, which takes network and secrets."""
-        return bool(self.strategy == "optimized" or self.extra or self.udf.system_packages)
+        return bool(self.strategy == "optimized" or self.extra or self.is_built)
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it holds what no file says: steps on its platform, or a Dockerfile's."""
+        return bool(self.udf.system_packages or self.own)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -168,6 +178,8 @@ class ImageSpec:
             lines.append(f"adds packages without a lock ({self.extra.source})")
         if self.udf.system_packages:
             lines.append(f"installs system packages: {' '.join(self.udf.system_packages)}")
+        if self.own:
+            lines.append(f"has steps of its own: {self.own.path}")
         return tuple(lines)
 
 

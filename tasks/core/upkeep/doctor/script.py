@@ -52,6 +52,7 @@ def _unix(path: Path) -> None:
 
 
 def _script(udf: Udf, text: str) -> Iterator[Finding]:
+    more = udf.system_packages or udf.dockerfile  # what the image has beyond the base
     first = text.partition("\n")[0]
     if first.startswith("#!"):
         words = [Path(word).name for word in first[2:].split() if not word.startswith("-")]
@@ -59,12 +60,12 @@ def _script(udf: Udf, text: str) -> Iterator[Finding]:
         if program not in _INTERPRETERS:
             detail = f"entry.sh is run by {program or 'nothing'}, which the base does not have"
             fix = "use sh or bash, or name the Debian package under system-packages"
-            yield (warn if udf.system_packages else fail)(udf.name, detail, fix)
+            yield (warn if more else fail)(udf.name, detail, fix)
         if program in ("python", "python3"):
             return
     for words in _commands(text):
         name = Path(words[0]).name
-        if name in _TOOLS and not udf.system_packages:
+        if name in _TOOLS and not more:
             detail = f"entry.sh runs {name}, which images do not have"
             fix = "run the program itself, such as `python example.py`"
             yield fail(udf.name, detail, fix)
