@@ -181,9 +181,16 @@ class TestContext:
             ".env .git/config __pycache__/a.pyc a.pyc x.egg-info/PKG-INFO node_modules/a.js "
             "venv/a tests/a.txt lib/tests/a.py test_a.py README.md lib/notes.md ca.pem tls.key "
             "a.log pyproject.toml.backup Dockerfile Dockerfile.old Makefile cases.toml "
-            "pipeline.yaml poetry.lock uv.lock requirements.txt requirements-dev.txt"
+            "pipeline.yaml poetry.lock uv.lock requirements-dev.txt"
         )
-        also = ("config.yaml", "lib/__init__.py", "pyproject.toml", "model.bin", "makefile.py")
+        also = (
+            "requirements.txt",
+            "config.yaml",
+            "lib/__init__.py",
+            "pyproject.toml",
+            "model.bin",
+            "makefile.py",
+        )
         files = [*never.split(), *also]
         settings = repository({f"{UDF}/{name}": "" for name in files})
         assert paths(settings) == sorted(["example.py", *also])

@@ -38,6 +38,9 @@ from tests.unit.plans import (
     udf,
 )
 
+BY_HAND = {"EXAMPLE_PATH": "udfs/map/a", "DEPENDENCIES": "none"}
+"""What a build by hand is told, and what it would do by itself."""
+
 # --- the graph --------------------------------------------------------------------------------
 
 
@@ -52,7 +55,7 @@ class TestSharedBase:
         assert target["output"] == ["type=docker"]
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         # By the name for which no registry is asked.
-        assert target["args"] == {"BASE_IMAGE": base().local}
+        assert target["args"] == {"BASE_IMAGE": base().local, **BY_HAND}
         assert {"secret", "network", "platforms"}.isdisjoint(target)
 
     def test_labels(self) -> None:
@@ -73,7 +76,7 @@ class TestSharedBase:
         made = definition(step(), bases=[base()])
         assert made["group"]["default"]["targets"] == ["base", "map-a"]
         target = targets(made)["map-a"]
-        assert target["args"] == {"BASE_IMAGE": "numaflow-base"}
+        assert target["args"] == {"BASE_IMAGE": "numaflow-base", **BY_HAND}
         assert target["contexts"] == {"udf": "/contexts/map-a", "numaflow-base": "target:base"}
         # What the image says of its base is a name that holds later as well.
         assert target["labels"]["org.opencontainers.image.base.name"] == base().image
@@ -154,7 +157,7 @@ class TestOptimized:
         made = definition(one, secrets=SECRETS)
         (target,) = targets(made).values()
         assert target["dockerfile"] == "dockerfiles/Dockerfile.optimized"
-        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv"}
+        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv", **BY_HAND}
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         assert target["secret"] == list(SECRETS)
         own = target["labels"]

@@ -183,7 +183,8 @@ def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
 
 def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str, Any]:
     spec = step.spec
-    arguments = dict(spec.arguments)
+    # By hand, a build installs what the folder declares; here it is known what there is.
+    arguments = {"EXAMPLE_PATH": _path(spec), "DEPENDENCIES": "none", **spec.arguments}
     contexts = {"udf": where.contexts[spec.target]}
     if spec.target in where.requirements:
         contexts["requirements"] = where.requirements[spec.target]
@@ -227,6 +228,11 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
         # and secrets, not with those of the other (buildx issue 1138).
         target |= _secrets(where) | _network(where)
     return target
+
+
+def _path(spec: ImageSpec) -> str:
+    """The UDF's folder as builds by hand name it, such as ``examples/map/even_odd``."""
+    return "/".join(spec.udf.path.parts[-1 - len(spec.udf.name.split("/")) :])
 
 
 def _start(base: BaseStep) -> tuple[str, dict[str, str]]:
