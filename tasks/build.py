@@ -39,6 +39,7 @@ def base(
     c: Context,
     settings: Settings,
     force: bool = False,
+    no_cache: bool = False,
     push: bool = False,
     metadata: str = "",
     quiet: bool = False,
@@ -46,7 +47,7 @@ def base(
     """Build the base image that all UDFs share, unless it exists."""
     written.check(metadata=metadata)
     engine = connect(settings.builder)
-    plan = plan_base(engine, settings, force=force, push=push)
+    plan = plan_base(engine, settings, force=force, fresh=no_cache, push=push)
     with interruptible(_INTERRUPTED):
         made = bases.build_base(engine, settings, plan, say=_say(quiet))
     report.show(made.reference if quiet else texts.base_line(made))
@@ -60,6 +61,7 @@ def image_fast(
     settings: Settings,
     selected: Selected,
     force: bool = False,
+    no_cache: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
@@ -68,7 +70,7 @@ def image_fast(
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs on the shared base: the fast way."""
-    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet)
+    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet)
     _build(settings, selected, "shared-base", how)
 
 
@@ -78,6 +80,7 @@ def image(
     settings: Settings,
     selected: Selected,
     force: bool = False,
+    no_cache: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
@@ -86,7 +89,7 @@ def image(
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs from nothing: the self-contained way."""
-    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet)
+    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet)
     _build(settings, selected, "optimized", how)
 
 
@@ -104,6 +107,7 @@ def image_all(
     selected: Selected,
     fast: bool = True,
     force: bool = False,
+    no_cache: bool = False,
     push: bool = False,
     metadata: str = "",
     sbom: str = "",
@@ -116,11 +120,19 @@ def image_all(
     strategy: Strategy = "shared-base" if fast else "optimized"
     if dry_run:
         engine = connect(settings.builder)
-        plan = plan_images(engine, settings, selected, strategy=strategy, force=force, push=push)
+        plan = plan_images(
+            engine,
+            settings,
+            selected,
+            strategy=strategy,
+            force=force,
+            fresh=no_cache,
+            push=push,
+        )
         report.show(report.as_json(graph.definition_of(engine, settings, plan)))
         return
     sbom = options.folder(sbom)
-    how = _How(force, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)
+    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)
     _build(settings, selected, strategy, how)
 
 
@@ -129,6 +141,7 @@ class _How:
     """What the flags of a build say beside what is built."""
 
     force: bool
+    no_cache: bool
     push: bool
     metadata: str
     sbom: str
@@ -144,7 +157,13 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         sboms.check(selected.udfs, how.sbom)
     engine = _engine(settings, how)
     plan = plan_images(
-        engine, settings, selected, strategy=strategy, force=how.force, push=how.push
+        engine,
+        settings,
+        selected,
+        strategy=strategy,
+        force=how.force,
+        fresh=how.no_cache,
+        push=how.push,
     )
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
     with interruptible(_INTERRUPTED), _folded(title, how):

@@ -36,6 +36,7 @@ SETTINGS: Final = {
 
 FLAGS: Final = {
     "force": "rebuild what already exists",
+    "no-cache": "run every build step again, and take nothing from the build cache",
     "push": "push to the registry what it does not have yet",
     "metadata": "write image, tags, digest, size and platforms to this file as JSON",
     "sbom": "write the SBOM of each image to this file; of several, to files in this folder",

@@ -52,8 +52,8 @@ if keys:
 
 # By hand: whether the base has all of it, so that no index need be asked.
 is_satisfied() {
-    [ -d /requirements/declared ] && uv pip install --dry-run --offline --no-sources --python /opt/venv/bin/python \
-        --requirements "$wanted" 2>&1 | grep -q 'Would make no changes'
+    [ -d /requirements/declared ] && uv pip install --dry-run --offline --no-sources \
+        --python /opt/venv/bin/python --requirements "$wanted" 2>&1 | grep -q 'Would make no changes'
 }
 
 wanted=/requirements/requirements.in

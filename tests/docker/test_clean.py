@@ -179,6 +179,22 @@ def test_build_cache_of_others_stays(engine: Engine, images: Images) -> None:
     assert not {each.id for each in found} & after
 
 
+def test_downloads_of_our_steps_can_be_cleaned(engine: Engine, base: str, images: Images) -> None:
+    before = {each.id for each in store.build_cache(engine)}
+    names = [f"numaflow-udf-test-{images.mark}", f"other-{images.mark}"]
+    mounts = " ".join(f"--mount=type=cache,id={name},target=/at/{name}" for name in names)
+    images.build(f"FROM {base}\nUSER 0\nRUN --network=none {mounts} true\n")
+    made = [each for each in store.build_cache(engine) if each.id not in before]
+    mounted = [each for each in made if any(name in each.description for name in names)]
+    now = max(each.used for each in mounted)
+    found = cleaning.unused_cache(mounted, older=0, now=now)
+    assert [each.name for each in found] == [f"downloads: {names[0]}"]
+    assert [each.failure for each in cleaning.remove(engine, found)] == [""]
+    left = {each.id for each in store.build_cache(engine)}
+    assert {each.id for each in mounted if names[1] in each.description} <= left
+    assert found[0].id not in left
+
+
 def test_an_image_that_came_into_use_meanwhile_stays(engine: Engine, images: Images) -> None:
     image = images.build(OURS, **marked(images.mark))
     found = [

@@ -64,6 +64,16 @@ def test_its_own_steps(engine: Engine, root: Path, tag: str, invoke: Invoke, str
     assert build()["reason"] == "dockerfile Dockerfile changed"
     assert shown("sh", "-c", "echo $OWN") == "no"
 
+    # Forced, the steps come from the build cache; without the cache, they run again.
+    def made_again(*options: str) -> bool:
+        before = shown("cat", "/etc/made")
+        done = invoke("image-fast", "--root", str(root), "--tag", tag, "--udf", "map/own", *options)
+        assert done.returncode == 0, done.stderr
+        return shown("cat", "/etc/made") != before
+
+    assert not made_again("--force")
+    assert made_again("--no-cache")
+
     # A step that fails is shown, and the image stays as it is.
     before = image_id(engine, image)
     (folder / "Dockerfile").write_text(f"{DOCKERFILE}RUN echo no such thing; exit 3\n")
@@ -72,3 +82,22 @@ def test_its_own_steps(engine: Engine, root: Path, tag: str, invoke: Invoke, str
     assert "no such thing" in done.stderr
     assert "Traceback" not in done.stderr
     assert image_id(engine, image) == before
+
+
+@pytest.mark.usefixtures("base")
+def test_packages_are_installed_again_without_the_cache(
+    root: Path, tag: str, invoke: Invoke, tmp_path: Path
+) -> None:
+    add_udf(root, "map/packages", project='dependencies = ["tabulate"]\n')
+    log = tmp_path / "log"
+
+    def installed(*options: str) -> bool:
+        log.unlink(missing_ok=True)
+        arguments = ("--root", str(root), "--tag", tag, "--udf", "map/packages", *options)
+        done = invoke("image-fast", *arguments, NUMAFLOW_UDF_BUILD_LOG=str(log))
+        assert done.returncode == 0, done.stderr
+        return log.is_file() and "packages that the base lacks" in log.read_text()
+
+    assert installed("--no-cache")
+    assert not installed("--force")
+    assert installed("--no-cache")

@@ -192,6 +192,12 @@ def record(
 
 
 TOOLS = record("tools", "mount / from exec /bin/sh -c sh /scripts/install-tools.sh", "python")
+MOUNT = record(
+    "mount",
+    "cached mount /root/.cache from exec /bin/sh -c sh /scripts/install-uv.sh with id "
+    '"/numaflow-udf-pip"',
+    kind="exec.cachemount",
+)
 LOCK = record(
     "lock",
     "mount / from exec /bin/sh -c poetry --no-ansi --directory /project export --only udf "
@@ -221,6 +227,11 @@ FOREIGN = [
         'cached mount /root/.cache from exec sh /scripts/install-tools.sh with id "x"',
         kind="exec.cachemount",
     ),
+    record(
+        "mount without a name",
+        "cached mount /root/.cache from exec sh /scripts/install-uv.sh",
+        kind="exec.cachemount",
+    ),
     record("empty", ""),
 ]
 
@@ -228,6 +239,11 @@ FOREIGN = [
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda each: each.id)
 def test_foreign_cache_stays(foreign: CacheRecord) -> None:
     assert cache(TOOLS, LOCK, foreign) == {"tools", "lock"}
+
+
+def test_downloads_of_our_steps_go_and_say_whose_they_are() -> None:
+    (found,) = cleaning.unused_cache([MOUNT], older=86400, now=NOW)
+    assert (found.id, found.name, found.bytes) == ("mount", "downloads: numaflow-udf-pip", 10)
 
 
 def test_cache_that_is_young_in_use_or_part_of_an_image_stays() -> None:

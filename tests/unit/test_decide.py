@@ -19,8 +19,8 @@ from tasks.core.model.errors import (
 from tasks.core.model.labels import Inputs, RecordedInputs
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import InvalidUdf
-from tasks.core.plan.decide import Plan, Step, added_bytes, decide, decide_base, reason
-from tasks.core.plan.facts import Facts, PublishedImage, StoredImage
+from tasks.core.plan.decide import Plan, Step, decide, decide_base, reason
+from tasks.core.plan.facts import Facts, PublishedImage, StoredImage, added_bytes
 from tasks.core.plan.graph import bake
 from tasks.core.plan.installer import without_wheel
 from tasks.core.plan.specs import ImageSpec

@@ -13,20 +13,22 @@ from tasks.core.inputs.fingerprint import short
 from tasks.core.inputs.origin import Origin
 from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
-from tasks.core.plan.decide import BaseStep, Plan, Step
+from tasks.core.plan.caches import cache_entry
+from tasks.core.plan.decide import BaseStep, PackagesStep, Plan, Step
 from tasks.core.plan.graph import (
     BATCH,
     CACHE,
     REGISTRY,
     bake,
     batches,
-    cache_entry,
+    packages_definition,
     part,
 )
 from tasks.core.plan.installer import Installer
 from tasks.core.plan.specs import Base
 from tests.unit.plans import (
     LOCKED,
+    NATIVE,
     PYTHON,
     SECRETS,
     base,
@@ -353,6 +355,19 @@ def test_a_base_in_the_registry_is_taken_from_there_and_named_by_its_digest() ->
     (target,) = made["target"].values()
     assert target["args"]["BASE_IMAGE"] == on.base.image
     assert "index:org.opencontainers.image.base.digest=sha256:0" in target["annotations"]
+
+
+def test_steps_run_again_where_nothing_may_come_from_a_cache() -> None:
+    made = definition(step(extra=LOCKED), bases=[base()], fresh=True)
+    assert targets(made)["map-a"]["no-cache"] is True
+    assert targets(made)["base"]["no-cache"] is True
+    # What packages are installed on is the base's: `invoke base --no-cache` makes it again.
+    assert "no-cache" not in targets(made)["base-builder"]
+    one = PackagesStep(key="k" * 64, platform=NATIVE, spec=step(extra=LOCKED).spec, users=("a",))
+    for fresh in (True, False):
+        where = environment(step(extra=LOCKED), fresh=fresh)
+        found = targets(packages_definition([one], where, "/out"))["packages-kkkkkkkkkkkk"]
+        assert found.get("no-cache", False) is fresh
 
 
 def test_the_time_of_creation_is_that_of_the_environment() -> None:

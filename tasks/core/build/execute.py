@@ -113,7 +113,7 @@ def _upload_assembled(
         origin=origin.origin_of(settings.root),
     )
     added = [step.spec for step in steps if step.spec.extra]
-    published = upload.published_packages(registry, added, settings.targets)
+    published = {} if plan.fresh else upload.published_packages(registry, added, settings.targets)
     kept, results = _packages(engine, settings, plan, cache, say)
     ready = [step for step in steps if step.spec.target not in results]
     every = {**kept, **published}

@@ -38,14 +38,17 @@ def plan_images(
     *,
     strategy: Strategy = "shared-base",
     force: bool = False,
+    fresh: bool = False,
     push: bool = False,
 ) -> Plan:
     """What has to be built for the selected UDFs: reads their files, gathers facts, decides.
 
     A UDF that cannot be built as it is stands among the invalid ones of the plan; where it was
     named, its error is raised. So is an error where one that was named gives the image of
-    another UDF of the repository, which may not be among the selected ones.
+    another UDF of the repository, which may not be among the selected ones. ``fresh`` makes all
+    again, and takes nothing from a cache of builds.
     """
+    force = force or fresh
     if selected.named:
         for udf, other in with_same_image(settings, selected.udfs):
             raise same_image(settings, other, udf)
@@ -54,14 +57,22 @@ def plan_images(
     if named:
         raise named[0].error
     facts = gather(engine, settings, specs, force=force, push=push)
+    if fresh:
+        facts = replace(facts, packages=frozenset())
     invalid = (*selected.invalid, *unusable)
-    return decide(settings, specs, facts, force=force, push=push, invalid=invalid)
+    return decide(settings, specs, facts, force=force, fresh=fresh, push=push, invalid=invalid)
 
 
 def plan_base(
-    engine: Engine, settings: Settings, *, force: bool = False, push: bool = False
+    engine: Engine,
+    settings: Settings,
+    *,
+    force: bool = False,
+    fresh: bool = False,
+    push: bool = False,
 ) -> Plan:
     """A plan that makes the base of the settings where it does not exist."""
+    force = force or fresh
     base = base_of(settings)
     facts = _about_builder(engine, settings, push=push)
     if not force and (push or (is_linked(settings, facts) and settings.registry)):
@@ -69,7 +80,7 @@ def plan_base(
         facts = replace(facts, published=_published(registry, [base]))
     elif not force and not is_linked(settings, facts):
         facts = replace(facts, store=_stored(engine, [base.image]))
-    return decide_base(settings, base, facts, force=force, push=push)
+    return decide_base(settings, base, facts, force=force, fresh=fresh, push=push)
 
 
 def gather(

@@ -21,8 +21,9 @@ from ..model.errors import ConfigError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import Settings, native_platform
-from ..plan.decide import Plan, Step, added_bytes
+from ..plan.decide import Plan, Step
 from ..plan.dockerfile import with_runtime
+from ..plan.facts import added_bytes
 from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
@@ -105,6 +106,7 @@ def environment_of(
         epoch=str(created()),
         cache_to=settings.cache_to,
         cache_from=settings.cache_from,
+        fresh=plan.fresh,
     )
 
 

@@ -33,7 +33,7 @@ def make_packages(
         missing = []
         for step in sorted(steps, key=lambda each: each.key):
             held.enter_context(engine.lock(f"packages-{short(step.key)}"))
-            if found := cache.packages(step.key):
+            if not where.fresh and (found := cache.packages(step.key)):
                 made[step.key] = found
             else:
                 missing.append(step)

@@ -15,7 +15,7 @@ from ..model.errors import ConfigError, EmulationError, EngineUnreachableError
 from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
-from .facts import BuilderFacts, Facts, Layered
+from .facts import BuilderFacts, Facts, added_bytes
 from .specs import Base, ImageSpec, check_images
 
 Source = Literal["store", "registry"]
@@ -90,12 +90,12 @@ class PackagesStep:
 class Plan:
     """What to make: ``bases`` that the images to build stand on, ``steps`` for all images.
 
-    ``packages`` are the packages layers that assembled images need and that do not exist.
-
+    ``packages`` are the packages layers that assembled images need and that do not exist;
     ``invalid`` are UDFs that cannot be built as they are. ``push`` says that a registry gets
     what it does not have. ``linked`` says that builds cannot start from the engine's store:
     the builder does not see it, or it may not hold all platforms. A base that is made is then
-    part of the graph of the images. ``attest`` says that what is pushed tells its origin.
+    part of the graph of the images. ``attest`` says that what is pushed tells its origin, and
+    ``fresh`` that steps run again: nothing comes from a cache of builds.
     """
 
     bases: tuple[BaseStep, ...] = ()
@@ -105,6 +105,7 @@ class Plan:
     push: bool = False
     linked: bool = False
     attest: bool = False
+    fresh: bool = False
 
     @property
     def to_build(self) -> tuple[Step, ...]:
@@ -150,6 +151,7 @@ def decide(
     facts: Facts,
     *,
     force: bool = False,
+    fresh: bool = False,
     push: bool = False,
     invalid: Iterable[InvalidUdf] = (),
 ) -> Plan:
@@ -157,8 +159,8 @@ def decide(
 
     With ``push``, an image is made where the registry does not have its content; else where
     the engine's store does not have it under its name. ``invalid`` UDFs are passed on to the
-    plan. Raises :class:`ConfigError`, :class:`ImageNameError` or :class:`EmulationError` where
-    nothing of this can be built.
+    plan; ``fresh`` goes with ``force``. Raises :class:`ConfigError`, :class:`ImageNameError` or
+    :class:`EmulationError` where nothing of this can be built.
     """
     check_images(settings, [spec.udf for spec in specs])
     check_platforms(settings, facts, push=push)
@@ -176,13 +178,20 @@ def decide(
         push=push,
         linked=is_linked(settings, facts),
         attest=push and _can_attest(facts.builder),
+        fresh=fresh,
     )
     check_builder(plan, facts)
     return plan
 
 
 def decide_base(
-    settings: Settings, base: Base, facts: Facts, *, force: bool = False, push: bool = False
+    settings: Settings,
+    base: Base,
+    facts: Facts,
+    *,
+    force: bool = False,
+    fresh: bool = False,
+    push: bool = False,
 ) -> Plan:
     """What has to be made so that ``base`` exists: in the registry, or else in the store."""
     check_platforms(settings, facts, push=push)
@@ -194,6 +203,7 @@ def decide_base(
         push=push,
         linked=is_linked(settings, facts),
         attest=push and _can_attest(facts.builder),
+        fresh=fresh,
     )
 
 
@@ -213,13 +223,6 @@ def reason(inputs: Inputs, recorded: RecordedInputs | None, *, force: bool = Fal
         return f"built as {recorded.inputs.get('strategy', 'another kind of image')}"
     rest = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
     return f"{changed[0]} changed{rest}"
-
-
-def added_bytes(image: Layered | None, base: Layered | None) -> int | None:
-    """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
-    if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
-        return None
-    return max(image.size - base.size, 0)
 
 
 def is_linked(settings: Settings, facts: Facts) -> bool:

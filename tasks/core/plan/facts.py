@@ -76,3 +76,10 @@ class Facts:
     store: Mapping[str, StoredImage] = field(default_factory=dict)
     published: Mapping[str, PublishedImage] = field(default_factory=dict)
     packages: frozenset[str] = frozenset()
+
+
+def added_bytes(image: Layered | None, base: Layered | None) -> int | None:
+    """What ``image`` holds beyond ``base``, in bytes; ``None`` where one does not exist."""
+    if image is None or base is None or image.layers[: len(base.layers)] != base.layers:
+        return None
+    return max(image.size - base.size, 0)

@@ -14,8 +14,8 @@ from ..inputs.fingerprint import short
 from ..inputs.origin import Origin
 from ..inputs.own_dockerfile import ARGUMENT
 from ..inputs.recipe import BASE_DOCKERFILE, DOCKERFILES
-from ..model.errors import ConfigError
 from .annotations import oci_annotations, pushed
+from .caches import cache_entry
 from .decide import BaseStep, PackagesStep, Plan, Step
 from .installer import Installer
 from .specs import BASE_REPOSITORY, Base, ImageSpec, base_labels, image_labels
@@ -52,7 +52,8 @@ class BuildEnvironment:
     target. ``output`` says where an image goes, ``base_output`` where a base goes; ``origin`` is
     set for images that are pushed. ``dockerfiles`` are the texts of Dockerfiles with lines of a
     UDF, by target. ``epoch`` is the time of creation that they say, in seconds.
-    ``cache_to`` and ``cache_from`` name a cache to which each target adds its name.
+    ``cache_to`` and ``cache_from`` name a cache to which each target adds its name; ``fresh``
+    says that no step is taken from any cache.
     """
 
     repository: str
@@ -71,6 +72,7 @@ class BuildEnvironment:
     epoch: str = ""
     cache_to: str = ""
     cache_from: str = ""
+    fresh: bool = False
 
 
 def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def packages_definition(
             "output": [f"type=local,dest={folder}/{step.key}"],
             **platforms,
             **_cache(where, name, base.target, exported=True),
+            **_fresh(where),
             **_secrets(where),
             **_network(where),
         }
@@ -178,7 +181,7 @@ def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
         )
         target |= pushed(values)
     target |= _cache(where, base.target, base.target, exported=True)
-    return target | _secrets(where) | _network(where)
+    return target | _fresh(where) | _secrets(where) | _network(where)
 
 
 def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str, Any]:
@@ -223,6 +226,7 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
         target |= pushed(values)
     # A target that only copies files has nothing that is worth a cache.
     target |= _cache(where, spec.target, spec.base.target, exported=spec.installs)
+    target |= _fresh(where)
     if spec.installs or linked:
         # A target that links to another may be the one that builds it: then with its own network
         # and secrets, not with those of the other (buildx issue 1138).
@@ -252,6 +256,7 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
     if spec.own is None:
         return {}
     common = {"output": [CACHE], **_platforms(where), **_secrets(where), **_network(where)}
+    common = {**common, **_fresh(where)}
     start, links = _start(base)
     targets: dict[str, dict[str, Any]] = {}
     if spec.strategy == "optimized":
@@ -362,30 +367,9 @@ def _cache(
     return fields
 
 
-def cache_entry(cache: str, target: str, *, write: bool = False) -> str:
-    """One target's part of a cache, in buildx's words: no target writes over another's.
-
-    ``cache`` is a repository, in which each target gets a tag, or buildx's own form, such as
-    ``type=gha``, to which the name of the target is added where that type has a place for it.
-    """
-    fields = dict(
-        part.split("=", 1)
-        for part in (cache if cache.startswith("type=") else f"type=registry,ref={cache}").split(
-            ","
-        )
-    )
-    kind = fields["type"]
-    key = {"registry": "ref", "local": "dest" if write else "src", "gha": "scope"}.get(kind, "name")
-    glue = {"registry": ":", "local": "/"}.get(kind, "-")
-    place = fields.get(key) or (fields.get("dest") if kind == "local" else None)
-    if place is None and kind in ("registry", "local"):
-        what = f"the cache '{cache}' names no {key}"
-        raise ConfigError(what, next_step=f"give type={kind},{key}=...")
-    fields = {name: value for name, value in fields.items() if name not in ("src", "dest")}
-    fields[key] = f"{place}{glue}{target}" if place else target
-    if write:
-        fields.setdefault("mode", "max")
-    return ",".join(f"{name}={value}" for name, value in fields.items())
+def _fresh(where: BuildEnvironment) -> dict[str, Any]:
+    # Of what is asked for alone: the environment that packages are installed on is the base's.
+    return {"no-cache": True} if where.fresh else {}
 
 
 def _network(where: BuildEnvironment) -> dict[str, str]:

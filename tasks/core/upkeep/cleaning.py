@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ _OWN_STEPS: Final = (
     "COPY --link --from=udf /*/ /udf/",
     "COPY --link --from=udf / /udf/",
 )
+# What our steps download (uv, pip, Poetry, apt): the cache mounts of our Dockerfiles have names.
+_OWN_MOUNT: Final = re.compile(r'cached mount .* with id "/?(?P<name>numaflow-udf-.*)"')
 # Steps that other Dockerfiles may have: ours where they are next to one of those above.
 _LIKELY_STEPS: Final = "sh /scripts/install"
 
@@ -136,13 +139,19 @@ def abandoned_runs(
 def unused_cache(records: Sequence[CacheRecord], *, older: float, now: float) -> list[Leftover]:
     """The build cache of these tasks that is ``older`` and that no image shares.
 
-    Cache mounts (of apt, uv and pip) stay: every Dockerfile that mounts the same path uses them.
+    Of cache mounts, those with a name of ours: others belong to every Dockerfile that mounts the
+    same path.
     """
-    ours = _own_records(records)
+    mounts = {
+        each.id: f"downloads: {match['name']}"
+        for each in records
+        if each.type == "exec.cachemount" and (match := _OWN_MOUNT.fullmatch(each.description))
+    }
+    ours = _own_records(records) | mounts.keys()
     return [
         Leftover(
             part="cache",
-            name=each.description,
+            name=mounts.get(each.id, each.description),
             id=each.id,
             why=f"not used for {report.age(now - each.used)}",
             bytes=each.size,
