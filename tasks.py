@@ -5,12 +5,9 @@ itself prefers the package. Dropping this module from ``sys.modules`` lets the p
 take its name, whoever imported it and from which folder.
 """
 
-import os
 import sys
 
 sys.modules.pop(__name__, None)
-# Invoke turns bytecode off: every run would compile every module of tasks/ anew.
-sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 from tasks import ns  # noqa: E402  (only importable once this module has stepped aside)
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from invoke.collection import Collection
 
-from . import (
+# Invoke turns bytecode off: every run would compile every module of this package anew.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+from . import (  # noqa: E402  (they are what is compiled)
     bench,
     build,
     clean,
@@ -21,7 +27,7 @@ from . import (
     verify,
     why,
 )
-from .core.model.settings import DEFAULTS
+from .core.model.settings import DEFAULTS  # noqa: E402
 
 __all__ = ["ns"]
 

@@ -15,6 +15,8 @@ from invoke.context import Context
 from invoke.tasks import Task
 
 from .core.inputs.selection import Choice, select
+from .core.model.called import as_called
+from .core.model.called import declare as declare_task
 from .core.model.settings import Settings
 
 Body = Callable[..., None]
@@ -112,12 +114,13 @@ def verb(
         mine = {each.name.replace("_", "-") for each in own[taken:]}
         shown = {each: text for each, text in texts.items() if each in mine | set(_selected(udfs))}
         shown |= {each: SETTINGS[each] for each in settings or ()}
+        declare_task(name or body.__name__.replace("_", "-"))
         made: Task[Body] = Task(
             run,
             name=name or None,
             auto_shortflags=False,
             iterable=(*(_LISTS if udfs else ()), *lists),
-            help=shown,
+            help={flag: as_called(text) for flag, text in shown.items()},
         )
         return made
 

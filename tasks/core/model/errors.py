@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from invoke.exceptions import Exit
 
+from .called import as_called
+
 
 class UdfError(Exit):
     """A cause in one line and a next step, with the exit code of its class.
@@ -26,8 +28,8 @@ class UdfError(Exit):
     cause: ClassVar[str] = "any other error"
 
     def __init__(self, what: str, *, next_step: str, detail: str = "") -> None:
-        self.what = " ".join(what.split())
-        self.next_step = " ".join(next_step.split())
+        self.what = as_called(" ".join(what.split()))
+        self.next_step = as_called(" ".join(next_step.split()))
         self.detail = detail.rstrip("\n")
         lines = [self.detail] if self.detail else []
         lines += [f"error: {self.what}", f"next: {self.next_step}"]

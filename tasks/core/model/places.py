@@ -48,6 +48,12 @@ def repository_of(folder: Path) -> Path:
     return folder
 
 
+def version() -> str:
+    """The version of this project."""
+    project = tomllib.loads((SHIPPED / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])
+
+
 def is_repository(folder: Path) -> bool:
     """Whether ``invoke.yaml``, ``tasks.py`` or the table ``[tool.numaflow-udf]`` is there.
 

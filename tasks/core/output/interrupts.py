@@ -9,6 +9,8 @@ from types import FrameType
 
 from invoke.exceptions import Exit
 
+from ..model.called import as_called
+
 
 @contextmanager
 def interruptible(message: str) -> Iterator[None]:
@@ -26,6 +28,6 @@ def interruptible(message: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        raise Exit(message, code=128 + int(number)) from None
+        raise Exit(as_called(message), code=128 + int(number)) from None
     finally:
         signal.signal(signal.SIGTERM, old)

@@ -17,19 +17,21 @@ from typing import Final
 
 from invoke.exceptions import Exit
 
+from ..model.called import as_called
+
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def say(line: str) -> None:
     """A line of progress, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    print(as_called(line), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
     """A result, on stdout. A reader that has seen enough (``| head``) ends the task quietly."""
     try:
-        print(text, flush=True)
+        print(as_called(text), flush=True)
     except BrokenPipeError:
         # Python would write what is left at its end, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

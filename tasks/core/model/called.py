@@ -1,0 +1,48 @@
+"""How this run was called: the command that messages and help name as the next one.
+
+All texts say ``invoke TASK``. Where that is not what the user typed, because the console script
+runs or the tasks are a collection inside another one, :func:`as_called` puts what they typed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+CONSOLE: Final = "numaflow-udf-build"
+"""The console script of the package."""
+
+_tasks: set[str] = set()
+
+
+def declare(task: str) -> None:
+    """Have ``invoke TASK`` in texts taken for a command."""
+    _tasks.add(task)
+
+
+def program() -> str:
+    """``invoke``, or the console script where it runs."""
+    return CONSOLE if sys.argv and Path(sys.argv[0]).name == CONSOLE else "invoke"
+
+
+def collection() -> str:
+    """The collection that the tasks were called from, with its dot; ``""`` for the root."""
+    for argument in sys.argv[1:]:
+        outer, dot, name = argument.rpartition(".")
+        if dot and name in _tasks and re.fullmatch(r"[\w.-]+", outer):
+            return f"{outer}."
+        if name in _tasks:
+            return ""
+    return ""
+
+
+def as_called(text: str) -> str:
+    """``text`` with each command as the user would type it."""
+    name, inside = program(), collection()
+    if (name, inside) == ("invoke", "") or "invoke " not in text:
+        return text
+    tasks = "|".join(sorted(map(re.escape, _tasks), key=len, reverse=True))
+    command = rf"\binvoke (?P<help>--help )?(?P<task>{tasks})(?![\w-])"
+    return re.sub(command, rf"{name} \g<help>{inside}\g<task>", text)
