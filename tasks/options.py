@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from invoke.context import Context
@@ -22,7 +22,7 @@ from .core.model.settings import Settings
 Body = Callable[..., None]
 
 SETTINGS: Final = {
-    "root": "folder that holds the UDFs (udf.root)",
+    "root": "folder that holds the UDFs, or several separated by commas (udf.root)",
     "registry": "registry and path to put before image names (udf.registry)",
     "tag": "tag of the images (udf.tag)",
     "python-image": "Python image that everything starts from (udf.python_image)",
@@ -93,7 +93,7 @@ def verb(
                 if "assemble" in flags:  # a flag that is only turned off
                     flags["assemble"] = "" if flags["assemble"] else "never"
                 read = functools.partial(Settings.from_config, c.config, **flags)
-                parts.append(read if unchecked else read())
+                parts.append(read if unchecked else _with_roots(read(), keys))
             if udfs:
                 choice = _choice(given)
                 parts.append(select(parts[1], choice, all_by_default=udfs == "all"))  # type: ignore[arg-type]
@@ -125,6 +125,13 @@ def verb(
         return made
 
     return declare
+
+
+def _with_roots(settings: Settings, keys: Sequence[str]) -> Settings:
+    """The settings; raises the error of a root that does not exist where the task needs one."""
+    if "root" in keys:
+        settings.roots  # noqa: B018  (it is what raises)
+    return settings
 
 
 def _flag(name: str, default: object, kind: type) -> inspect.Parameter:

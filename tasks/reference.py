@@ -70,7 +70,9 @@ _OTHERS: Final = (
 )
 
 _OUTRO: Final = """\
-Relative paths start at the folder that holds `tasks.py`.
+A relative path of a flag starts where you stand, every other one at the root of the repository: the
+nearest folder, from where you stand, with `invoke.yaml`, `tasks.py` or `[tool.numaflow-udf]` in its
+`pyproject.toml`. The search ends at the top level of git.
 
 ## Other variables that are used
 

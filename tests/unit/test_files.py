@@ -358,3 +358,29 @@ def test_many_files_take_bounded_memory(settings: Settings) -> None:
     found = context_files(settings, udf, Memory(100_000))
     assert len(found) == 3002
     assert sum(len(file.content or b"") for file in found) <= 100_000
+
+
+# --- what never goes into an image, and the ignore file of a repository ------------------------
+
+
+RULES = {
+    "no file": ("", ["example.py", "lib/x.py"]),
+    "an allow-list": ("*\n!udfs\n", ["example.py", "lib/x.py"]),
+    "a pattern": ("*\n!udfs/**\n", ["example.py", "lib/x.py"]),
+    "one UDF": ("*\n!udfs/map/a\n", ["example.py", "lib/x.py"]),
+    "an exception for a file": ("*\n!udfs\n!udfs/map/a/ca.pem\n", ["ca.pem", *["example.py"]]),
+    "an exception for a folder": ("!udfs/map/a/tests\n", ["example.py", "lib/x.py", "tests/y.py"]),
+}
+
+
+@pytest.mark.parametrize(("rules", "wanted"), RULES.values(), ids=RULES)
+def test_a_line_that_lets_a_folder_through_lets_no_secret_through(
+    settings: Settings, rules: str, wanted: list[str]
+) -> None:
+    folder = settings.root / "map/a"
+    for name in ("ca.pem", ".env", "prod.env"):
+        (folder / name).touch()
+    (settings.root.parent / ".dockerignore").write_text(rules)
+    found = paths(settings)
+    assert set(wanted) <= set(found)
+    assert not {".env", "prod.env", "ca.pem"} & set(found) - set(wanted)

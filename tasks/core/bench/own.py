@@ -9,7 +9,7 @@ from typing import Final
 from ..model.errors import ConfigError
 from ..model.places import SHIPPED
 from ..model.settings import Settings
-from ..model.udf import Udf, select
+from ..model.udf import Udf, root_of, select
 from .approaches import APPROACHES, Approach
 from .scenarios import SCENARIOS, Scenario
 from .workspace import Place, snapshot
@@ -38,7 +38,7 @@ class Pair:
         (udf,) = select(settings, [name])
         pair = cls(
             udf=udf,
-            root=settings.root,
+            root=root_of(settings, udf.path) or settings.root,
             dockerfile=Path(dockerfile).resolve() if dockerfile else udf.path / DOCKERFILE,
             context=Path(context).resolve() if context else udf.path,
         )

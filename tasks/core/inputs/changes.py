@@ -30,12 +30,13 @@ def changed_since(
     Changes that are not committed count, and so do files that git does not track yet but does
     not ignore either. Raises :class:`ConfigError` where git does not know the revision.
     """
-    top = _top(settings.root, runner)
-    changed = _changed_paths(top, revision, runner)
-    # A revision of another repository says nothing of this one.
-    ours = repository().is_relative_to(top) and top == _top(repository(), runner)
-    if ours and _shared_changed(changed, top, revision, runner):
-        return list(udfs)
+    changed: list[Path] = []
+    for top in dict.fromkeys(_top(root, runner) for root in settings.roots):
+        changed += _changed_paths(top, revision, runner)
+        # A revision of another repository says nothing of this one.
+        ours = repository().is_relative_to(top) and top == _top(repository(), runner)
+        if ours and _shared_changed(changed, top, revision, runner):
+            return list(udfs)
     sdk = settings.sdk
     if sdk is not None and any(is_sdk_file(sdk, path) for path in changed):
         return list(udfs)
@@ -44,7 +45,7 @@ def changed_since(
 
 def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
     for item in udf.include:
-        if path.is_relative_to(context_root(settings) / item):
+        if path.is_relative_to(context_root(settings, udf) / item):
             return True
     if not path.is_relative_to(udf.path):
         return False

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from ..model.errors import ConfigError, FileChangedError, ProjectFileError
-from ..model.places import PROGRAMS, SHIPPED, repository
+from ..model.places import PROGRAMS, SHIPPED, repository_of
 from ..model.reading import NotRegularError, opened, read_text, shown
 from ..model.settings import Settings
-from ..model.udf import Udf, is_nested_udf
+from ..model.udf import Udf, is_nested_udf, root_of
 from .ignore import BadPatternError, Ignore
 
 SHORT: Final = 12
@@ -193,7 +193,7 @@ def context_files(
     link to a file that the image will not have.
     """
     memory = memory or Memory()
-    root, matcher = _rules(context_root(settings), settings.root)
+    root, matcher = _rules_of(settings, udf)
     files = {file.path: file for file in _walk(udf.path, root, matcher, memory, nested=True)}
     for item in udf.include:
         files.update({file.path: file for file in _included(udf, item, root, memory)})
@@ -312,7 +312,7 @@ def _resolved(path: str, links: dict[str, str]) -> str | None:
 
 def wanted_in_context(settings: Settings, udf: Udf, path: Path) -> bool:
     """Whether ``path``, a file of ``udf`` now or once, is one that goes into its image."""
-    root, matcher = _rules(context_root(settings), settings.root)
+    root, matcher = _rules_of(settings, udf)
     for folder in path.parents:
         if folder == udf.path:
             break
@@ -321,14 +321,17 @@ def wanted_in_context(settings: Settings, udf: Udf, path: Path) -> bool:
     return not matcher.ignores(path.relative_to(root).as_posix())
 
 
-def context_root(settings: Settings) -> Path:
-    """The folder that ``.dockerignore`` is relative to: the repository that holds the root."""
-    if settings.root.is_relative_to(repository()):
-        return repository()
-    for folder in (settings.root, *settings.root.parents):
-        if (folder / _IGNORE_FILE).is_file() or (folder / ".git").exists():
-            return folder
-    return settings.root
+def context_root(settings: Settings, udf: Udf | None = None) -> Path:
+    """What ``.dockerignore`` is relative to: the repository that holds a UDF, or the first root."""
+    return repository_of(_root_of(settings, udf))
+
+
+def _root_of(settings: Settings, udf: Udf | None) -> Path:
+    return (root_of(settings, udf.path) if udf else None) or settings.root
+
+
+def _rules_of(settings: Settings, udf: Udf) -> tuple[Path, Ignore]:
+    return _rules(context_root(settings, udf), _root_of(settings, udf))
 
 
 def _ignore_lines(folder: Path) -> list[str]:
@@ -349,7 +352,7 @@ def _never() -> Ignore:
 def _rules(root: Path, udf_root: Path) -> tuple[Path, Ignore]:
     own = _ignore_lines(root) if (root / _IGNORE_FILE).is_file() else []
     if root != SHIPPED:
-        own = [*_never_lines(), *own]
+        own = _with_never(root, own)
     elif udf_root != SHIPPED:
         # `udf.root` may name another folder of this repository than the list allows.
         first_never = next((i for i, line in enumerate(own) if line.startswith("**/")), len(own))
@@ -359,6 +362,20 @@ def _rules(root: Path, udf_root: Path) -> tuple[Path, Ignore]:
     except BadPatternError as error:
         what = f"{shown(root / _IGNORE_FILE)} is invalid: {error}"
         raise ConfigError(what, next_step="fix that line") from error
+
+
+def _with_never(root: Path, own: list[str]) -> list[str]:
+    """The rules of a repository, and in them what never goes into an image.
+
+    A line that lets a whole folder through, such as ``!udfs``, would let through what is secret
+    in it. What stands after the last such line is an exception, and wins.
+    """
+    opening = 0
+    for i, line in enumerate(own, 1):
+        name = line[1:].strip().rstrip("/*")
+        if line.startswith("!") and (root / name).is_dir() and not _never().ignores(name):
+            opening = i
+    return [*own[:opening], *_never_lines(), *own[opening:]]
 
 
 # --- the source of the SDK --------------------------------------------------------------------

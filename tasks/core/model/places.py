@@ -34,18 +34,23 @@ def repository() -> Path:
     """The repository of the user: what messages and relative paths of settings start from.
 
     It is the nearest folder, from the working folder upwards, that :func:`is_repository` takes
-    for one; the search ends at the top level of git. Where there is none, it is that top level,
-    and outside git the working folder.
+    for one; the search ends at the top level of git, which is one in any case.
     """
-    return repository_of(Path.cwd())
+    return _found_from(Path.cwd())
 
 
 def repository_of(folder: Path) -> Path:
-    """The same for what stands in ``folder``, which is absolute."""
+    """The repository that an absolute ``folder`` is in: the user's, or another one."""
+    return repository() if folder.is_relative_to(repository()) else _found_from(folder)
+
+
+def _found_from(folder: Path) -> Path:
     for each in (folder, *folder.parents):
         if is_repository(each) or (each / ".git").exists():
             return each
-    return folder
+    # Neither git nor a file of ours: a build context, if there is one, else the folder itself.
+    ignoring = (each for each in (folder, *folder.parents) if (each / ".dockerignore").is_file())
+    return next(ignoring, folder)
 
 
 def version() -> str:

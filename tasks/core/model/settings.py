@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError, did_you_mean
 from .places import SHIPPED, repository
@@ -51,12 +51,14 @@ _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class Settings:
     """The checked settings of one run. Make one with :meth:`from_config`.
 
-    ``root`` is absolute; ``platforms`` holds ``os/arch[/variant]`` entries and is empty for
-    the engine's own platform; ``sdk`` is the folder of a pynumaflow source tree or ``None``.
-    ``sources`` names where each value came from, such as ``invoke.yaml``.
+    ``root`` is the first folder of ``udf.root``, absolute, and ``more_roots`` are the others; only
+    that of the default need not exist. ``platforms`` holds ``os/arch[/variant]`` entries and is
+    empty for the engine's own platform; ``sdk`` is the folder of a pynumaflow source tree or
+    ``None``. ``sources`` names where each value came from, such as ``invoke.yaml``.
     """
 
     root: Path
+    more_roots: tuple[Path, ...] = ()
     registry: str
     tag: str
     python_image: str
@@ -83,10 +85,20 @@ class Settings:
             what = f"unknown setting udf.{key} ({sources[key]}).{did_you_mean(str(key), DEFAULTS)}"
             raise ConfigError(what, next_step=f"allowed keys: {', '.join(DEFAULTS)}")
         checked: dict[str, Any] = {
-            key: check(values[key], _fail(key, values[key], sources[key]))
+            key: check(values[key], Given(key, values[key], sources[key]))
             for key, check in _CHECKS.items()
         }
-        return cls(**checked, sources=sources)
+        root, *more = checked.pop("root")
+        return cls(root=root, more_roots=tuple(more), **checked, sources=sources)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that hold the UDFs; raises :class:`ConfigError` where there is none."""
+        if not self.root.is_dir():
+            what = f"folder of the UDFs {self.root} (udf.root, {self.sources['root']}) not found"
+            step = "run `invoke init`, or name the folder that holds your UDFs with --root"
+            raise ConfigError(what, next_step=step)
+        return (self.root, *self.more_roots)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -95,11 +107,9 @@ class Settings:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """``(key, value, source)`` of every setting, for people to read."""
-        return [
-            (field.name, _shown(getattr(self, field.name)), self.sources[field.name])
-            for field in fields(self)
-            if field.name != "sources"
-        ]
+        values = {key: getattr(self, key) for key in self.sources}
+        values["root"] = (self.root, *self.more_roots)
+        return [(key, _shown(value), self.sources[key]) for key, value in values.items()]
 
 
 def native_platform() -> str:
@@ -160,21 +170,27 @@ def _gather(
     return values, sources
 
 
-Fail = Callable[[str], ConfigError]
+class Given(NamedTuple):
+    """A value of a setting and where it came from; called, the error for a value that is wrong."""
 
+    key: str
+    value: object
+    source: str
 
-def _fail(key: str, value: object, source: str) -> Fail:
-    def fail(allowed: str) -> ConfigError:
-        what = f"setting udf.{key} is {value!r} ({source}), which is invalid"
+    def __call__(self, allowed: str) -> ConfigError:
+        what = f"setting udf.{self.key} is {self.value!r} ({self.source}), which is invalid"
         return ConfigError(what, next_step=f"give {allowed}")
 
-    return fail
+    @property
+    def start(self) -> Path:
+        """Where a relative path starts: where one stands for a flag, else the repository."""
+        return Path.cwd() if self.source.startswith("flag ") else repository()
 
 
 def _matching(
     pattern: re.Pattern[str], allowed: str, *, optional: bool = True
 ) -> Callable[..., str]:
-    def check(value: object, fail: Fail) -> str:
+    def check(value: object, fail: Given) -> str:
         if not isinstance(value, str):
             raise fail(allowed)
         if (value or not optional) and not pattern.fullmatch(value):
@@ -184,23 +200,32 @@ def _matching(
     return check
 
 
-def _root(value: object, fail: Fail) -> Path:
-    allowed = "a folder that exists, absolute or relative to the repository"
-    if not isinstance(value, str) or not value:
+def _roots(value: object, fail: Given) -> tuple[Path, ...]:
+    allowed = "a folder that exists, or several separated by commas, none inside another"
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not items:
         raise fail(allowed)
-    path = _folder(value)
-    if path is None:
-        raise fail(allowed)
-    return path
+    found: list[Path] = []
+    for item in items:
+        name = item.strip() if isinstance(item, str) else ""
+        path = _folder(name, fail.start) if name else None
+        if path is None and fail.source == "default":
+            path = fail.start / name
+        if path is None:
+            raise fail(allowed)
+        if any(path.is_relative_to(each) or each.is_relative_to(path) for each in found):
+            raise fail(allowed)
+        found.append(path)
+    return tuple(found)
 
 
-def _sdk(value: object, fail: Fail) -> Path | None:
+def _sdk(value: object, fail: Given) -> Path | None:
     if value == "":
         return None
     allowed = "the folder of a pynumaflow source tree, which holds its pyproject.toml"
     if not isinstance(value, str):
         raise fail(allowed)
-    path = _folder(value)
+    path = _folder(value, fail.start)
     if path is None or not (path / "pyproject.toml").is_file():
         raise fail(allowed)
     if not (path / "pynumaflow").is_dir():
@@ -208,17 +233,17 @@ def _sdk(value: object, fail: Fail) -> Path | None:
     return path
 
 
-def _folder(value: str) -> Path | None:
-    """The folder that ``value`` names, or ``None`` where it does not exist."""
+def _folder(value: str, start: Path) -> Path | None:
+    """The folder that ``value`` names from ``start``, or ``None`` where it does not exist."""
     try:
-        path = (repository() / Path(value).expanduser()).resolve()
+        path = (start / Path(value).expanduser()).resolve()
         return path if path.is_dir() else None
     except (OSError, RuntimeError, ValueError):
         # A name that is too long, an unknown user, a loop of links, a NUL: no folder in any case.
         return None
 
 
-def _platforms(value: object, fail: Fail) -> tuple[str, ...]:
+def _platforms(value: object, fail: Given) -> tuple[str, ...]:
     allowed = "platforms as os/arch, separated by commas, such as linux/amd64,linux/arm64"
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
@@ -234,8 +259,8 @@ def _platforms(value: object, fail: Fail) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-_CHECKS: Final[Mapping[str, Callable[[object, Fail], object]]] = {
-    "root": _root,
+_CHECKS: Final[Mapping[str, Callable[[object, Given], object]]] = {
+    "root": _roots,
     "registry": _matching(REGISTRY, "a registry host with an optional path, such as ghcr.io/team"),
     "tag": _matching(
         TAG,

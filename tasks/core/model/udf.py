@@ -113,12 +113,16 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
     """
     udfs: list[Udf] = []
     invalid: list[InvalidUdf] = []
-    for path in _program_folders(settings.root):
+    names: dict[str, Path] = {}
+    for path in _program_folders(settings):
         try:
-            udfs.append(load(settings, path))
+            udf = load(settings, path)
+            if (other := names.setdefault(udf.name, path)) != path:
+                what = f"{shown(other)} and {shown(path)} are both the UDF {udf.name}"
+                raise ImageNameError(what, next_step="give one of them another name")
+            udfs.append(udf)
         except UdfError as error:
-            name = path.relative_to(settings.root).as_posix()
-            invalid.append(InvalidUdf(name=name, error=error))
+            invalid.append(InvalidUdf(name=name_of(settings, path), error=error))
     return udfs, invalid
 
 
@@ -141,8 +145,8 @@ def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
 
 
 def load(settings: Settings, path: Path) -> Udf:
-    """The UDF in folder ``path``, which is absolute and under the root."""
-    name = path.relative_to(settings.root).as_posix()
+    """The UDF in folder ``path``, which is absolute and under a root."""
+    name = name_of(settings, path)
     project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
     options = _options(project, path)
     # A consumer of side inputs is inside the folder of the side input, and says its own kind.
@@ -188,7 +192,32 @@ def is_nested_udf(folder: Path) -> bool:
     )
 
 
-def _program_folders(root: Path) -> Iterator[Path]:
+def name_of(settings: Settings, path: Path) -> str:
+    """The name of the UDF in a folder below a root.
+
+    For the first root, it is the path below it; for every other one, that root's own path in the
+    repository is in front, so that adding a root renames nothing.
+    """
+    first, *others = settings.roots
+    if path.is_relative_to(first):
+        return path.relative_to(first).as_posix()
+    root = next(each for each in others if path.is_relative_to(each))
+    # A root outside the repository has but its own name.
+    top = repository() if root.is_relative_to(repository()) else root.parent
+    return path.relative_to(top).as_posix()
+
+
+def root_of(settings: Settings, path: Path) -> Path | None:
+    """The root that ``path`` is in, or is itself."""
+    return next((root for root in settings.roots if path.is_relative_to(root)), None)
+
+
+def _program_folders(settings: Settings) -> Iterator[Path]:
+    for root in settings.roots:
+        yield from _below_root(root)
+
+
+def _below_root(root: Path) -> Iterator[Path]:
     outer: list[Path] = []  # the UDFs that the current folder is inside of
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(
@@ -205,28 +234,39 @@ def _program_folders(root: Path) -> Iterator[Path]:
 
 
 def path_of(settings: Settings, name: str) -> Path:
-    """The path that ``name`` names: below the root, or with the root itself in front.
+    """The path that ``name`` names: below the first root, or with any root itself in front.
 
-    It is absolute, and need not exist. Where both readings are possible, it is the one that
-    exists, else the one with the root in front.
+    It is absolute, and need not exist. Where several readings are possible, it is the one that
+    exists, else one with the root in front. A name that starts with a dot is a path from where
+    one stands, if that is below a root.
     """
-    path = _normal(settings.root / name)
-    if not _is_folder(path):
-        for place in (repository(), settings.root.parent):
+    if name.split("/")[0] in (".", ".."):
+        here = _normal(Path.cwd() / name)
+        if here not in settings.roots and root_of(settings, here):
+            return here
+    found = [_normal(settings.root / name)]
+    for root in settings.roots:
+        for place in (repository(), root.parent):
             prefixed = _normal(place / name)
-            if settings.root in (prefixed, *prefixed.parents, *(place / name).parents):
-                path = path if _is_folder(path) else prefixed
-    return path
+            if root in (prefixed, *prefixed.parents, *(place / name).parents):
+                found.append(prefixed)
+    return next((path for path in found if _is_folder(path)), found[-1])
 
 
 def folder_of(settings: Settings, name: str) -> Path:
-    """The same for a folder that is below the root; raises :class:`OutsideRootError` if not."""
+    """The same for a folder that is below a root; raises :class:`OutsideRootError` if not."""
     path = path_of(settings, name.strip())
-    if path == settings.root or not path.is_relative_to(settings.root):
-        where = "the root itself" if path == settings.root else f"outside {shown(settings.root)}"
+    root = root_of(settings, path)
+    if root is None or path == root:
+        where = f"outside {listed_roots(settings)}" if root is None else "the root itself"
         what = f"'{name}' is {where}"
-        raise OutsideRootError(what, next_step=_below(settings.root))
+        raise OutsideRootError(what, next_step=_below(settings))
     return path
+
+
+def listed_roots(settings: Settings) -> str:
+    """The roots as a person reads them."""
+    return ", ".join(map(shown, settings.roots))
 
 
 def _program_folder(settings: Settings, name: str) -> Path:
@@ -235,23 +275,22 @@ def _program_folder(settings: Settings, name: str) -> Path:
         what = "a UDF name is empty"
         raise UnknownUdfError(what, next_step=_LIST)
     path = folder_of(settings, name)
-    root = settings.root
     if not _is_folder(path):
-        known = [folder.relative_to(root).as_posix() for folder in _program_folders(root)]
-        hint = did_you_mean(path.relative_to(root).as_posix(), known)
-        what = f"UDF '{name}' not found in {shown(root)}.{hint}"
+        known = [name_of(settings, folder) for folder in _program_folders(settings)]
+        hint = did_you_mean(name_of(settings, path), known)
+        what = f"UDF '{name}' not found in {listed_roots(settings)}.{hint}"
         raise UnknownUdfError(what, next_step=_LIST)
-    if not path.resolve().is_relative_to(root):
-        what = f"'{name}' is outside {shown(root)}: it is a link to {path.resolve()}"
-        raise OutsideRootError(what, next_step=_below(root))
+    if root_of(settings, path.resolve()) is None:
+        what = f"'{name}' is outside {listed_roots(settings)}: it is a link to {path.resolve()}"
+        raise OutsideRootError(what, next_step=_below(settings))
     if not any((path / program).is_file() for program in PROGRAMS):
         what = f"'{name}' is a folder without a program"
         raise NoProgramError(what, next_step="add an example.py, or an entry.sh that starts it")
     return path
 
 
-def _below(root: Path) -> str:
-    return f"name a folder below {shown(root)}; `invoke list` shows the UDFs"
+def _below(settings: Settings) -> str:
+    return f"name a folder below {listed_roots(settings)}; `invoke list` shows the UDFs"
 
 
 def _normal(path: Path) -> Path:
@@ -275,8 +314,8 @@ def with_same_image(settings: Settings, udfs: Iterable[Udf]) -> list[tuple[Udf, 
     for udf in udfs:
         mine.setdefault(udf.repository, []).append(udf)
     found = []
-    for path in _program_folders(settings.root):
-        name = path.relative_to(settings.root).as_posix()
+    for path in _program_folders(settings):
+        name = name_of(settings, path)
         repository = image_name(name)
         if (path / "pyproject.toml").is_file():
             try:

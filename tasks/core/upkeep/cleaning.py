@@ -206,21 +206,22 @@ def backup_files(settings: Settings) -> list[Leftover]:
     Only files with the content that the record says: other ``*.backup`` files stay.
     """
     found = []
-    for record in journal.records(settings.root):
+    records = [(record, root) for root in settings.roots for record in journal.records(root)]
+    for record, root in records:
         if not record.complete:
             continue
         for entry in record.files:
             path = record.folder / f"{entry['path']}.backup"
             if path.is_file() and sha256(path.read_bytes()) == entry["before"]:
-                found.append(_backup(settings, path))
-        found.append(_backup(settings, record.folder / journal.JOURNAL))
+                found.append(_backup(root, path))
+        found.append(_backup(root, record.folder / journal.JOURNAL))
     return found
 
 
-def _backup(settings: Settings, path: Path) -> Leftover:
+def _backup(root: Path, path: Path) -> Leftover:
     return Leftover(
         part="backups",
-        name=path.relative_to(settings.root.parent).as_posix(),
+        name=path.relative_to(root.parent).as_posix(),
         id=str(path),
         why="made by migrate",
         bytes=path.stat().st_size,

@@ -29,7 +29,7 @@ from ..model.places import SHIPPED
 from ..model.reading import shown
 from ..model.reference import NAME
 from ..model.settings import Settings
-from ..model.udf import KINDS, Udf, folder_of, image_name, load, scan
+from ..model.udf import KINDS, Udf, folder_of, image_name, load, name_of, root_of, scan
 
 EXAMPLES: Final = SHIPPED / "examples"
 
@@ -81,7 +81,7 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     only then moved to its place. Raises an error for an invalid name, an unknown kind, and a
     path or an image that already exists.
     """
-    name = _checked_name(settings, name)
+    name, folder = _checked_name(settings, name)
     told = next((part for part in name.split("/") if part in KINDS), "")
     chosen = _checked_kind(name, kind, told)
     template = TEMPLATES[chosen]
@@ -89,8 +89,7 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     if not (source / "example.py").is_file():
         what = f"the example of kind {chosen} does not exist: {shown(source)}"
         raise NoProgramError(what, next_step=f"restore it: git checkout -- {shown(source)}")
-    folder = settings.root / name
-    with _staging(settings.root) as stage:
+    with _staging(_root(settings, folder)) as stage:
         place = stage / name
         place.mkdir(parents=True)
         for file in _template_files(source):
@@ -113,12 +112,12 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
 # --- names and kinds --------------------------------------------------------------------------
 
 
-def _checked_name(settings: Settings, asked: str) -> str:
-    """``asked`` as a name below the root, such as ``map/my_udf``; the path must be free."""
-    root = shown(settings.root)
-    step = f"name a new folder below {root}, such as --udf map/my_udf"
+def _checked_name(settings: Settings, asked: str) -> tuple[str, Path]:
+    """``asked`` as a name, such as ``map/my_udf``, and the folder, which must be free."""
     path = folder_of(settings, asked)
-    name = path.relative_to(settings.root).as_posix()
+    root = _root(settings, path)
+    step = f"name a new folder below {shown(root)}, such as --udf map/my_udf"
+    name = name_of(settings, path)
     for part in name.split("/"):
         if not _PART.fullmatch(part) or len(part) > _LONGEST_NAME:
             shortened = part if len(part) < 40 else f"{part[:40]}..."
@@ -133,15 +132,20 @@ def _checked_name(settings: Settings, asked: str) -> str:
     if os.path.lexists(path):
         raise _exists(path)
     for parent in path.parents:
-        if parent == settings.root:
+        if parent == root:
             break
         if os.path.lexists(parent) and not parent.is_dir():
             what = f"{shown(parent)} is a file, not a folder"
             raise ExistsError(what, next_step=step)
-        if not parent.resolve().is_relative_to(settings.root):
-            what = f"'{asked}' is outside {root}: {shown(parent)} is a link to {parent.resolve()}"
+        if not parent.resolve().is_relative_to(root):
+            what = f"'{asked}' is outside {shown(root)}: {shown(parent)} is a link to "
+            what += str(parent.resolve())
             raise OutsideRootError(what, next_step=step)
-    return name
+    return name, path
+
+
+def _root(settings: Settings, path: Path) -> Path:
+    return root_of(settings, path) or settings.root
 
 
 def _checked_kind(name: str, kind: str, told: str) -> str:
@@ -173,7 +177,7 @@ def _check_image(settings: Settings, udf: Udf) -> None:
 
 def _found(settings: Settings, stage: Path, name: str) -> Udf:
     """The new UDF as every task would find it below the root ``stage``."""
-    udfs, invalid = scan(replace(settings, root=stage))
+    udfs, invalid = scan(replace(settings, root=stage, more_roots=()))
     for each in invalid:
         raise each.error
     if not udfs:
@@ -196,7 +200,7 @@ def _template_files(source: Path) -> list[Path]:
 
 def _rename(settings: Settings, place: Path, template: str, name: str, *, kind: str) -> None:
     """Replace the names of the example by those of the new UDF."""
-    example = load(replace(settings, root=EXAMPLES), EXAMPLES / template)
+    example = load(replace(settings, root=EXAMPLES, more_roots=()), EXAMPLES / template)
     repository = image_name(name)
     image = f"{settings.registry}/{repository}" if settings.registry else repository
     image = f"{image}:{settings.tag}"

@@ -164,7 +164,7 @@ class Workbench:
 
     def folders(self) -> list[Path]:
         """The files and folders to watch for this UDF."""
-        top = context_root(self.settings)
+        top = context_root(self.settings, self.udf)
         return [self.udf.path, *(top / item for item in self.udf.include)]
 
     def look(self) -> dict[str, State]:

@@ -18,9 +18,9 @@ from ...inputs.names import SDK, normalised
 from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import repository as own_repository
-from ...model.reading import read_text, read_toml, shown
+from ...model.reading import read_text, read_toml
 from ...model.settings import Settings
-from ...model.udf import KINDS, Udf, scan
+from ...model.udf import KINDS, Udf, listed_roots, scan
 from ...output import report
 from ...plan.specs import check_images, python_version
 from ...verification import cases
@@ -90,7 +90,7 @@ def udfs(settings: Settings) -> Iterator[Finding]:
     for udf in found:
         for part in _parts(settings, udf, sizes):
             yield from guarded(udf.name, part)
-    where = shown(settings.root)
+    where = listed_roots(settings)
     if found or invalid:
         detail = f"{len(found)} in {where}"
         if sizes:
