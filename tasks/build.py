@@ -13,6 +13,7 @@ from .core.build import execute, results
 from .core.build import report as texts
 from .core.build.gather import plan_base, plan_images
 from .core.engine import Engine, connect
+from .core.inputs import group
 from .core.inputs.recipe import Strategy
 from .core.inputs.selection import Selected
 from .core.model.errors import BuildxError, EngineUnreachableError
@@ -46,6 +47,8 @@ def base(
 ) -> None:
     """Build the base image that all UDFs share, unless it exists."""
     written.check(metadata=metadata)
+    if told := group.source():
+        _say(quiet)(told)
     engine = connect(settings.builder)
     plan = plan_base(engine, settings, force=force, fresh=no_cache, push=push)
     with interruptible(_INTERRUPTED):

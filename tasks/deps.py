@@ -8,6 +8,7 @@ from invoke.context import Context
 
 from . import options
 from .core.engine import Engine, connect
+from .core.inputs import group
 from .core.inputs.selection import Selected
 from .core.model.errors import BuildxError, EngineUnreachableError
 from .core.model.loading import lazily
@@ -41,6 +42,8 @@ def deps(
     json: bool = False,
 ) -> None:
     """Show what UDFs add to the base, share, never import, or forget to declare."""
+    if told := group.source():
+        report.say(told)
     engine: Engine | None = None
     try:
         engine = connect(settings.builder)

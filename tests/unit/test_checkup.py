@@ -14,6 +14,7 @@ import pytest
 
 from tasks.core.engine import Engine, store, survey
 from tasks.core.engine.endpoint import Endpoint
+from tasks.core.inputs import group
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import Settings
@@ -305,6 +306,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (".dockerignore", "pyproject.toml", "poetry.lock"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     monkeypatch.setattr(files, "own_repository", lambda: tmp_path)
+    monkeypatch.setattr(files, "SHIPPED", tmp_path)
+    monkeypatch.setattr(group, "project", lambda: tmp_path / "pyproject.toml")
+    monkeypatch.setattr(group, "lock", lambda: tmp_path / "poetry.lock")
+    monkeypatch.setattr(group, "source", lambda: "")
     monkeypatch.setattr(
         files,
         "udf_group",

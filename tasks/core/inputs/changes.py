@@ -13,6 +13,7 @@ from ..model.places import repository
 from ..model.programs import NOT_FOUND, Runner, run
 from ..model.settings import Settings
 from ..model.udf import Udf
+from . import group
 from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
@@ -73,10 +74,10 @@ def _shared_changed(changed: Iterable[Path], top: Path, revision: str, runner: R
 def _environment_changed(top: Path, revision: str, runner: Runner) -> bool:
     """Whether the part of the project file and the lock that the base is made from differs."""
     before_project = _toml_at(top, revision, "pyproject.toml", runner)
-    before_lock = _toml_at(top, revision, "poetry.lock", runner)
-    return udf_group(before_project) != udf_group() or _plain(packages_of(before_lock)) != _plain(
-        locked_packages()
-    )
+    before = packages_of(_toml_at(top, revision, "poetry.lock", runner))
+    if not (group.is_own() or udf_group(before_project)):
+        return False  # the base is the package's, then as now
+    return udf_group(before_project) != udf_group() or _plain(before) != _plain(locked_packages())
 
 
 def _plain(value: object) -> str:

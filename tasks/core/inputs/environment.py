@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import ProjectFileError
-from ..model.places import SHIPPED
 from ..model.reading import as_toml, invalid, read_toml, shown
+from . import group
 from .declared import requires_python
+from .group import LOCK, OF_UDF, PROJECT
 from .locks.export import Exported, export
 from .locks.poetry import of_group
 from .markers import fits_python
 from .names import normalised
-from .recipe import LOCK, PROJECT, project_file, project_text
+from .recipe import project_file, project_text
 
 _PACKAGE: Final = re.compile(r"^\[\[package\]\]\n", re.MULTILINE)
-_OF_UDF: Final = re.compile(r'^groups = \[.*"udf".*\]$', re.MULTILINE)
 
 
 def environment(python: str, machines: tuple[str, ...]) -> Exported:
     """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
-    lock = of_group(_group_of_lock(), "udf", SHIPPED)
+    lock = of_group(_group_of_lock(), "udf", group.lock().parent)
     return export(lock, python, machines)
 
 
@@ -57,16 +57,17 @@ def locked_packages() -> dict[str, dict[str, Any]]:
 
 def forget() -> None:
     """Read the files of this project anew from now on."""
+    group.forget()
     locked_packages.cache_clear()
     project_file.cache_clear()
 
 
 def _group_of_lock() -> dict[str, Any]:
-    if not (SHIPPED / LOCK).is_file():
+    if not group.lock().is_file():
         what = "poetry.lock not found"
         raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
     text = project_text(LOCK)
-    return part_of_lock(text) or as_toml(text, SHIPPED / LOCK)
+    return part_of_lock(text) or as_toml(text, group.lock())
 
 
 def part_of_lock(text: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def part_of_lock(text: str) -> dict[str, Any]:
     file. Poetry writes each package as a block, with its groups in one line.
     """
     _, *blocks = _PACKAGE.split(text)
-    mine = [f"[[package]]\n{block}" for block in blocks if _OF_UDF.search(block)]
+    mine = [f"[[package]]\n{block}" for block in blocks if OF_UDF.search(block)]
     try:
         return tomllib.loads("".join(mine))
     except tomllib.TOMLDecodeError:
@@ -104,5 +105,5 @@ def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
 def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
     """The requirements of the group ``udf`` in a project file, by default this project's."""
     if project is None:
-        project = as_toml(project_text(PROJECT), SHIPPED / PROJECT)
-    return sorted(map(str, project.get("dependency-groups", {}).get("udf", [])))
+        project = as_toml(project_text(PROJECT), group.project())
+    return group.group_of(project) or []

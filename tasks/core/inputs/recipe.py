@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
-from ..model.places import SHIPPED
+from ..model.places import SHIPPED, repository
 from ..model.reading import as_text, read_bytes
+from . import group
 from .files import SHORT, ContextFile, sha256
+from .group import LOCK, PROJECT
 
 Strategy = Literal["shared-base", "optimized"]
 
@@ -22,9 +24,6 @@ DEPENDENCIES_SCRIPT: Final = "dockerfiles/udf/install-dependencies.sh"
 SYSTEM_PACKAGES_SCRIPT: Final = "dockerfiles/udf/install-system-packages.sh"
 
 BASE_SCRIPTS: Final = "dockerfiles/base"
-PROJECT: Final = "pyproject.toml"
-LOCK: Final = "poetry.lock"
-
 _UDF_SCRIPTS: Final = "dockerfiles/udf"
 _TOOLS: Final = "install-tools.sh"
 # Poetry makes locks, and nothing of an image.
@@ -49,7 +48,9 @@ def base_recipe(*, tools: bool) -> list[str]:
 
 
 def is_recipe(name: str) -> bool:
-    """Whether a path of this repository is a recipe, now or once; ``.dockerignore`` is one."""
+    """Whether a path of the repository is a recipe, now or once; ``.dockerignore`` is one."""
+    if repository() != SHIPPED:
+        return name == ".dockerignore"
     return any(PurePosixPath(name).match(pattern) for pattern in _SHARED)
 
 
@@ -70,8 +71,8 @@ def build_context() -> list[ContextFile]:
 
 @functools.cache
 def project_file(path: str) -> ContextFile:
-    """A file of this project, read once for all that is made from it."""
-    source = SHIPPED / path
+    """A file of this project, or of the group, read once for all that is made from it."""
+    source = _source(path)
     content = read_bytes(source)
     return ContextFile(
         path=path,
@@ -85,7 +86,12 @@ def project_file(path: str) -> ContextFile:
 
 def project_text(path: str) -> str:
     """The text of such a file."""
-    return as_text(project_file(path).content or b"", SHIPPED / path)
+    return as_text(project_file(path).content or b"", _source(path))
+
+
+def _source(path: str) -> Path:
+    places = {PROJECT: group.project, LOCK: group.lock}
+    return places[path]() if path in places else SHIPPED / path
 
 
 def _scripts(folder: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import tomlkit
 
 from ..engine import Engine
-from ..inputs import credentials
+from ..inputs import credentials, group
 from ..inputs.environment import forget, packages_of
 from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
@@ -38,7 +38,7 @@ def add(
     """
     if not packages:
         return {}
-    path = repository() / _PROJECT
+    path = group.own_project()
     lines = [f"{name}=={version}" for name, version in sorted(packages.items())]
     text = with_requirements(path.read_text(encoding="utf-8"), lines)
     lock = _locked(engine, settings, text, say)
@@ -57,7 +57,7 @@ def add(
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
     """Make poetry.lock fit pyproject.toml as it is."""
-    text = (repository() / _PROJECT).read_text(encoding="utf-8")
+    text = group.own_project().read_text(encoding="utf-8")
     _write(text, _locked(engine, settings, text, say))
 
 
@@ -90,7 +90,7 @@ def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
         context, out = Path(name, "context"), Path(name, "out")
         context.mkdir()
         (context / _PROJECT).write_text(project, encoding="utf-8")
-        for source in (repository() / _LOCK, *(SHIPPED / script for script in _SCRIPTS)):
+        for source in (group.lock(), *(SHIPPED / script for script in _SCRIPTS)):
             if source.is_file():
                 (context / source.name).write_bytes(source.read_bytes())
         definition = _definition(settings, context, out, engine.network, gathered.secrets)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ...build.specs import base_of, base_versions
+from ...inputs import group
 from ...inputs.added import added_packages
 from ...inputs.environment import udf_group
 from ...inputs.files import ContextFile, chunks, context_files
@@ -17,6 +18,7 @@ from ...inputs.locks.poetry import is_fresh
 from ...inputs.names import SDK, normalised
 from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
+from ...model.places import SHIPPED
 from ...model.places import repository as own_repository
 from ...model.reading import read_text, read_toml
 from ...model.settings import Settings
@@ -45,6 +47,10 @@ def repository(relock: Fix | None) -> Iterator[Finding]:
 
 def _dockerignore() -> Iterator[Finding]:
     path = own_repository() / ".dockerignore"
+    if own_repository() != SHIPPED:
+        rules = "its rules, and" if path.is_file() else "not found;"
+        yield ok(".dockerignore", f"{rules} those of numaflow-udf-build for secrets and tests")
+        return
     fix = "restore it: `git checkout -- .dockerignore`"
     if not path.is_file():
         detail = "not found: a build by hand would send the whole folder"
@@ -62,12 +68,15 @@ def _dockerignore() -> Iterator[Finding]:
 
 def _lock(relock: Fix | None) -> Iterator[Finding]:
     name = "lock of the base"
-    project, lock = own_repository() / "pyproject.toml", own_repository() / "poetry.lock"
+    project, lock = group.project(), group.lock()
     names = {normalised(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in udf_group()}
     if absent := [each for each in _NEEDED if each not in names]:
         detail = f"the group udf of pyproject.toml lacks {' and '.join(absent)}"
         fix = f"add {' and '.join(absent)} to [dependency-groups] udf, then `poetry lock`"
         yield fail(name, detail, fix)
+    if told := group.source():
+        yield ok(name, told)
+        return
     if lock.is_file() and is_fresh(read_toml(project), read_toml(lock)):
         yield ok(name, f"up to date; {len(base_versions())} packages in the base")
         return
@@ -106,10 +115,10 @@ def _names(settings: Settings, found: Sequence[Udf]) -> Iterator[Finding]:
     owners: dict[str, list[Udf]] = {}
     for udf in found:
         owners.setdefault(udf.image(settings), []).append(udf)
-    for group in owners.values():
-        if len(group) > 1:
+    for same in owners.values():
+        if len(same) > 1:
             try:
-                check_images(settings, group)
+                check_images(settings, same)
             except ImageNameError as error:
                 yield of_error("image names", error)
 
