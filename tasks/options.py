@@ -130,7 +130,7 @@ def verb(
 def _with_roots(settings: Settings, keys: Sequence[str]) -> Settings:
     """The settings; raises the error of a root that does not exist where the task needs one."""
     if "root" in keys:
-        settings.roots  # noqa: B018  (it is what raises)
+        settings.require_roots()
     return settings
 
 

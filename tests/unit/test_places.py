@@ -20,9 +20,9 @@ UDF = "[tool.numaflow-udf]\nkind = 'map'\n"
 @pytest.fixture
 def top(tmp_path: Path) -> Iterator[Path]:
     """A git top level of its own: nothing above it counts."""
-    (tmp_path / ".git").mkdir()
+    (tmp_path / "outer/top/.git").mkdir(parents=True)
     places.repository.cache_clear()
-    yield tmp_path
+    yield tmp_path / "outer/top"
     places.repository.cache_clear()
 
 

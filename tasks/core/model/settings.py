@@ -93,12 +93,15 @@ class Settings:
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The folders that hold the UDFs; raises :class:`ConfigError` where there is none."""
+        """The folders that hold the UDFs."""
+        return (self.root, *self.more_roots)
+
+    def require_roots(self) -> None:
+        """Raise :class:`ConfigError` where the folder of the default does not exist."""
         if not self.root.is_dir():
             what = f"folder of the UDFs {self.root} (udf.root, {self.sources['root']}) not found"
             step = "run `invoke init`, or name the folder that holds your UDFs with --root"
             raise ConfigError(what, next_step=step)
-        return (self.root, *self.more_roots)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -108,7 +111,7 @@ class Settings:
     def rows(self) -> list[tuple[str, str, str]]:
         """``(key, value, source)`` of every setting, for people to read."""
         values = {key: getattr(self, key) for key in self.sources}
-        values["root"] = (self.root, *self.more_roots)
+        values["root"] = self.roots
         return [(key, _shown(value), self.sources[key]) for key, value in values.items()]
 
 

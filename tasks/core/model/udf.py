@@ -213,6 +213,7 @@ def root_of(settings: Settings, path: Path) -> Path | None:
 
 
 def _program_folders(settings: Settings) -> Iterator[Path]:
+    settings.require_roots()
     for root in settings.roots:
         yield from _below_root(root)
 

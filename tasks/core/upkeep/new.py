@@ -74,6 +74,21 @@ class Created:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A UDF to make: its name and folder, the kind to write down, and the example behind it."""
+
+    name: str
+    folder: Path
+    kind: str
+    template: str
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its files."""
+        return [path.name for path in _template_files(EXAMPLES / self.template)]
+
+
 def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     """Make the UDF ``name`` below the root, of the kind that its path or ``kind`` names.
 
@@ -81,6 +96,11 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     only then moved to its place. Raises an error for an invalid name, an unknown kind, and a
     path or an image that already exists.
     """
+    return make(settings, draft(settings, name, kind=kind))
+
+
+def draft(settings: Settings, name: str, *, kind: str = "") -> Draft:
+    """The UDF that :func:`create` makes; nothing is written. The root need not exist."""
     name, folder = _checked_name(settings, name)
     told = next((part for part in name.split("/") if part in KINDS), "")
     chosen = _checked_kind(name, kind, told)
@@ -89,12 +109,18 @@ def create(settings: Settings, name: str, *, kind: str = "") -> Created:
     if not (source / "example.py").is_file():
         what = f"the example of kind {chosen} does not exist: {shown(source)}"
         raise NoProgramError(what, next_step=f"restore it: git checkout -- {shown(source)}")
+    return Draft(name=name, folder=folder, kind=chosen if chosen != told else "", template=template)
+
+
+def make(settings: Settings, draft: Draft) -> Created:
+    """Make a UDF that was drafted, below a root that exists."""
+    name, folder, template = draft.name, draft.folder, draft.template
     with _staging(_root(settings, folder)) as stage:
         place = stage / name
         place.mkdir(parents=True)
-        for file in _template_files(source):
+        for file in _template_files(EXAMPLES / template):
             shutil.copyfile(file, place / file.name)
-        _rename(settings, place, template, name, kind=chosen if chosen != told else "")
+        _rename(settings, place, template, name, kind=draft.kind)
         udf = _found(settings, stage, name)
         _check_image(settings, udf)
         with _parents(folder):
