@@ -20,7 +20,7 @@ with lazily():
     settings=(),
     help={
         "apply": "write the files; without it, they are only shown",
-        "root": "folder for UDFs, if there is none yet; by default udfs",
+        "root": options.SETTINGS["root"],
         "udf": "path of the first UDF below it, such as map/my_udf",
         "kind": f"kind of the first UDF, if its path does not name one: {', '.join(KINDS)}",
     },

@@ -20,6 +20,7 @@ TASKS = {
     "dev",
     "doctor",
     "engine",
+    "init",
     "image",
     "image-all",
     "image-fast",

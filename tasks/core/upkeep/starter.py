@@ -154,6 +154,9 @@ def _replace(path: Path, text: str) -> None:
 
 def _root(settings: Settings, root: str) -> tuple[Path, bool]:
     """The folder for UDFs, and whether the settings name it already."""
+    if "," in root:
+        what = f"--root {root} names several folders"
+        raise ConfigError(what, next_step="name the folder for the first UDF")
     folder = Path(os.path.normpath(Path.cwd() / root if root else repository() / ROOT))
     if settings.sources["root"] == "default" and not settings.root.is_dir():
         return folder, False
