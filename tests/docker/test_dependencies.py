@@ -37,6 +37,8 @@ dependencies = [
 ]
 [tool.poetry]
 package-mode = false
+[tool.numaflow-udf]
+exact = true
 """
 
 LOCK = r"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,23 @@ def test_poetry_tables_are_declarations(tmp_path: Path) -> None:
     found = analysed(udf)
     assert found.declared == {"pyyaml": "^6.0", "rich": "*"}
     assert found.unused == ("rich",)
+
+
+def test_versions_of_the_base_are_a_table(tmp_path: Path) -> None:
+    rows = (("grpcio", "1.80.0", "1.75"), ("protobuf", "6.0.0", "5.9"))
+    found = [
+        replace(analysed(udf_of(tmp_path, name, "")), from_base=rows[:count])
+        for name, count in (("map/x", 2), ("map/y", 1))
+    ]
+    assert found[1].row()["from_base"] == [
+        {"package": "grpcio", "base": "1.80.0", "locked": "1.75"}
+    ]
+    lines = report.text(Dependencies(base=BASE, udfs=tuple(found))).splitlines()
+    head = next(number for number, line in enumerate(lines) if "from the base" in line)
+    assert [line.split() for line in lines[head + 2 : head + 4]] == [
+        ["grpcio", "1.80.0", "1.75", "2", "map/x,", "map/y"],
+        ["protobuf", "6.0.0", "5.9", "1", "map/x"],
+    ]
 
 
 def test_overrides(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,17 @@ class TestBuilds:
         nothing = Result(name="map/q", image="q:1", result="failed")
         whole = report.text_table([*added, other, alone, alone, nothing]).splitlines()[-1]
         assert whole.endswith(f"; {size(474 * MIB + 3)} added to the base")
+
+    def test_versions_of_the_base_are_one_line_for_all(self) -> None:
+        rows = (("grpcio", "1.80", "1.75"), ("protobuf", "6.33", "6.31"))
+        first, second = replace(BUILT, from_base=rows), replace(UNCHANGED, from_base=rows[:1])
+        line = "2 UDFs use the base's version of 2 packages instead of the locked one ("
+        for text in (report.text_table([first, second, FAILED]), report.summary([first, second])):
+            assert text.count("of the base") + text.count("the base's version") == 1
+            assert line in text
+        line = "1 UDF uses the base's version of 1 package instead of the locked one ("
+        assert report.lines([second]).splitlines()[1].strip().startswith(line)
+        assert "version" not in report.lines([UNCHANGED])
 
     def test_rows_have_stable_keys(self) -> None:
         rows = [each.row() for each in (BUILT, UNCHANGED, FAILED)]

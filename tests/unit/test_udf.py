@@ -192,12 +192,13 @@ class TestWhatItSaysOfItself:
             'image = "team/own"\nkind = "sink"\npython = "3.12"\n'
             'system-packages = ["ffmpeg", "libxml2=2.9.14+dfsg-1.3~deb12u1"]\n'
             'include = ["libs/common", "schemas/a.proto"]\n'
-            'dockerfile = "build/Dockerfile"\nstrategy = "optimized"'
+            'dockerfile = "build/Dockerfile"\nstrategy = "optimized"\nexact = true'
         )
         (udf,) = discover(tree(options(text)))
         assert udf.repository == "team/own"
         assert udf.kind == "sink"
         assert udf.python == "3.12"
+        assert udf.exact
         assert udf.system_packages == ("ffmpeg", "libxml2=2.9.14+dfsg-1.3~deb12u1")
         assert udf.include == ("libs/common", "schemas/a.proto")
         assert udf.dockerfile == "build/Dockerfile"
@@ -214,6 +215,7 @@ class TestWhatItSaysOfItself:
             ("python = '3'", "python = '3'"),
             ("python = '3.12.1'", "python = '3.12.1'"),
             ("python = 3.12", "python = 3.12"),
+            ("exact = 'yes'", "exact = 'yes'"),
             ("system-packages = 'ffmpeg'", "system-packages = 'ffmpeg'"),
             ("system-packages = ['ffmpeg; rm -rf /']", "system-packages = "),
             ("system-packages = ['--allow-downgrades']", "system-packages = "),

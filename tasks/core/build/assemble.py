@@ -225,6 +225,7 @@ def _result(step: Step, made: Assembled) -> Result:
         reason=step.reason,
         added=made.added,
         shares=step.spec.shares,
+        from_base=step.spec.extra.from_base,
         notes=notes,
     )
 

@@ -207,6 +207,7 @@ def _results(
             seconds=sum(run.seconds for run in runs),
             added=added_bytes(images.get(spec.image), images.get(spec.base.image)),
             shares=spec.shares,
+            from_base=spec.extra.from_base,
             notes=_notes(spec.target, step.notes, runs),
         )
     return results

@@ -31,7 +31,9 @@ def _pushed_lines(result: Result) -> list[str]:
 
 def lines(results: Sequence[Result]) -> str:
     """The result of one image as a line, of several as a table."""
-    return _line(results[0]) if len(results) == 1 else text_table(results)
+    if len(results) != 1:
+        return text_table(results)
+    return "\n".join([_line(results[0]), *(f"  {line}" for line in _from_base(results))])
 
 
 def text_table(results: Sequence[Result]) -> str:
@@ -42,7 +44,7 @@ def text_table(results: Sequence[Result]) -> str:
     rows = [_cells(result) for result in results]
     shown = table(_HEADERS, rows, align=_ALIGN)
     pushed = [line.strip() for result in results for line in _pushed_lines(result)]
-    return "\n".join([shown, "", *notes, *pushed, _totals(results)])
+    return "\n".join([shown, "", *notes, *_from_base(results), *pushed, _totals(results)])
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -51,6 +53,7 @@ def summary(results: Sequence[Result]) -> str:
         return "No image to build."
     rows = [_cells(result) for result in results]
     notes = [f"- {result.name}: {note}" for result in results for note in result.notes]
+    notes += [f"- {line}" for line in _from_base(results)]
     failures = [
         f"**{result.name}** failed in `{result.step or 'its build'}`:\n\n{fenced(result.tail)}"
         for result in results
@@ -71,6 +74,18 @@ def _cells(result: Result) -> tuple[str, ...]:
         seconds(result.seconds),
         size(result.added),
     )
+
+
+def _from_base(results: Sequence[Result]) -> list[str]:
+    """One line for all UDFs whose locks have other versions than the base, whose they use."""
+    udfs = [result for result in results if result.from_base]
+    if not udfs:
+        return []
+    packages = {name for result in udfs for name, *_ in result.from_base}
+    whose = "1 UDF uses" if len(udfs) == 1 else f"{len(udfs)} UDFs use"
+    what = "1 package" if len(packages) == 1 else f"{len(packages)} packages"
+    how = "`invoke deps` lists them; exact = true installs what is locked"
+    return [f"{whose} the base's version of {what} instead of the locked one ({how})"]
 
 
 def _totals(results: Sequence[Result]) -> str:

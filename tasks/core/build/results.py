@@ -25,7 +25,8 @@ class Result:
     """The result of one image. It is true where the image exists and is up to date.
 
     ``seconds`` is the wall time of the graph that it was in; ``added`` is what the image holds
-    beyond its base, in bytes; ``shares`` is the same for images whose packages are one layer.
+    beyond its base, in bytes; ``shares`` is the same for images whose packages are one layer;
+    ``from_base`` is that of what the UDF adds.
     ``step``, ``error`` and ``tail`` tell of a failure, and ``cause`` is that of a push.
     ``digest`` and ``tags`` are those in the registry.
     """
@@ -43,6 +44,7 @@ class Result:
     digest: str = ""
     tags: tuple[str, ...] = ()
     shares: str = ""
+    from_base: tuple[tuple[str, str, str], ...] = ()
     cause: UdfError | None = None
 
     def __bool__(self) -> bool:
@@ -79,6 +81,7 @@ def unchanged(step: Step) -> Result:
         result="unchanged",
         added=step.added,
         shares=step.spec.shares,
+        from_base=step.spec.extra.from_base,
         notes=step.notes,
     )
 

@@ -96,6 +96,7 @@ def into_registry(
             reason=step.reason,
             added=added,
             shares=step.spec.shares,
+            from_base=step.spec.extra.from_base,
             notes=step.notes,
             digest=done.digest,
             tags=tuple(reversed(upload.tags)),

@@ -1,17 +1,17 @@
 """What a UDF adds to the base's environment: read from its lock or its project file.
 
 The first of these that a UDF has is used: ``poetry.lock``, ``uv.lock``, ``requirements.txt``,
-and the dependencies of its ``pyproject.toml``. What the base has in the same version is left
-out; the rest becomes requirement files for the builder, which installs them into a layer of
-their own. pynumaflow from a path or from git means the base's.
+and the dependencies of its ``pyproject.toml``. What the base has, and what is needed only
+through that, is left out; the rest becomes requirement files for the builder, which installs
+them into a layer of their own. pynumaflow from a path or from git means the base's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..model.errors import ProjectFileError
@@ -19,7 +19,9 @@ from ..model.reading import invalid
 from ..model.udf import Udf
 from . import declared, requirements
 from .declared import is_path, is_sdk_source, requirement, requires_python
+from .environment import base_needs
 from .locks import poetry, uv
+from .locks.fit import Needs, fitting
 from .locks.packages import Lock, Locked, pinned, reachable, wheels
 from .markers import fits_python, holds
 from .names import SDK, leading_name, normalised
@@ -34,9 +36,11 @@ class AddedPackages:
 
     ``files`` are the requirement files for the builder, by name. ``packages`` are the known
     versions of what is added; ``overrides`` those of them that the base has in another version,
-    as ``(name, base's version, UDF's version)``. Without a lock, versions are only known once
-    the builder has resolved them: ``locked`` is false and both may be incomplete. ``wheels``
-    are the names of the wheels of a package, where a lock lists them.
+    as ``(name, base's version, UDF's version)``. ``from_base`` are in the same form those that
+    its lock has in another version than the base, whose version is used. Without a lock,
+    versions are only known once the builder has resolved them: ``locked`` is false, and both
+    may be incomplete. ``wheels`` are the names of the wheels of a package, where a lock lists
+    them.
     """
 
     source: str = ""
@@ -44,14 +48,22 @@ class AddedPackages:
     files: Mapping[str, str] = field(default_factory=dict)
     packages: Versions = field(default_factory=dict)
     overrides: tuple[tuple[str, str, str], ...] = ()
+    from_base: tuple[tuple[str, str, str], ...] = ()
     wheels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.files)
 
 
-def added_packages(udf: Udf, base: Versions, *, python: str, sdk: bool = False) -> AddedPackages:
-    """What ``udf`` adds to a base that has the packages ``base``.
+def added_packages(
+    udf: Udf,
+    base: Versions,
+    *,
+    python: str,
+    sdk: bool = False,
+    needs: Callable[[], Needs] = base_needs,
+) -> AddedPackages:
+    """What ``udf`` adds to a base that has the packages ``base``, and what these need.
 
     ``python`` is the base's version as ``3.13``, or ``""`` where it is not known; ``sdk`` says
     that the base has pynumaflow from source, which then satisfies every requirement on it.
@@ -60,24 +72,34 @@ def added_packages(udf: Udf, base: Versions, *, python: str, sdk: bool = False) 
     """
     with _valid(udf.path / "pyproject.toml"):
         _check_python(udf, python)
-    added = _first(udf, base, python)
+    added = _first(udf, _Base(base, python, sdk, needs))
     return _without_sdk(added) if sdk else added
 
 
-def _first(udf: Udf, base: Versions, python: str) -> AddedPackages:
+@dataclass(frozen=True)
+class _Base:
+    """A base as :func:`added_packages` gets it."""
+
+    versions: Versions
+    python: str
+    sdk: bool
+    needs: Callable[[], Needs]
+
+
+def _first(udf: Udf, base: _Base) -> AddedPackages:
     for lock in (poetry, uv):
         with _valid(udf.path / lock.NAME):
             if (found := lock.read(udf)) is not None:
-                return _from_lock(udf, found, base, python)
+                return _from_lock(udf, found, base)
     with _valid(udf.path / requirements.NAME):
         if (lines := requirements.read(udf)) is not None:
-            if (hashed := requirements.as_lock(udf, lines, python)) is not None:
-                return _from_lock(udf, hashed, base, python)
+            if (hashed := requirements.as_lock(udf, lines, base.python)) is not None:
+                return _from_lock(udf, hashed, base)
             texts = [line.text for line in lines]
-            return _unlocked(udf, requirements.NAME, texts, base, python)
+            return _unlocked(udf, requirements.NAME, texts, base)
     with _valid(udf.path / "pyproject.toml"):
         if declared.declares(udf.project):
-            return _unlocked(udf, "pyproject.toml", declared.lines(udf), base, python)
+            return _unlocked(udf, "pyproject.toml", declared.lines(udf), base)
     return AddedPackages()
 
 
@@ -117,9 +139,8 @@ def _without_sdk(added: AddedPackages) -> AddedPackages:
         )
         for name, text in added.files.items()
     }
-    return AddedPackages(
-        source=added.source,
-        locked=added.locked,
+    return replace(
+        added,
         files={name: text for name, text in lines.items() if text},
         packages={name: version for name, version in added.packages.items() if name != SDK},
         overrides=tuple(row for row in added.overrides if row[0] != SDK),
@@ -130,8 +151,13 @@ def _without_sdk(added: AddedPackages) -> AddedPackages:
 # --- with a lock ------------------------------------------------------------------------------
 
 
-def _from_lock(udf: Udf, lock: Lock, base: Versions, python: str) -> AddedPackages:
-    added = [package for package in reachable(lock, python) if _is_added(package, base)]
+def _from_lock(udf: Udf, lock: Lock, base: _Base) -> AddedPackages:
+    locked = reachable(lock, base.python)
+    added = (
+        [package for package in locked if _is_added(package, base)]
+        if udf.exact
+        else fitting(lock, locked, base.versions, base.python, needs=base.needs, sdk=base.sdk)
+    )
     for package in added:
         if package.source.startswith("path "):
             what = f"UDF {udf.name} depends on {package.name} by its path"
@@ -145,15 +171,17 @@ def _from_lock(udf: Udf, lock: Lock, base: Versions, python: str) -> AddedPackag
         "sources.txt": "".join(f"{line}\n" for line in sources),
     }
     versions = {package.name: package.version for package in added}
+    left = {
+        package.name: package.version
+        for package in locked
+        if package.name not in versions and not (package.name == SDK and package.source)
+    }
     return AddedPackages(
         source=lock.name,
         files={name: text for name, text in files.items() if text},
         packages=versions,
-        overrides=tuple(
-            (name, base[name], version)
-            for name, version in sorted(versions.items())
-            if name in base and base[name] != version
-        ),
+        overrides=_differing(base.versions, versions),
+        from_base=_differing(base.versions, left),
         wheels={
             package.name: found
             for package in added
@@ -162,18 +190,24 @@ def _from_lock(udf: Udf, lock: Lock, base: Versions, python: str) -> AddedPackag
     )
 
 
-def _is_added(package: Locked, base: Versions) -> bool:
+def _differing(base: Versions, own: Versions) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (name, base[name], version)
+        for name, version in sorted(own.items())
+        if name in base and base[name] != version
+    )
+
+
+def _is_added(package: Locked, base: _Base) -> bool:
     if package.name == SDK and package.source:
         return False
-    return bool(package.source) or base.get(package.name) != package.version
+    return bool(package.source) or base.versions.get(package.name) != package.version
 
 
 # --- without a lock ---------------------------------------------------------------------------
 
 
-def _unlocked(
-    udf: Udf, source: str, lines: Sequence[str], base: Versions, python: str
-) -> AddedPackages:
+def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: _Base) -> AddedPackages:
     """What the base satisfies needs no layer; otherwise the builder resolves all of it."""
     lines = [line for line in lines if not is_sdk_source(line)]
     wanted = []
@@ -182,13 +216,13 @@ def _unlocked(
         if is_path(line):
             what = f"{source} of UDF {udf.name} asks for a path"
             raise _path_error(what, line)
-        if _is_exactly(line, base):
+        if _is_exactly(line, base.versions):
             continue
         asked = requirement(line, udf)
         name = normalised(asked.name)
-        if not holds(str(asked.marker or ""), python):
+        if not holds(str(asked.marker or ""), base.python):
             continue
-        has = base.get(name, "")
+        has = base.versions.get(name, "")
         if has and not asked.url and asked.specifier.contains(has, prereleases=True):
             if asked.extras:
                 wanted.append(name)

@@ -15,7 +15,8 @@ from . import group
 from .declared import requires_python
 from .group import LOCK, OF_UDF, PROJECT
 from .locks.export import Exported, export
-from .locks.poetry import of_group
+from .locks.packages import Edge
+from .locks.poetry import needs_of, of_group
 from .markers import fits_python
 from .names import normalised
 from .recipe import project_file, project_text
@@ -55,10 +56,17 @@ def locked_packages() -> dict[str, dict[str, Any]]:
     return packages_of(_group_of_lock())
 
 
+@functools.cache
+def base_needs() -> dict[str, tuple[Edge, ...]]:
+    """What each of these packages needs: name to its dependencies."""
+    return {name: needs_of(entry) for name, entry in locked_packages().items()}
+
+
 def forget() -> None:
     """Read the files of this project anew from now on."""
     group.forget()
     locked_packages.cache_clear()
+    base_needs.cache_clear()
     project_file.cache_clear()
 
 

@@ -43,7 +43,7 @@ STRATEGIES: Final = ("shared-base", "optimized")
 
 OPTIONS: Final = (
     *("image", "kind", "system-packages", "include", "data", "python"),
-    *("env", "workdir", "dockerfile", "strategy"),
+    *("env", "workdir", "dockerfile", "strategy", "exact"),
 )
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
@@ -77,6 +77,8 @@ class Udf:
     """Its working folder, below its own folder."""
     dockerfile: str = ""
     strategy: str = ""
+    exact: bool = False
+    """Whether its image gets every version that its lock names, also of what the base has."""
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def is_data(self, path: str) -> bool:
@@ -172,6 +174,7 @@ def load(settings: Settings, path: Path) -> Udf:
         workdir=_folder(options.get("workdir", "")),
         dockerfile=options.get("dockerfile", ""),
         strategy=options.get("strategy", ""),
+        exact=options.get("exact", False),
         project=project,
     )
 
@@ -366,6 +369,8 @@ def _wrong(key: str, value: object) -> str:
             return "" if good else "names of Debian packages, such as ffmpeg"
         good = all(map(_is_inside, value))
         return "" if good else "paths inside the repository, such as libs/common"
+    if key == "exact":
+        return "" if isinstance(value, bool) else "true or false"
     if not isinstance(value, str):
         return "a string"
     if key == "workdir":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,23 +81,31 @@ def _out_of_date(lock: str, owner: str, folder: Path, why: str) -> ProjectFileEr
     return ProjectFileError(what, next_step=f"run `{tool} lock` in {shown(folder)}")
 
 
-def reachable(lock: Lock, python: str, machine: str = "") -> list[Locked]:
+Ends = Callable[[Edge, Locked, bool], bool]
+"""Whether a walk leaves out a package and what it needs, but for the extras that are asked.
+
+It gets the dependency, the package, and whether the dependency is a root."""
+
+
+def reachable(
+    lock: Lock, python: str, machine: str = "", *, ends: Ends | None = None
+) -> list[Locked]:
     """What the roots need, directly or not, on a Python such as ``3.13`` and a machine.
 
-    Raises :class:`ProjectFileError` where the lock lacks a package, or does not tell which of
-    several versions is meant.
+    ``ends`` may leave some of it out. Raises :class:`ProjectFileError` where the lock lacks a
+    package, or does not tell which of several versions is meant.
     """
     packages: dict[str, list[Locked]] = {}
     for package in lock.packages:
         packages.setdefault(package.name, []).append(package)
     found: dict[tuple[str, str], Locked] = {}
-    seen: set[Edge] = set()
-    pending = list(lock.roots)
+    seen: set[tuple[Edge, bool]] = set()
+    pending = [(edge, True) for edge in lock.roots]
     while pending:
-        edge = pending.pop()
-        if edge in seen or not holds(edge.marker, python, machine):
+        edge, is_root = pending.pop()
+        if (edge, is_root) in seen or not holds(edge.marker, python, machine):
             continue
-        seen.add(edge)
+        seen.add((edge, is_root))
         candidates = [
             each for each in packages.get(edge.name, ()) if holds(each.marker, python, machine)
         ]
@@ -109,10 +117,11 @@ def reachable(lock: Lock, python: str, machine: str = "") -> list[Locked]:
             # Else it is the base's SDK, or a package that is not for this Python.
             raise _out_of_date(lock.name, lock.owner, lock.folder, f"{edge.name} not found in it")
         for package in candidates:
-            found[package.name, package.version] = package
-            pending.extend(package.needs)
+            if ends is None or not ends(edge, package, is_root):
+                found[package.name, package.version] = package
+                pending.extend((each, False) for each in package.needs)
             for extra in edge.extras:
-                pending.extend(package.extras.get(extra, ()))
+                pending.extend((each, False) for each in package.extras.get(extra, ()))
     for name in sorted({name for name, _ in found}):
         versions = sorted(version for found_name, version in found if found_name == name)
         if len(versions) > 1:

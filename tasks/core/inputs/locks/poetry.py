@@ -56,6 +56,15 @@ def of_group(data: Mapping[str, Any], group: str, folder: Path) -> Lock:
     return Lock(name=NAME, owner=owner, folder=folder, packages=packages, roots=roots)
 
 
+def needs_of(entry: Mapping[str, Any]) -> tuple[Edge, ...]:
+    """What a package of a lock needs, but for what only an extra of it needs."""
+    return tuple(
+        edge
+        for needed, values in entry.get("dependencies", {}).items()
+        for edge in _edges(needed, values)
+    )
+
+
 def _check(udf: Udf, path: Path, data: Mapping[str, Any]) -> None:
     hashed = bool(data.get("metadata", {}).get("content-hash"))
     if hashed and is_fresh(udf.project, data):
@@ -115,12 +124,7 @@ def _package(
         version=version,
         hashes=tuple(file["hash"] for file in files),
         source=_source(name, source) if source.get("type", "") in _DIRECT else "",
-        # A package of an extra is among the dependencies as well, as optional.
-        needs=tuple(
-            edge
-            for needed, values in entry.get("dependencies", {}).items()
-            for edge in _edges(needed, values)
-        ),
+        needs=needs_of(entry),
         extras={
             normalised(extra): tuple(_of_extra(line) for line in lines)
             for extra, lines in entry.get("extras", {}).items()

@@ -109,6 +109,7 @@ def analyse(
         base={name: base[name] for name in asked if name in base and name not in added},
         added=dict(sorted(added.items())),
         overrides=tuple((name, *versions) for name, versions in overrides.items()),
+        from_base=extra.from_base,
         bytes=layer if extra else 0,
         sizes={name: each.bytes for name, each in installed.items()},
         unused=tuple(name for name in idle if name not in doubtful),

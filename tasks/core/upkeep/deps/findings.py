@@ -26,7 +26,7 @@ class Undeclared:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """One UDF: what it declares, adds and overrides, and how that fits what it imports.
+    """One UDF: what it declares, adds, overrides and takes from the base, and its imports.
 
     ``added`` has ``""`` for a version that is not known; ``bytes`` is the size of the layer of
     packages, ``None`` where the image is not built. ``unsure`` are packages and modules that
@@ -39,6 +39,7 @@ class Analysis:
     base: Mapping[str, str]
     added: Mapping[str, str]
     overrides: tuple[tuple[str, str, str], ...] = ()
+    from_base: tuple[tuple[str, str, str], ...] = ()
     bytes: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
@@ -57,6 +58,9 @@ class Analysis:
             "bytes": self.bytes,
             "overrides": [
                 {"package": name, "base": base, "udf": own} for name, base, own in self.overrides
+            ],
+            "from_base": [
+                {"package": name, "base": base, "locked": own} for name, base, own in self.from_base
             ],
             "never_imported": list(self.unused),
             "never_declared": [

@@ -18,6 +18,9 @@ def text(found: Dependencies) -> str:
         blocks.append(_shared(found.shared))
     if found.differing:
         blocks.append(_differing(found.differing))
+    if rows := _from_base(found.udfs):
+        headers = ("from the base", "base", "locked", "udfs", "which")
+        blocks.append(report.table(headers, rows, align=("left", "left", "left", "right", "left")))
     blocks.append(_advice(found))
     return "\n\n".join(blocks)
 
@@ -82,7 +85,7 @@ def _shared(shared: Sequence[Shared]) -> str:
             report.size(each.bytes),
             report.size(each.saved),
             "yes" if each.suggested else "no",
-            ", ".join(each.udfs[:3]) + (", ..." if len(each.udfs) > 3 else ""),
+            _first(each.udfs),
         )
         for each in shared
     ]
@@ -98,6 +101,19 @@ def _differing(differing: Sequence[Differing]) -> str:
         for version, udfs in each.versions.items()
     ]
     return report.table(("in several versions", "version", "where"), rows)
+
+
+def _from_base(analyses: Sequence[Analysis]) -> list[tuple[str, str, str, int, str]]:
+    """The packages of which UDFs use the base's version, though their locks name another."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for each in analyses:
+        for row in each.from_base:
+            found.setdefault(row, []).append(each.udf)
+    return [(*row, len(udfs), _first(udfs)) for row, udfs in sorted(found.items())]
+
+
+def _first(udfs: Sequence[str]) -> str:
+    return ", ".join(udfs[:3]) + (", ..." if len(udfs) > 3 else "")
 
 
 def _advice(found: Dependencies) -> str:
