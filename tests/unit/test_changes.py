@@ -130,6 +130,16 @@ def test_changes(repository: Settings, change: Change, names: list[str], how: st
     assert changed(repository, before) == names
 
 
+def test_the_lock_of_a_workspace_is_that_of_its_members(repository: Settings) -> None:
+    write(repository, "uv.lock")
+    assert changed(repository) == []
+    write(repository, "pyproject.toml", "[tool.uv.workspace]\nmembers = ['examples/map/b']\n")
+    write(repository, "examples/map/b/pyproject.toml", "[project]\nname = 'b'\n")
+    commit(repository.root.parent)
+    write(repository, "uv.lock", "changed again\n")
+    assert changed(repository) == ["map/b"]
+
+
 @pytest.mark.parametrize("revision", ["HEAD~1", "main~1", "v1"])
 def test_how_a_revision_is_named(repository: Settings, revision: str) -> None:
     git(repository.root, "tag", "v1")

@@ -66,8 +66,14 @@ def extra(udf: Udf, *, python: str = "3.13", sdk: bool = False) -> AddedPackages
 
 # --- one project, five files ------------------------------------------------------------------
 
-KINDS = ("poetry-1.1.lock", "poetry-2.0.lock", "poetry-2.1.lock", "uv.lock", "requirements.txt")
-BY_PYTHON = ("poetry-2.1.lock", "uv.lock", "requirements.txt")
+OF_POETRY = ("poetry-1.1.lock", "poetry-2.0.lock", "poetry-2.1.lock")
+BY_PYTHON = ("poetry-2.1.lock", "uv.lock", "uv.pylock.toml", "requirements.txt")
+KINDS = (*OF_POETRY[:2], *BY_PYTHON)
+
+
+def name_of(kind: str) -> str:
+    """The name that a lock of a fixture has in the folder of a UDF."""
+    return "poetry.lock" if kind in OF_POETRY else kind.replace("uv.pylock", "pylock")
 
 
 @pytest.fixture
@@ -80,8 +86,7 @@ def locked(tmp_path: Path) -> Callable[[str, str], Udf]:
         old = kind in ("poetry-1.1.lock", "poetry-2.0.lock")
         source = "pyproject-poetry1.toml" if old else "pyproject.toml"
         shutil.copy(LOCKS / project / source, folder / "pyproject.toml")
-        name = "poetry.lock" if kind.startswith("poetry") else kind
-        shutil.copy(LOCKS / project / kind, folder / name)
+        shutil.copy(LOCKS / project / kind, folder / name_of(kind))
         text = (folder / "pyproject.toml").read_text()
         return Udf(
             name="map/fetch",
@@ -119,9 +124,7 @@ class TestOneProject:
         assert found.packages == SIMPLE
         assert found.overrides == (("idna", "3.11", "3.20"),)
         assert found.locked
-        assert found.source == kind.replace("poetry-", "poetry.").split(".")[0] + (
-            ".txt" if kind.endswith("txt") else ".lock"
-        )
+        assert found.source == name_of(kind)
 
     def test_every_kind_gives_the_same_file(
         self, locked: Callable[[str, str], Udf], tmp_path: Path
@@ -148,8 +151,8 @@ class TestOneProject:
     ) -> None:
         found = extra(locked("simple", kind))
         row = ("idna", "3.11", "3.20")
-        # uv and hashed requirements do not say which versions of idna the others need.
-        told = kind.startswith("poetry")
+        # The others do not say which versions of idna the others need.
+        told = kind in OF_POETRY
         assert found.packages == {n: v for n, v in SIMPLE.items() if not told or n != "idna"}
         assert (found.overrides, found.from_base) == (((), (row,)) if told else ((row,), ()))
 

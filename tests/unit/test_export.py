@@ -2,7 +2,8 @@
 
 ``fixtures/locks/*/poetry.exported.txt`` and ``uv.exported.txt`` (``requirements.txt`` where that
 is one) were written by ``poetry export`` 1.10 and ``uv export`` 0.13 from the locks beside them;
-those of ``grouped`` with ``--only udf`` and ``--only-group udf``.
+those of ``grouped`` with ``--only udf`` and ``--only-group udf``. So was ``uv.pylock.toml``, with
+``--format pylock.toml``.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import itertools
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 
-from tasks.core.inputs.locks import poetry, uv
+from tasks.core.inputs.locks import poetry, pylock, uv
 from tasks.core.inputs.locks.export import Exported, export
 from tasks.core.inputs.locks.packages import Edge, Lock, Locked
 from tasks.core.inputs.markers import MACHINES
@@ -29,10 +31,13 @@ CASES = [
     ("simple", "poetry-2.0.lock", "poetry.exported.txt"),
     ("simple", "poetry-2.1.lock", "poetry.exported.txt"),
     ("simple", "uv.lock", "requirements.txt"),
+    ("simple", "uv.pylock.toml", "requirements.txt"),
     ("forked", "poetry-2.1.lock", "poetry.exported.txt"),
     ("forked", "uv.lock", "requirements.txt"),
+    ("forked", "uv.pylock.toml", "requirements.txt"),
     ("grouped", "poetry-2.1.lock", "poetry.exported.txt"),
     ("grouped", "uv.lock", "uv.exported.txt"),
+    ("grouped", "uv.pylock.toml", "uv.exported.txt"),
 ]
 Packages = dict[str, tuple[str, frozenset[str]]]
 
@@ -58,6 +63,11 @@ def installed(text: str, python: str, machine: str) -> Packages:
     return found
 
 
+def form_of(name: str) -> ModuleType:
+    """The module that reads a lock of a fixture."""
+    return pylock if "pylock" in name else uv if name == "uv.lock" else poetry
+
+
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[[str, str], Lock]:
     """The lock of a fixture: of its group, or as that of a UDF."""
@@ -66,17 +76,15 @@ def read(tmp_path: Path) -> Callable[[str, str], Lock]:
         folder = LOCKS / fixture
         text = (folder / name).read_text(encoding="utf-8")
         if fixture == "grouped":
-            of_group = uv.of_group if name == "uv.lock" else poetry.of_group
-            return of_group(tomllib.loads(text), "udf", tmp_path)
+            group: Lock = form_of(name).of_group(tomllib.loads(text), "udf", tmp_path)
+            return group
         old = name in ("poetry-1.1.lock", "poetry-2.0.lock")
         project = folder / ("pyproject-poetry1.toml" if old else "pyproject.toml")
-        (tmp_path / ("uv.lock" if name == "uv.lock" else "poetry.lock")).write_text(
-            text, encoding="utf-8"
-        )
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
         content = tomllib.loads(project.read_text(encoding="utf-8"))
         udf = Udf(name="map/a", path=tmp_path, kind="map", repository="map-a", project=content)
-        lock = (uv.read if name == "uv.lock" else poetry.read)(udf)
-        assert lock is not None
+        lock: Lock = form_of(name).read(udf, path)
         return lock
 
     return of

@@ -15,7 +15,13 @@ from tasks.core.model.errors import ProjectFileError
 from tasks.core.model.udf import Udf
 
 LOCKS = Path(__file__).with_name("fixtures") / "locks/simple"
-KINDS = ("poetry-2.1.lock", "poetry-2.0.lock", "poetry-1.1.lock", "uv.lock")
+NAMES = {
+    "poetry-2.1.lock": "poetry.lock",
+    "poetry-2.0.lock": "poetry.lock",
+    "poetry-1.1.lock": "poetry.lock",
+    "uv.lock": "uv.lock",
+    "uv.pylock.toml": "pylock.toml",
+}
 
 Edit = Callable[[str], str]
 
@@ -28,7 +34,7 @@ def edited(tmp_path: Path) -> Callable[[str, Edit], Udf]:
         old = kind in ("poetry-1.1.lock", "poetry-2.0.lock")
         text = edit((LOCKS / ("pyproject-poetry1.toml" if old else "pyproject.toml")).read_text())
         (tmp_path / "pyproject.toml").write_text(text)
-        name = "poetry.lock" if kind.startswith("poetry") else kind
+        name = NAMES[kind]
         shutil.copy(LOCKS / kind, tmp_path / name)
         (tmp_path / name).write_text(lock_edit((tmp_path / name).read_text()))
         return Udf(
@@ -56,14 +62,16 @@ def with_one_more(text: str) -> str:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NAMES)
 def test_a_dependency_that_was_added_and_not_locked(
-    edited: Callable[[str, Edit], Udf], kind: str
+    edited: Callable[[str, Edit], Udf], kind: str, tmp_path: Path
 ) -> None:
     error = refused(edited(kind, with_one_more))
-    tool = "uv" if kind == "uv.lock" else "poetry"
-    assert error.what == f"{tool}.lock of UDF map/a is out of date: left-pad not found in it"
-    assert error.next_step.startswith(f"run `{tool} lock` in ")
+    name = NAMES[kind]
+    assert error.what == f"{name} of UDF map/a is out of date: left-pad not found in it"
+    ours = "`invoke deps --lock --udf map/a`"
+    own = f"run `{name.removesuffix('.lock')} lock` in {tmp_path}, or {ours}"
+    assert error.next_step == (f"run {ours}" if name == "pylock.toml" else own)
 
 
 EDITS: dict[str, tuple[Edit, str, str]] = {

@@ -197,20 +197,27 @@ def test_a_package_from_elsewhere_has_no_wheel_of_the_lock() -> None:
 
 
 def test_the_lock_of_a_udf(tmp_path: Path) -> None:
-    assert locked_files.udf_files(tmp_path) == {}
+    own = Udf(name="map/a", path=tmp_path, kind="map", repository="map-a")
+    assert locked_files.udf_files(own) == {}
+    (tmp_path / "pylock.toml").write_text(
+        '[[packages]]\nname = "six"\nversion = "1.18.0"\n'
+        'wheels = [{ url = "https://host.invalid/a/six-1.18.0-py2.py3-none-any.whl", '
+        'hashes = { sha256 = "ef" } }]\n'
+    )
+    assert locked_files.udf_files(own) == {
+        ("six", "1.18.0"): {"six-1.18.0-py2.py3-none-any.whl": "ef"}
+    }
     (tmp_path / "uv.lock").write_text(
         '[[package]]\nname = "six"\nversion = "1.17.0"\n'
         'wheels = [{ url = "https://host.invalid/a/six-1.17.0-py2.py3-none-any.whl", '
         'hash = "sha256:ab" }]\n[[package]]\nname = "own"\n'
     )
-    assert locked_files.udf_files(tmp_path)["six", "1.17.0"] == {
-        "six-1.17.0-py2.py3-none-any.whl": "ab"
-    }
+    assert locked_files.udf_files(own)["six", "1.17.0"] == {"six-1.17.0-py2.py3-none-any.whl": "ab"}
     (tmp_path / "poetry.lock").write_text(
         '[[package]]\nname = "six"\nversion = "1.16.0"\n'
         'files = [{ file = "six-1.16.0-py2.py3-none-any.whl", hash = "sha256:cd" }]\n'
     )
-    assert locked_files.udf_files(tmp_path) == {
+    assert locked_files.udf_files(own) == {
         ("six", "1.16.0"): {"six-1.16.0-py2.py3-none-any.whl": "cd"}
     }
 

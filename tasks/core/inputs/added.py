@@ -1,9 +1,10 @@
 """What a UDF adds to the base's environment: read from its lock or its project file.
 
-The first of these that a UDF has is used: ``poetry.lock``, ``uv.lock``, ``requirements.txt``,
-and the dependencies of its ``pyproject.toml``. What the base has, and what is needed only
-through that, is left out; the rest becomes requirement files for the builder, which installs
-them into a layer of their own. pynumaflow from a path or from git means the base's.
+The first of these that a UDF has is used: ``poetry.lock``, ``uv.lock`` (its own, its program's, or
+that of its workspace), ``pylock.toml``, ``requirements.txt``, and the dependencies that its
+project file or program declares. What the base has, and what is needed only through that, is
+left out; the rest becomes requirement files for the builder, which installs them into a layer of
+their own. pynumaflow from a path or from git means the base's.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ..model.udf import Udf
 from . import declared, requirements
 from .declared import is_path, is_sdk_source, requirement, requires_python
 from .environment import base_needs
-from .locks import poetry, uv
 from .locks.fit import Needs, fitting
+from .locks.forms import lock_of
 from .locks.packages import Lock, Locked, pinned, reachable, wheels
 from .markers import fits_python, holds
 from .names import SDK, leading_name, normalised
@@ -70,7 +71,7 @@ def added_packages(
     Raises :class:`ProjectFileError` for a file that is invalid, a lock that is out of date, and
     a ``requires-python`` that the base does not satisfy.
     """
-    with _valid(udf.path / "pyproject.toml"):
+    with _valid(udf.path / udf.declared_in):
         _check_python(udf, python)
     added = _first(udf, _Base(base, python, sdk, needs))
     return _without_sdk(added) if sdk else added
@@ -87,19 +88,18 @@ class _Base:
 
 
 def _first(udf: Udf, base: _Base) -> AddedPackages:
-    for lock in (poetry, uv):
-        with _valid(udf.path / lock.NAME):
-            if (found := lock.read(udf)) is not None:
-                return _from_lock(udf, found, base)
+    if found := lock_of(udf):
+        with _valid(found.path):
+            return _from_lock(udf, found.form.read(udf, found.path), base)
     with _valid(udf.path / requirements.NAME):
         if (lines := requirements.read(udf)) is not None:
             if (hashed := requirements.as_lock(udf, lines, base.python)) is not None:
                 return _from_lock(udf, hashed, base)
             texts = [line.text for line in lines]
             return _unlocked(udf, requirements.NAME, texts, base)
-    with _valid(udf.path / "pyproject.toml"):
+    with _valid(udf.path / udf.declared_in):
         if declared.declares(udf.project):
-            return _unlocked(udf, "pyproject.toml", declared.lines(udf), base)
+            return _unlocked(udf, udf.declared_in, declared.lines(udf), base)
     return AddedPackages()
 
 
@@ -123,7 +123,7 @@ def _check_python(udf: Udf, python: str) -> None:
         fits = fits_python(required, python)
     except ValueError as error:
         why = f"requires-python '{said}' is not a version specifier"
-        raise invalid(udf.path / "pyproject.toml", why) from error
+        raise invalid(udf.path / udf.declared_in, why) from error
     if not fits:
         what = f"UDF {udf.name} requires Python {said}, but its base has {python}"
         step = "set python under [tool.numaflow-udf] in its pyproject.toml to a version that fits"
@@ -163,7 +163,7 @@ def _from_lock(udf: Udf, lock: Lock, base: _Base) -> AddedPackages:
             what = f"UDF {udf.name} depends on {package.name} by its path"
             raise _path_error(what, package.source)
         if not package.hashes and not package.source:
-            raise invalid(udf.path / lock.name, f"it has no hash for {package.name}")
+            raise invalid(lock.folder / lock.name, f"it has no hash for {package.name}")
     lines = {package.name: pinned(package) for package in added if not package.source}
     sources = sorted(package.source for package in added if package.source)
     files = {

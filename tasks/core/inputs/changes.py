@@ -17,9 +17,10 @@ from . import group
 from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
+from .locks.forms import is_lock, lock_of
 from .recipe import is_recipe
 
-LOCKS = frozenset({"poetry.lock", "uv.lock", "requirements.txt", "pyproject.toml"})
+DECLARED = frozenset({"requirements.txt", "pyproject.toml"})
 CASES = "cases.toml"
 
 
@@ -48,15 +49,16 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
     for item in udf.include:
         if path.is_relative_to(context_root(settings, udf) / item):
             return True
+    if is_lock(path.name) and (found := lock_of(udf)) and path == found.path:
+        return True  # that of a workspace is elsewhere
     if not path.is_relative_to(udf.path):
         return False
     # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases are
     # in no image, but a machine that is to verify them needs the image.
     if udf.dockerfile and path == udf.path / udf.dockerfile:
         return True
-    return (path.parent == udf.path and path.name in {*LOCKS, CASES}) or wanted_in_context(
-        settings, udf, path
-    )
+    is_input = is_lock(path.name) or path.name in {*DECLARED, CASES}
+    return (path.parent == udf.path and is_input) or wanted_in_context(settings, udf, path)
 
 
 def _shared_changed(changed: Iterable[Path], top: Path, revision: str, runner: Runner) -> bool:

@@ -25,7 +25,7 @@ _OPEN: Final = ("invoke.yaml", "tasks.py")
 _TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf\]", re.MULTILINE)
 # What a UDF says of itself under the same table.
 _OF_A_UDF: Final = frozenset(
-    {"image", "kind", "system-packages", "include", "data", "python", "variants", "args"}
+    {"image", "kind", "system-packages", "include", "data", "python", "exact", "variants", "args"}
 )
 
 

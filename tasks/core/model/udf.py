@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from . import script
 from .errors import (
     ImageNameError,
     NoProgramError,
@@ -80,6 +81,14 @@ class Udf:
     exact: bool = False
     """Whether its image gets every version that its lock names, also of what the base has."""
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Its project file, with what the program declares where that file declares nothing."""
+    inline: bool = False
+    """Whether it is the program that declares the dependencies."""
+
+    @property
+    def declared_in(self) -> str:
+        """The file of its folder that declares its dependencies."""
+        return script.PROGRAM if self.inline else "pyproject.toml"
 
     def is_data(self, path: str) -> bool:
         """Whether a file of its image, by its path there, belongs into the data layer."""
@@ -150,6 +159,8 @@ def load(settings: Settings, path: Path) -> Udf:
     """The UDF in folder ``path``, which is absolute and under a root."""
     name = name_of(settings, path)
     project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
+    inline = script.as_project(path, project)
+    project = inline or project
     options = _options(project, path)
     # A consumer of side inputs is inside the folder of the side input, and says its own kind.
     kind = options.get("kind") or next((part for part in name.split("/") if part in KINDS), "")
@@ -176,6 +187,7 @@ def load(settings: Settings, path: Path) -> Udf:
         strategy=options.get("strategy", ""),
         exact=options.get("exact", False),
         project=project,
+        inline=inline is not None,
     )
 
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..inputs.distributions import Distribution
+from ..inputs.locks.forms import lock_of
 from ..inputs.names import normalised
 from ..model.reading import read_toml
+from ..model.udf import Udf
 
 Files = Mapping[tuple[str, str], Mapping[str, str]]
 """Name and version of a package to its files and their SHA-256."""
 
 
 def locked_files(entries: Iterable[Mapping[str, Any]]) -> Files:
-    """The files of the packages of a ``poetry.lock`` or ``uv.lock``, with their SHA-256."""
+    """The files of the packages of a lock in any form, with their SHA-256."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for entry in entries:
         names = found.setdefault((normalised(entry["name"]), str(entry.get("version", ""))), {})
         for file in (*entry.get("files", ()), *entry.get("wheels", ())):
             name = file.get("file") or str(file.get("url", "")).rpartition("/")[2]
             method, _, value = str(file.get("hash", "")).partition(":")
-            if name and method == "sha256":
+            value = file.get("hashes", {}).get("sha256", value if method == "sha256" else "")
+            if name and value:
                 names[name] = value
     return found
 
 
-def udf_files(folder: Path) -> Files:
-    """The files of the lock in a UDF's folder; none where it has none that names files."""
-    for name in ("poetry.lock", "uv.lock"):
-        if (folder / name).is_file():
-            return locked_files(read_toml(folder / name).get("package", []))
+def udf_files(udf: Udf) -> Files:
+    """The files of the lock of a UDF; none where it has none that names files."""
+    if found := lock_of(udf):
+        data = read_toml(found.path)
+        return locked_files(data.get("package", data.get("packages", [])))
     return {}
 
 

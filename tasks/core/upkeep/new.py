@@ -17,6 +17,7 @@ from typing import Final
 
 import tomlkit
 
+from ..inputs.locks.forms import is_lock
 from ..model.errors import (
     ConfigError,
     ExistsError,
@@ -50,7 +51,6 @@ TEMPLATES: Final[Mapping[str, str]] = {
 _PART: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _LONGEST_NAME: Final = 255  # of a repository in an image reference, and of a file's name
 _LONGEST_LABEL: Final = 63  # of a DNS label, which a pipeline's name is
-_LOCKS: Final = ("poetry.lock", "uv.lock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ def _template_files(source: Path) -> list[Path]:
     return sorted(
         path
         for path in source.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.name not in _LOCKS
+        if path.is_file() and not path.name.startswith(".") and not is_lock(path.name)
     )
 
 

@@ -150,7 +150,7 @@ def _files_of_locks(settings: Settings, udf: Udf, found: Content, spec: ImageSpe
         strategy = cast(Strategy, found.labels.get(labels.STRATEGY, "shared-base"))
         spec = spec or spec_of(settings, udf, strategy)
         if _requirements_in(spec.inputs) == made_from:
-            files = {**files, **udf_files(udf.path)}
+            files = {**files, **udf_files(udf)}
     return files
 
 

@@ -15,6 +15,9 @@ _REQUIREMENT: Final = re.compile(
     r"(?P<name>[\w.-]+)\s*(?:\[(?P<extras>[^\]]*)\])?\s*\(?(?P<specifier>[^;@)]*)\)?\s*(?:;.*)?"
 )
 
+# What uv writes of a dependency that does not come from an index.
+_SOURCES: Final = frozenset({"git", "url", "path", "directory", "editable", "virtual"})
+
 Wish = tuple[str, str]
 """The extras and the specifier that are asked of a package, each sorted; ``("", "")`` for any."""
 
@@ -66,7 +69,10 @@ def uv_mismatches(
     if had is None:
         own = {normalised(str(edge["name"])) for edge in root.get("dependencies", [])}
         return mismatches(udf, [each for each in entries if normalised(each["name"]) in own])
-    direct = _with_source(udf.project)
+    # Of a workspace, the project file of the root may say where a package comes from.
+    direct = _with_source(udf.project) | {
+        normalised(str(entry["name"])) for entry in had if _SOURCES & set(entry)
+    }
     before: dict[str, set[Wish]] = {}
     for entry in had:
         if "extra ==" not in str(entry.get("marker", "")):
@@ -83,7 +89,7 @@ def uv_mismatches(
             wish = _wish(name, extras, match["specifier"], direct)
         now.setdefault(name, set()).add(wish)
     return [
-        _difference(name, before.get(name), now.get(name))
+        _difference(udf, name, before.get(name), now.get(name))
         for name in sorted({*before, *now})
         if not _same(before.get(name), now.get(name))
     ]
@@ -119,11 +125,11 @@ def _same(before: set[Wish] | None, now: set[Wish] | None) -> bool:
         return False
 
 
-def _difference(name: str, before: set[Wish] | None, now: set[Wish] | None) -> str:
+def _difference(udf: Udf, name: str, before: set[Wish] | None, now: set[Wish] | None) -> str:
     if before is None:
         return f"{name} not found in it"
     if now is None:
-        return f"{name} is no longer in pyproject.toml"
+        return f"{name} is no longer in {udf.declared_in}"
     return f"{name}{_listed(now)} was locked as {name}{_listed(before)}"
 
 

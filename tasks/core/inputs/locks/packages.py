@@ -77,8 +77,13 @@ def out_of_date(udf: Udf, lock: str, why: str) -> ProjectFileError:
 
 def _out_of_date(lock: str, owner: str, folder: Path, why: str) -> ProjectFileError:
     what = f"{lock} of {owner} is out of date: {why}"
-    tool = "poetry" if lock == "poetry.lock" else "uv"
-    return ProjectFileError(what, next_step=f"run `{tool} lock` in {shown(folder)}")
+    command = {"poetry.lock": "poetry lock", "uv.lock": "uv lock"}.get(lock, "")
+    if lock.endswith(".py.lock"):
+        command = f"uv lock --script {lock.removesuffix('.lock')}"
+    steps = [f"run `{command}` in {shown(folder)}"] if command else []
+    if owner.startswith("UDF "):
+        steps.append(f"{'' if steps else 'run '}`invoke deps --lock --udf {owner[4:]}`")
+    return ProjectFileError(what, next_step=", or ".join(steps) or "lock it again")
 
 
 Ends = Callable[[Edge, Locked, bool], bool]

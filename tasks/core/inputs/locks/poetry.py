@@ -28,11 +28,14 @@ _KNOWN: Final = (2, 5)
 """The newest Poetry whose hash is known to be the one that is computed here."""
 
 
-def read(udf: Udf) -> Lock | None:
-    """The lock of a UDF, if it has one; raises :class:`ProjectFileError` if it is out of date."""
+def path_of(udf: Udf) -> Path | None:
+    """The lock of a UDF, if it has one."""
     path = udf.path / NAME
-    if not path.is_file():
-        return None
+    return path if path.is_file() else None
+
+
+def read(udf: Udf, path: Path) -> Lock:
+    """The lock of a UDF at ``path``; raises :class:`ProjectFileError` if it is out of date."""
     if not udf.project:
         raise invalid(path, "pyproject.toml not found beside it")
     data = read_toml(path)

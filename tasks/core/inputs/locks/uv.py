@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -15,24 +17,82 @@ from .packages import Edge, Lock, Locked, out_of_date, wheels
 
 NAME: Final = "uv.lock"
 
+_NO_PROJECT: Final = "it names no project of this folder"
 
-def read(udf: Udf) -> Lock | None:
-    """The lock of a UDF, if it has one; raises :class:`ProjectFileError` if it is out of date."""
-    path = udf.path / NAME
-    if not path.is_file():
+
+def path_of(udf: Udf) -> Path | None:
+    """The lock of a UDF, if it has one: its own, its program's, or that of its uv workspace."""
+    names = [NAME, *([f"{udf.declared_in}.lock"] if udf.inline else [])]
+    for name in names:
+        if (udf.path / name).is_file():
+            return udf.path / name
+    if not udf.project or udf.inline:
         return None
-    entries = read_toml(path).get("package", [])
-    root = _root(entries, path)
+    for folder in udf.path.parents:
+        if (folder / NAME).is_file() and _is_member(udf.path, folder):
+            return folder / NAME
+        if (folder / ".git").exists():
+            break
+    return None
+
+
+def _is_member(folder: Path, root: Path) -> bool:
+    """Whether the project file of ``root`` counts ``folder`` among the members of its workspace."""
+    path = root / "pyproject.toml"
+    project = read_toml(path) if path.is_file() else {}
+    workspace = project.get("tool", {}).get("uv", {}).get("workspace", {})
+    parts = folder.relative_to(root).parts
+    return any(_fits(parts, str(each)) for each in workspace.get("members", [])) and not any(
+        _fits(parts, str(each)) for each in workspace.get("exclude", [])
+    )
+
+
+def _fits(parts: Sequence[str], pattern: str) -> bool:
+    """Whether a path fits a pattern, in which ``*`` is part of a name, and ``**`` any folders."""
+    first, _, rest = pattern.strip("/").partition("/")
+    if not first:
+        return not parts
+    if first == "**":
+        return any(_fits(parts[start:], rest) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
+
+
+def read(udf: Udf, path: Path) -> Lock:
+    """The lock of a UDF at ``path``; raises :class:`ProjectFileError` if it is out of date."""
+    data = read_toml(path)
+    entries = data.get("package", [])
+    if path.name != NAME:
+        return _of_script(udf, path, data, entries)
+    place = udf.path.relative_to(path.parent).as_posix()
+    root = _root(entries, place)
+    if root is None and place != ".":
+        raise out_of_date(udf, NAME, f"{place} is not in it")
+    if root is None:
+        raise invalid(path, _NO_PROJECT)
     if wrong := uv_mismatches(udf, root, entries):
         raise out_of_date(udf, NAME, "; ".join(wrong))
     roots = root.get("dependencies", [])
-    return _lock(entries, root, roots, f"UDF {udf.name}", udf.path)
+    return _lock(entries, root, roots, f"UDF {udf.name}", path.parent)
+
+
+def _of_script(
+    udf: Udf, path: Path, data: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+) -> Lock:
+    """The lock of a program, which is no project: it says at its start what was asked for."""
+    asked = data.get("manifest", {}).get("requirements", [])
+    if wrong := uv_mismatches(udf, {"metadata": {"requires-dist": asked}}, entries):
+        raise out_of_date(udf, path.name, "; ".join(wrong))
+    owner = f"UDF {udf.name}"
+    roots = [{**each, "extra": each.get("extras", ())} for each in asked]
+    return replace(_lock(entries, {}, roots, owner, udf.path), name=path.name)
 
 
 def of_group(data: Mapping[str, Any], group: str, folder: Path) -> Lock:
     """The lock with what a dependency group of its project needs as roots."""
     entries = data.get("package", [])
-    root = _root(entries, folder / NAME)
+    root = _root(entries)
+    if root is None:
+        raise invalid(folder / NAME, _NO_PROJECT)
     roots = root.get("dev-dependencies", {}).get(group, [])
     return _lock(entries, root, roots, f"the group {group}", folder)
 
@@ -53,17 +113,13 @@ def _lock(
     )
 
 
-def _root(entries: Sequence[Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
-    """The project of the lock's own folder."""
-    own = [entry for entry in entries if {"virtual", "editable"} & set(entry.get("source", {}))]
-    root = next((entry for entry in own if _is_here(entry["source"])), None)
-    if root is None:
-        raise invalid(path, "it names no project of this folder")
-    return root
-
-
-def _is_here(source: Mapping[str, str]) -> bool:
-    return "." in (source.get("virtual"), source.get("editable"))
+def _root(entries: Sequence[Mapping[str, Any]], place: str = ".") -> Mapping[str, Any] | None:
+    """The entry of the project in a folder of the lock's own, which is ``place``."""
+    for entry in entries:
+        source = entry.get("source", {})
+        if place in (source.get("virtual"), source.get("editable")):
+            return entry
+    return None
 
 
 def _package(entry: Mapping[str, Any], path: Path) -> Locked:
@@ -91,6 +147,7 @@ def _edge(edge: Mapping[str, Any]) -> Edge:
         extras=tuple(normalised(extra) for extra in edge.get("extra", ())),
         marker=str(edge.get("marker", "")),
         version=str(edge.get("version", "")),
+        constraint=str(edge.get("specifier", "")),
     )
 
 
