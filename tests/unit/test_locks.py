@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.inputs.added import AddedPackages, added_packages
-from tasks.core.inputs.locks import pylock, uv
+from tasks.core.inputs.locks import pylock
 from tasks.core.inputs.locks.forms import lock_of
 from tasks.core.inputs.locks.packages import reachable
 from tasks.core.model.errors import ProjectFileError
@@ -108,7 +108,7 @@ class TestWorkspaces:
         # The SDK is another member, and what other members need is not in this image.
         assert found.packages == {"b": "1.0", "d": "1.0"}
         assert (found.locked, found.source) == (True, "uv.lock")
-        assert uv.path_of(udf) == tmp_path / "uv.lock"
+        assert lock_of(udf) == (udf, tmp_path / "uv.lock")
 
     def test_its_own_lock_comes_first(self, tree: Tree) -> None:
         own = "version = 1\n" + member(".", "pynumaflow>=0.9", "b>=1") + entry("b", "2.0")
@@ -126,15 +126,15 @@ class TestWorkspaces:
         ids=["no workspace", "another depth", "excluded"],
     )
     def test_one_that_is_no_member(self, tree: Tree, workspace: str) -> None:
-        assert uv.path_of(tree(self.files() | {"pyproject.toml": workspace})) is None
+        assert lock_of(tree(self.files() | {"pyproject.toml": workspace})) is None
 
     @pytest.mark.parametrize("pattern", ["examples/**", "**/a", "examples/m*/a", "examples/map/a/"])
     def test_patterns(self, tree: Tree, pattern: str) -> None:
         workspace = WORKSPACE.replace("examples/*/*", pattern)
-        assert uv.path_of(tree(self.files() | {"pyproject.toml": workspace}))
+        assert lock_of(tree(self.files() | {"pyproject.toml": workspace}))
 
     def test_the_search_ends_at_the_repository(self, tree: Tree) -> None:
-        assert uv.path_of(tree(self.files() | {"examples/.git": ""})) is None
+        assert lock_of(tree(self.files() | {"examples/.git": ""})) is None
 
     def test_a_dependency_that_was_not_locked(self, tree: Tree) -> None:
         project = PROJECT.replace('"b>=1"', '"b>=1", "left-pad"')
@@ -307,8 +307,8 @@ class TestPylock:
                 "b @ git+https://git.example/b@1f2e",
             ),
             (
-                'archive = { url = "https://files.example/b.zip", hashes = {a = "b"}, subdirectory="x"}',
-                "b @ https://files.example/b.zip#subdirectory=x",
+                'archive = { url = "https://f.example/b", hashes = {a = "b"}, subdirectory="x"}',
+                "b @ https://f.example/b#subdirectory=x",
             ),
         ],
     )

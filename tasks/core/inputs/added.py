@@ -14,18 +14,25 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..model.errors import ProjectFileError
+from ..model.loading import lazily
 from ..model.reading import invalid
 from ..model.udf import Udf
 from . import declared, requirements
 from .declared import is_path, is_sdk_source, requirement, requires_python
 from .environment import base_needs
-from .locks.fit import Needs, fitting
 from .locks.forms import lock_of
 from .locks.packages import Lock, Locked, pinned, reachable, wheels
 from .markers import fits_python, holds
 from .names import SDK, leading_name, normalised
+
+with lazily():
+    from .locks import fit
+
+if TYPE_CHECKING:
+    from .locks.fit import Needs
 
 Versions = Mapping[str, str]
 """Normalised names of packages to their versions."""
@@ -90,7 +97,7 @@ class _Base:
 def _first(udf: Udf, base: _Base) -> AddedPackages:
     if found := lock_of(udf):
         with _valid(found.path):
-            return _from_lock(udf, found.form.read(udf, found.path), base)
+            return _from_lock(udf, found.read(), base)
     with _valid(udf.path / requirements.NAME):
         if (lines := requirements.read(udf)) is not None:
             if (hashed := requirements.as_lock(udf, lines, base.python)) is not None:
@@ -156,7 +163,7 @@ def _from_lock(udf: Udf, lock: Lock, base: _Base) -> AddedPackages:
     added = (
         [package for package in locked if _is_added(package, base)]
         if udf.exact
-        else fitting(lock, locked, base.versions, base.python, needs=base.needs, sdk=base.sdk)
+        else fit.fitting(lock, locked, base.versions, base.python, needs=base.needs, sdk=base.sdk)
     )
     for package in added:
         if package.source.startswith("path "):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from . import script
 from .errors import (
     ImageNameError,
     NoProgramError,
@@ -19,11 +18,15 @@ from .errors import (
     UnknownUdfError,
     did_you_mean,
 )
+from .loading import lazily
 from .places import PROGRAMS, repository
 from .reading import read_bytes, read_toml, shown
 from .reference import NAME
 from .running import check_env, wrong_workdir
 from .settings import Settings
+
+with lazily():
+    from . import script
 
 KINDS: Final = (
     "map",
@@ -159,7 +162,7 @@ def load(settings: Settings, path: Path) -> Udf:
     """The UDF in folder ``path``, which is absolute and under a root."""
     name = name_of(settings, path)
     project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
-    inline = script.as_project(path, project)
+    inline = None if _declares(project) else script.as_project(path, project)
     project = inline or project
     options = _options(project, path)
     # A consumer of side inputs is inside the folder of the side input, and says its own kind.
@@ -193,6 +196,12 @@ def load(settings: Settings, path: Path) -> Udf:
 
 def _folder(text: str) -> str:
     return "" if text in ("", ".") else Path(text).as_posix()
+
+
+def _declares(project: Mapping[str, Any]) -> bool:
+    """Whether a project file has a list of dependencies in the standard table."""
+    own = project.get("project")
+    return isinstance(own, Mapping) and "dependencies" in own
 
 
 def image_name(name: str) -> str:

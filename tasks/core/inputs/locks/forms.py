@@ -2,46 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+from ...model.loading import lazily
+from ...model.reading import read_toml
 from ...model.udf import Udf
-from . import poetry, pylock, uv
 from .packages import Lock
 
+with lazily():
+    from . import poetry, pylock, uv
 
-class Form(Protocol):
-    """A module that reads one form of locks."""
-
-    @property
-    def NAME(self) -> str: ...  # noqa: N802  (a constant of the module)
-
-    def path_of(self, udf: Udf) -> Path | None: ...
-
-    def read(self, udf: Udf, path: Path) -> Lock: ...
-
-
-FORMS: Final[tuple[Form, ...]] = (poetry, uv, pylock)
+NAMES: Final = ("poetry.lock", "uv.lock", "pylock.toml")
 """The first that a UDF has is used."""
-
-NAMES: Final = tuple(form.NAME for form in FORMS)
 
 
 def is_lock(name: str) -> bool:
-    """Whether a file of this name is a lock; that of a script has the script's name before it."""
+    """Whether a file of this name is a lock; that of a program has the program's name before it."""
     return name in NAMES or name.endswith(".py.lock")
 
 
 class Found(NamedTuple):
     """The lock of a UDF, not yet read."""
 
-    form: Form
+    udf: Udf
     path: Path
+
+    def read(self) -> Lock:
+        """What it holds; raises :class:`ProjectFileError` if it is out of date."""
+        forms = {"poetry.lock": poetry.read, "pylock.toml": pylock.read}
+        return forms.get(self.path.name, uv.read)(self.udf, self.path)
 
 
 def lock_of(udf: Udf) -> Found | None:
-    """The lock that the image of a UDF is made from, if it has one."""
-    for form in FORMS:
-        if path := form.path_of(udf):
-            return Found(form, path)
+    """The lock that the image of a UDF is made from, if it has one.
+
+    It is in the UDF's folder, or of the uv workspace that it belongs to.
+    """
+    of_poetry, of_uv, of_any = NAMES
+    of_program = (f"{udf.declared_in}.lock",) if udf.inline else ()
+    for name in (of_poetry, of_uv, *of_program):
+        if (udf.path / name).is_file():
+            return Found(udf, udf.path / name)
+    path = _of_workspace(udf) if udf.project and not udf.inline else None
+    if path is None and (udf.path / of_any).is_file():
+        path = udf.path / of_any
+    return Found(udf, path) if path else None
+
+
+def _of_workspace(udf: Udf) -> Path | None:
+    for folder in udf.path.parents:
+        if (folder / "uv.lock").is_file() and _is_member(udf.path, folder):
+            return folder / "uv.lock"
+        if (folder / ".git").exists():
+            break
     return None
+
+
+def _is_member(folder: Path, root: Path) -> bool:
+    """Whether the project file of ``root`` counts ``folder`` among the members of its workspace."""
+    path = root / "pyproject.toml"
+    project = read_toml(path) if path.is_file() else {}
+    workspace = project.get("tool", {}).get("uv", {}).get("workspace", {})
+    parts = folder.relative_to(root).parts
+    return any(_fits(parts, str(each)) for each in workspace.get("members", [])) and not any(
+        _fits(parts, str(each)) for each in workspace.get("exclude", [])
+    )
+
+
+def _fits(parts: Sequence[str], pattern: str) -> bool:
+    """Whether a path fits a pattern, in which ``*`` is part of a name, and ``**`` any folders."""
+    first, _, rest = pattern.strip("/").partition("/")
+    if not first:
+        return not parts
+    if first == "**":
+        return any(_fits(parts[start:], rest) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)

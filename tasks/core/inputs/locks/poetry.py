@@ -28,12 +28,6 @@ _KNOWN: Final = (2, 5)
 """The newest Poetry whose hash is known to be the one that is computed here."""
 
 
-def path_of(udf: Udf) -> Path | None:
-    """The lock of a UDF, if it has one."""
-    path = udf.path / NAME
-    return path if path.is_file() else None
-
-
 def read(udf: Udf, path: Path) -> Lock:
     """The lock of a UDF at ``path``; raises :class:`ProjectFileError` if it is out of date."""
     if not udf.project:

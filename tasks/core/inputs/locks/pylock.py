@@ -32,12 +32,6 @@ _ALWAYS: Final = 'python_version >= "3"'
 _NEVER: Final = 'python_version < "3"'
 
 
-def path_of(udf: Udf) -> Path | None:
-    """The lock of a UDF, if it has one."""
-    path = udf.path / NAME
-    return path if path.is_file() else None
-
-
 def read(udf: Udf, path: Path) -> Lock:
     """The lock of a UDF at ``path``; raises :class:`ProjectFileError` if it is out of date."""
     data = read_toml(path)

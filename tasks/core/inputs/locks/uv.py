@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -18,43 +17,6 @@ from .packages import Edge, Lock, Locked, out_of_date, wheels
 NAME: Final = "uv.lock"
 
 _NO_PROJECT: Final = "it names no project of this folder"
-
-
-def path_of(udf: Udf) -> Path | None:
-    """The lock of a UDF, if it has one: its own, its program's, or that of its uv workspace."""
-    names = [NAME, *([f"{udf.declared_in}.lock"] if udf.inline else [])]
-    for name in names:
-        if (udf.path / name).is_file():
-            return udf.path / name
-    if not udf.project or udf.inline:
-        return None
-    for folder in udf.path.parents:
-        if (folder / NAME).is_file() and _is_member(udf.path, folder):
-            return folder / NAME
-        if (folder / ".git").exists():
-            break
-    return None
-
-
-def _is_member(folder: Path, root: Path) -> bool:
-    """Whether the project file of ``root`` counts ``folder`` among the members of its workspace."""
-    path = root / "pyproject.toml"
-    project = read_toml(path) if path.is_file() else {}
-    workspace = project.get("tool", {}).get("uv", {}).get("workspace", {})
-    parts = folder.relative_to(root).parts
-    return any(_fits(parts, str(each)) for each in workspace.get("members", [])) and not any(
-        _fits(parts, str(each)) for each in workspace.get("exclude", [])
-    )
-
-
-def _fits(parts: Sequence[str], pattern: str) -> bool:
-    """Whether a path fits a pattern, in which ``*`` is part of a name, and ``**`` any folders."""
-    first, _, rest = pattern.strip("/").partition("/")
-    if not first:
-        return not parts
-    if first == "**":
-        return any(_fits(parts[start:], rest) for start in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
 
 
 def read(udf: Udf, path: Path) -> Lock:
