@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.model.clashes import with_same_image
 from tasks.core.model.errors import (
     ImageNameError,
     NoProgramError,
@@ -25,7 +26,6 @@ from tasks.core.model.udf import (
     load,
     scan,
     select,
-    with_same_image,
 )
 from tests import REPOSITORY
 

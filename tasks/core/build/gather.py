@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ..engine import Engine
 from ..inputs.recipe import Strategy
 from ..inputs.selection import Selected
+from ..model.clashes import with_same_image
 from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
-from ..model.udf import with_same_image
 from ..plan.decide import Plan, decide, decide_base, is_linked, reason
 from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
 from ..plan.specs import Base, ImageSpec, same_image

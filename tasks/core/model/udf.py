@@ -20,7 +20,7 @@ from .errors import (
 )
 from .loading import lazily
 from .places import PROGRAMS, repository
-from .reading import read_bytes, read_toml, shown
+from .reading import read_toml, shown
 from .reference import NAME
 from .running import check_env, wrong_workdir
 from .settings import Settings
@@ -128,7 +128,7 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
     udfs: list[Udf] = []
     invalid: list[InvalidUdf] = []
     names: dict[str, Path] = {}
-    for path in _program_folders(settings):
+    for path in program_folders(settings):
         try:
             udf = load(settings, path)
             if (other := names.setdefault(udf.name, path)) != path:
@@ -236,7 +236,8 @@ def root_of(settings: Settings, path: Path) -> Path | None:
     return next((root for root in settings.roots if path.is_relative_to(root)), None)
 
 
-def _program_folders(settings: Settings) -> Iterator[Path]:
+def program_folders(settings: Settings) -> Iterator[Path]:
+    """The folders of all UDFs, as :func:`scan` finds them."""
     settings.require_roots()
     for root in settings.roots:
         yield from _below_root(root)
@@ -301,7 +302,7 @@ def _program_folder(settings: Settings, name: str) -> Path:
         raise UnknownUdfError(what, next_step=_LIST)
     path = folder_of(settings, name)
     if not _is_folder(path):
-        known = [name_of(settings, folder) for folder in _program_folders(settings)]
+        known = [name_of(settings, folder) for folder in program_folders(settings)]
         hint = did_you_mean(name_of(settings, path), known)
         what = f"UDF '{name}' not found in {listed_roots(settings)}.{hint}"
         raise UnknownUdfError(what, next_step=_LIST)
@@ -327,35 +328,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):  # a name that is too long for any folder, or holds a NUL
         return False
-
-
-def with_same_image(settings: Settings, udfs: Iterable[Udf]) -> list[tuple[Udf, str]]:
-    """Where an image of ``udfs`` has the name of another UDF's image: ``(UDF, other's name)``.
-
-    The others are all UDFs below the root. Only those are read whose folder or project file
-    can give such a name.
-    """
-    mine: dict[str, list[Udf]] = {}
-    for udf in udfs:
-        mine.setdefault(udf.repository, []).append(udf)
-    found = []
-    for path in _program_folders(settings):
-        name = name_of(settings, path)
-        repository = image_name(name)
-        if (path / "pyproject.toml").is_file():
-            try:
-                if repository in mine or _may_name(path / "pyproject.toml", mine):
-                    repository = load(settings, path).repository
-            except UdfError:
-                continue  # it gives no image at all
-        found += [(udf, name) for udf in mine.get(repository, ()) if udf.path != path]
-    return found
-
-
-def _may_name(path: Path, repositories: Iterable[str]) -> bool:
-    data = read_bytes(path)
-    # With an escape sequence, a name can be written in another way.
-    return b"\\" in data or any(each.encode() in data for each in repositories)
 
 
 def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
