@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.core.engine import Image, store
+from tasks.core.engine import Image, client_process, store
 from tasks.core.engine.store import CacheRecord, Container, Layer, Volume
 from tasks.core.migration import journal
 from tasks.core.migration.journal import Change
@@ -165,6 +166,16 @@ def test_a_run_that_has_just_made_something_is_alive() -> None:
     first, _ = run_of("long", 7200)
     later, _ = run_of("long", 30)
     assert cleaning.abandoned_runs([first, later], [], now=NOW) == []
+
+
+def test_the_run_of_a_process_that_has_ended_is_abandoned_at_once() -> None:
+    mine = client_process.this_process()
+    ended = mine[: mine.rindex(" ")] + " 1"
+    for name, age, abandoned in ((ended, 1, True), (mine, 7200, False)):
+        container, volume = run_of("r", age)
+        labelled = {**container.labels, labels.VERIFY_CLIENT: name}
+        things = [replace(container, labels=labelled)], [replace(volume, labels=labelled)]
+        assert bool(cleaning.abandoned_runs(*things, now=NOW)) is abandoned
 
 
 # --- the build cache --------------------------------------------------------------------------

@@ -239,7 +239,10 @@ def test_an_exception_tells_of_the_exit_code() -> None:
 
 def test_running_out_of_memory_is_named() -> None:
     checks = judged([{"event": "waiting"}, bad("start"), END], exit_code=137, out_of_memory=True)
-    assert failed(checks) == {"start": "why (exit code 137); the UDF ran out of memory (killed)"}
+    assert failed(checks) == {
+        "start": "why (exit code 137); the UDF ran out of memory and "
+        "was killed: see memory under [tool.numaflow-udf.verify]"
+    }
     assert [check.status for check in checks[1:]] == ["skipped"] * (len(checks) - 1)
 
 

@@ -1,7 +1,7 @@
 """Containers that share volumes in memory and have no network; nothing of them stays.
 
 Nothing of the host's file system is mounted, so a remote engine works as well: files are
-copied into a container before it starts.
+copied into a container before it starts. Each container is bounded, and what is read of its log.
 """
 
 from __future__ import annotations
@@ -11,12 +11,26 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ..model import labels
 from ..model.errors import EngineUnreachableError
+from .client_process import Reaper, this_process
 
 if TYPE_CHECKING:
     from .client import Engine
+
+
+_LOG_FILE: Final = 4_000_000
+_LOG_READ: Final = 12_000_000
+"""Bytes of a log: of each of the two files that the engine keeps, and the most that is read."""
+
+_SECONDS: Final = 60
+"""How long the engine may take for the next part of a log."""
+
+_TMP: Final = "/tmp"  # noqa: S108  (in the container)
+_VOLUME: Final = "64m"
+"""What a volume may hold. It is memory, which counts for whoever writes."""
 
 
 class StartError(Exception):
@@ -27,8 +41,9 @@ class StartError(Exception):
 class Setup:
     """What a container is made of. ``volumes`` are names of volumes by the folder they appear in.
 
-    ``capabilities`` are the only ones that it gets; ``None`` leaves those of the engine. Empty
-    fields leave what the image says.
+    ``capabilities`` are the only ones that it gets. ``memory`` is in bytes, ``pids`` a number of
+    processes and threads. ``tmp`` is the size of ``/tmp``, and makes all else read-only but the
+    volumes. Empty fields leave what the image says.
     """
 
     image: str
@@ -38,7 +53,10 @@ class Setup:
     argv: Sequence[str] = ()
     user: str = ""
     folder: str = ""
-    capabilities: tuple[str, ...] | None = None
+    capabilities: tuple[str, ...] = ()
+    memory: int = 1 << 30
+    pids: int = 512
+    tmp: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +82,19 @@ def reporting(doing: str) -> Iterator[None]:
 
 
 class Sandbox:
-    """Containers and volumes with the same labels. Leaving it removes all of them.
+    """Containers and volumes of one run. Leaving it removes all of them, and so does a kill.
 
     A client is for one thread: methods with ``aside`` are for a second thread.
     """
 
-    def __init__(self, engine: Engine, labels: Mapping[str, str]) -> None:
-        self._labels = dict(labels)
+    def __init__(self, engine: Engine, run_id: str) -> None:
+        self._labels = {labels.VERIFY_RUN: run_id, labels.VERIFY_CLIENT: this_process()}
         self._containers: list[str] = []
         self._volumes: list[str] = []
         with contextlib.ExitStack() as stack:
             self._api = stack.enter_context(contextlib.closing(engine.sdk())).api
             self._aside = stack.enter_context(contextlib.closing(engine.sdk())).api
+            stack.callback(Reaper(engine.endpoint, f"{labels.VERIFY_RUN}={run_id}").dismiss)
             stack.callback(self._remove)
             self._stack = stack.pop_all()
 
@@ -87,20 +106,15 @@ class Sandbox:
 
     def volume(self) -> str:
         """The name of a new volume in memory that everyone may write to, as an emptyDir."""
-        options = {"type": "tmpfs", "device": "tmpfs", "o": "mode=0777"}
+        options = {"type": "tmpfs", "device": "tmpfs", "o": f"mode=0777,size={_VOLUME}"}
         made = self._api.create_volume(driver="local", driver_opts=options, labels=self._labels)
         self._volumes.append(str(made["Name"]))
         return self._volumes[-1]
 
     def create(self, setup: Setup) -> str:
         """The id of a new container. It is not started."""
-        limits: dict[str, Any] = {}
-        if setup.capabilities is not None:
-            limits = {
-                "cap_drop": ["ALL"],
-                "cap_add": list(setup.capabilities),
-                "security_opt": ["no-new-privileges"],
-            }
+        from docker.types import LogConfig
+
         binds = [
             f"{name}:{folder}{':ro' if folder in setup.read_only else ''}"
             for folder, name in setup.volumes.items()
@@ -113,7 +127,22 @@ class Sandbox:
             working_dir=setup.folder or None,
             environment=dict(setup.environment),
             labels=self._labels,
-            host_config=self._api.create_host_config(binds=binds, network_mode="none", **limits),
+            host_config=self._api.create_host_config(
+                binds=binds,
+                network_mode="none",
+                cap_drop=["ALL"],
+                cap_add=list(setup.capabilities),
+                security_opt=["no-new-privileges"],
+                mem_limit=setup.memory,
+                memswap_limit=setup.memory,
+                pids_limit=setup.pids,
+                read_only=bool(setup.tmp),
+                # Packages may load libraries that they unpack there.
+                tmpfs={_TMP: f"rw,exec,mode=1777,size={setup.tmp}"} if setup.tmp else None,
+                log_config=LogConfig(
+                    type="json-file", config={"max-size": str(_LOG_FILE), "max-file": "2"}
+                ),
+            ),
         )
         self._containers.append(str(made["Id"]))
         return self._containers[-1]
@@ -177,14 +206,22 @@ class Sandbox:
         """What is known of a container that was started."""
         state = self._api.inspect_container(container)["State"]
         started = _seconds(state["StartedAt"])
-        text = self._api.logs(container, timestamps=True).decode(errors="replace")
-        log = tuple(_timed(line, started) for line in text.splitlines())
+        log = tuple(_timed(line, started) for line in self._log(container).splitlines())
         return Record(
             # The engine records the start when it gets to it; the first line may be earlier.
             started=min([started, *(at for at, _ in log[:1])]),
             out_of_memory=bool(state.get("OOMKilled")),
             log=log,
         )
+
+    def _log(self, container: str) -> str:
+        """The log with the time of each line. An engine may keep more of it than it was told."""
+        api: Any = self._api
+        url = f"{api.base_url}/v{api.api_version}/containers/{container}/logs"
+        params = {"stdout": 1, "stderr": 1, "timestamps": 1}
+        with api.get(url, params=params, stream=True, timeout=_SECONDS) as answer:
+            answer.raise_for_status()
+            return _unframed(answer.raw.read(_LOG_READ)).decode(errors="replace")
 
     def _remove(self) -> None:
         from docker.errors import APIError
@@ -195,6 +232,16 @@ class Sandbox:
         for volume in self._volumes:
             with contextlib.suppress(APIError):
                 self._api.remove_volume(volume, force=True)
+
+
+def _unframed(data: bytes) -> bytes:
+    """The output in ``data``, in which each piece has a header of 8 bytes with its length."""
+    found, at = bytearray(), 0
+    while at + 8 <= len(data):
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        found += data[at + 8 : end]
+        at = end
+    return bytes(found)
 
 
 def _seconds(stamp: str) -> float:

@@ -18,6 +18,8 @@ KIND: Final = f"{PREFIX}.kind"
 STRATEGY: Final = f"{PREFIX}.strategy"
 VERIFY_RUN: Final = f"{PREFIX}.verify"
 """On each container and volume that verify makes; its value is the id of the run."""
+VERIFY_CLIENT: Final = f"{PREFIX}.verify.client"
+"""On the same; its value names the process that made it."""
 
 EPOCH: Final = 315532800
 """The time of every file and image, in seconds: 1980-01-01, the earliest that a ZIP can hold."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .bounds import STANDARD, Bounds, read_bounds
 from .errors import (
     ImageNameError,
     NoProgramError,
@@ -47,7 +48,7 @@ STRATEGIES: Final = ("shared-base", "optimized")
 
 OPTIONS: Final = (
     *("image", "kind", "system-packages", "include", "data", "python"),
-    *("env", "workdir", "dockerfile", "strategy", "exact"),
+    *("env", "workdir", "dockerfile", "strategy", "exact", "verify"),
 )
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
@@ -83,6 +84,7 @@ class Udf:
     strategy: str = ""
     exact: bool = False
     """Whether its image gets every version that its lock names, also of what the base has."""
+    bounds: Bounds = STANDARD
     project: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Its project file, with what the program declares where that file declares nothing."""
     inline: bool = False
@@ -189,6 +191,7 @@ def load(settings: Settings, path: Path) -> Udf:
         dockerfile=options.get("dockerfile", ""),
         strategy=options.get("strategy", ""),
         exact=options.get("exact", False),
+        bounds=options.get("verify", STANDARD),
         project=project,
         inline=inline is not None,
     )
@@ -340,16 +343,19 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(options, dict):
         what = f"{where} is not a table"
         raise ProjectFileError(what, next_step="make it a table")
+    found = dict(options)
     for key, value in options.items():
         if key not in OPTIONS:
             what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"
             raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
         if key == "env":
             check_env(value, where)
+        if key == "verify":
+            found[key] = read_bounds(value, where.replace("]", ".verify]", 1))
         elif allowed := _wrong(key, value):
             what = f"{key} = {value!r} under {where} is invalid"
             raise ProjectFileError(what, next_step=f"give {allowed}")
-    return dict(options)
+    return found
 
 
 def _wrong(key: str, value: object) -> str:

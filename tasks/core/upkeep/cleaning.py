@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..engine import Engine, store
+from ..engine import Engine, client_process, store
 from ..engine.layout import cache_folder
 from ..engine.store import CacheRecord, Container, Volume
 from ..inputs.files import sha256
@@ -115,7 +115,10 @@ def _remove_path(path: Path) -> str:
 def abandoned_runs(
     containers: Sequence[Container], volumes: Sequence[Volume], *, now: float
 ) -> list[Leftover]:
-    """What runs of verify have left on the engine that cannot be running any more."""
+    """What runs of verify have left on the engine that cannot be running any more.
+
+    A run of this machine is known by its process; of another one, by its age.
+    """
     made: list[Container | Volume] = [*containers, *volumes]
     runs: dict[str, list[Container | Volume]] = {}
     for each in made:
@@ -132,8 +135,15 @@ def abandoned_runs(
             why="its run was killed",
         )
         for run_id, things in runs.items()
-        if now - max(each.created for each in things) > _RUN_SECONDS
+        if _is_abandoned(things, now)
     ]
+
+
+def _is_abandoned(things: Sequence[Container | Volume], now: float) -> bool:
+    ended = client_process.has_ended(things[0].labels.get(labels.VERIFY_CLIENT, ""))
+    if ended is None:
+        return now - max(each.created for each in things) > _RUN_SECONDS
+    return ended
 
 
 def unused_cache(records: Sequence[CacheRecord], *, older: float, now: float) -> list[Leftover]:

@@ -94,6 +94,7 @@ class Candidate:
             },
             grace=conditions.grace,
             non_root=conditions.non_root,
+            bounds=self.udf.bounds,
             # A probe that hangs must not hang the whole run.
             limit=conditions.ready * 2 + answers + conditions.grace + 30,
         )

@@ -133,7 +133,10 @@ def _reported(event: Mapping[str, Any], observed: Observed) -> CheckResult:
     if name in ("start", "handler", "restart") and observed.exit_code is not None:
         detail += f" (exit code {observed.exit_code})"
     if observed.out_of_memory:
-        detail += "; the UDF ran out of memory (killed)"
+        detail += (
+            "; the UDF ran out of memory and was killed: see memory under "
+            "[tool.numaflow-udf.verify]"
+        )
     if "case" in event:
         detail = f"in case '{event['case']}': {detail}"
     return _failed(name, detail)

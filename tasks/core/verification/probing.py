@@ -15,13 +15,17 @@ from typing import Any, Final
 
 from ..engine import Engine
 from ..engine.sandbox import Sandbox, Setup, StartError, reporting
-from ..model import labels
+from ..model.bounds import STANDARD, Bounds
 from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
 from .observed import Observed
 
 _LAST_WORDS: Final = 3.0
 _STDOUT: Final = 1
 _ROOT: Final = "0:0"
+_NOBODY: Final = "65534:65534"
+_LARGEST: Final = 256_000_000
+"""Bytes of all that a probe may report: a UDF decides how much it answers."""
+
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
@@ -33,6 +37,7 @@ class ProbeRun:
 
     ``grace`` is the time in seconds from SIGTERM to SIGKILL, ``limit`` that of the whole run.
     ``non_root`` makes the probe another user than root and than that of the UDF.
+    ``bounds`` are those of the UDF's container.
     """
 
     image: str
@@ -42,13 +47,18 @@ class ProbeRun:
     grace: float = 10.0
     limit: float = 120.0
     non_root: bool = False
+    bounds: Bounds = STANDARD
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A sandbox with a probe that waits for the UDF. Leaving it removes everything."""
+    """A sandbox with a probe that waits for the UDF. Leaving it removes everything.
+
+    ``user`` is the one that the UDF runs as.
+    """
 
     sandbox: Sandbox
+    user: str
     volumes: Mapping[str, str]
     probe: str
     output: Iterable[tuple[int, bytes]]
@@ -66,7 +76,8 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
     To be given to :func:`run`, or left.
     """
     with reporting(f"prepare a run of {wanted.image}"), contextlib.ExitStack() as stack:
-        sandbox = stack.enter_context(Sandbox(engine, {labels.VERIFY_RUN: run_id}))
+        sandbox = stack.enter_context(Sandbox(engine, run_id))
+        user = wanted.bounds.user or _user(sandbox.user_of(wanted.image))
         folders = [RUN_FOLDER, RUNTIME_FOLDER]
         if wanted.spec["side_inputs_folder"]:
             folders.append(SIDE_INPUTS_FOLDER)
@@ -78,7 +89,7 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
                 argv=[_PYTHON, "-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
                 # Another user than root must not ignore the mode of a file.
-                user=_other_user(sandbox.user_of(wanted.image)) if wanted.non_root else _ROOT,
+                user=_other_user(user) if wanted.non_root else _ROOT,
                 folder=_PROGRAM,
                 capabilities=() if wanted.non_root else ("DAC_OVERRIDE",),
             )
@@ -87,7 +98,7 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
         output = sandbox.attach(probe)
         sandbox.start(probe)
         stack.pop_all()
-        return Prepared(sandbox=sandbox, volumes=volumes, probe=probe, output=output)
+        return Prepared(sandbox=sandbox, user=user, volumes=volumes, probe=probe, output=output)
 
 
 def run(
@@ -117,6 +128,10 @@ class _Run:
             volumes=prepared.volumes,
             read_only=frozenset({SIDE_INPUTS_FOLDER}),
             environment=wanted.env,
+            user=prepared.user,
+            memory=wanted.bounds.memory_bytes,
+            pids=wanted.bounds.pids,
+            tmp="" if wanted.bounds.writable else wanted.bounds.tmp,
         )
         self.udf = ""
         self.killed = ""
@@ -142,17 +157,30 @@ class _Run:
     def _follow(self) -> tuple[list[dict[str, Any]], str]:
         """The probe's events up to its end, each reacted to, and what it wrote to stderr."""
         events: list[dict[str, Any]] = []
-        errors = bytearray()
-        rest = b""
+        errors, rest = bytearray(), bytearray()
+        size = 0
         for stream, data in self.output:
+            size += len(data)
+            if size > _LARGEST:
+                self.sandbox.signal(self.probe, "SIGKILL")
+                text = f"the answers take more than {_LARGEST // 1_000_000} MB"
+                return [*events, _failure("answers", text), {"event": "end"}], ""
             if stream != _STDOUT:
                 errors += data
                 continue
-            *lines, rest = (rest + data).split(b"\n")
+            rest += data
+            if b"\n" not in data:
+                continue
+            *lines, rest = rest.split(b"\n")
             for line in lines:
-                event = json.loads(line)
+                try:
+                    event = json.loads(line)
+                    kind = event["event"]
+                except (ValueError, TypeError, KeyError):
+                    errors += line  # the image's own Python runs the probe, and may say anything
+                    continue
                 events.append(event)
-                events += self._react(event["event"])
+                events += self._react(kind)
         return events, errors.decode(errors="replace")
 
     def _react(self, event: str) -> list[dict[str, Any]]:
@@ -172,8 +200,7 @@ class _Run:
                 self.sandbox.signal(self.probe, "SIGKILL")
                 name = "restart" if self.killed else "start"
                 detail = f"the container does not start: {error}"
-                failed = {"event": "check", "name": name, "status": "failed", "detail": detail}
-                return [failed, {"event": "end"}]
+                return [_failure(name, detail), {"event": "end"}]
             self.sandbox.watch(self.udf, self._has_ended)
         elif event == "stop":
             self.terminated = time.monotonic()
@@ -216,6 +243,15 @@ class _Run:
             log=tuple(((at - started) * 1000, line) for each in lives for at, line in each.log),
             probe_errors=errors,
         )
+
+
+def _failure(name: str, detail: str) -> dict[str, Any]:
+    return {"event": "check", "name": name, "status": "failed", "detail": detail}
+
+
+def _user(own: str) -> str:
+    """The user for a UDF whose image runs as ``own``. A name may be one of root's."""
+    return own if own.split(":")[0].lstrip("0").isdecimal() else _NOBODY
 
 
 def _other_user(user: str) -> str:

@@ -16,6 +16,12 @@ _HEADERS: Final = (
 )  # fmt: skip
 _ALIGN: Final = ("left", "left", "left", "right", "right", "right", "right", "right")
 
+_REFUSED: Final = ("Read-only file system", "Permission denied", "Operation not permitted")
+_BOUNDS: Final = (
+    "The container has a read-only root file system and no root user. If the UDF needs more, see "
+    '"Bounds" in docs/verify.md.'
+)
+
 LOG_LINES: Final = 30
 """How many of the last lines of its log are shown for a UDF that failed."""
 
@@ -50,6 +56,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "image": verdict.image,
             "result": "error" if verdict.error else "ok" if verdict else "failed",
             "error": verdict.error.what if verdict.error else "",
+            "relaxed": verdict.relaxed,
             "seconds": round(verdict.seconds, 3),
             "containers": [_part(part) for part in verdict.parts],
         }
@@ -162,6 +169,8 @@ def _problems(verdicts: Sequence[Verdict]) -> list[str]:
         if verdict.error:
             what, step = verdict.error.what, verdict.error.next_step
             found.append(f"FAILED {verdict.udf}: {what}\n  next: {step}")
+        if verdict.relaxed:
+            found.append(f"note for {verdict.udf}: its pyproject.toml sets {verdict.relaxed}")
         for part in verdict.parts:
             found += [
                 f"warning for {verdict.udf}, {_named(part, check.name)}: {check.detail}"
@@ -188,6 +197,8 @@ def _failure(verdict: Verdict, part: Part) -> str:
         f"Critical error in {file}:\n{_indented(content.splitlines())}"
         for file, content in part.critical_errors
     ]
+    if any(sign in line for line in part.log for sign in _REFUSED):
+        blocks.append(_BOUNDS)
     last = [line for line in part.log if line.strip()][-LOG_LINES:]
     blocks.append(f"The end of the log:\n{_indented(last)}" if last else "The log is empty.")
     return "\n\n".join(blocks)

@@ -54,6 +54,7 @@ def verify(
             parts=parts,
             seconds=time.monotonic() - start,
             error=error,
+            relaxed=candidate.udf.bounds.changes,
         )
 
     try:

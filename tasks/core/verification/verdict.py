@@ -30,7 +30,8 @@ class Part:
 class Verdict:
     """The verdict on one UDF's image. It is true if no check failed and no ``error`` prevented it.
 
-    With an ``error``, no check was made.
+    With an ``error``, no check was made. ``relaxed`` are the bounds of its container that its
+    project file changes.
     """
 
     udf: str
@@ -39,6 +40,7 @@ class Verdict:
     parts: tuple[Part, ...] = ()
     seconds: float = 0.0
     error: UdfError | None = None
+    relaxed: str = ""
 
     def __bool__(self) -> bool:
         return self.error is None and all(self.parts)

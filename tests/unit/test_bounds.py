@@ -1,0 +1,158 @@
+"""The bounds of verify's containers, and what follows the death of the client."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.core.engine import client_process
+from tasks.core.engine.endpoint import Endpoint
+from tasks.core.engine.sandbox import _unframed
+from tasks.core.model.bounds import Bounds, read_bounds
+from tasks.core.model.errors import ProjectFileError
+from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.udf import load
+from tasks.core.verification.probing import _other_user, _user
+
+WHERE = "[tool.numaflow-udf.verify] in map/a/pyproject.toml"
+
+
+def test_a_project_file_relaxes_bounds_and_that_can_be_said(tmp_path: Path) -> None:
+    folder = tmp_path / "map/a"
+    folder.mkdir(parents=True)
+    (folder / "example.py").touch()
+    (folder / "pyproject.toml").write_text(
+        "[tool.numaflow-udf.verify]\nmemory = '2g'\nwritable = true\nuser = 'root'\n"
+    )
+    udf = load(Settings.from_config(object(), root=str(tmp_path)), folder)
+    assert udf.bounds == Bounds(memory="2g", writable=True, user="root")
+    assert udf.bounds.memory_bytes == 2 << 30
+    assert udf.bounds.changes == 'memory = "2g", writable = true, user = "root"'
+    assert Bounds().changes == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"memory": 2}, "memory = 2"),
+        ({"memory": "0g"}, "memory = '0g'"),
+        ({"memory": "99999999g"}, "memory = '99999999g'"),
+        ({"memory": "2 GB"}, "memory = '2 GB'"),
+        ({"tmp": "1g,exec"}, "tmp = '1g,exec'"),
+        ({"pids": 0}, "pids = 0"),
+        ({"pids": True}, "pids = True"),
+        ({"pids": 10**5000 // 10**4993}, "pids = 10000000"),
+        ({"writable": "yes"}, "writable = 'yes'"),
+        ({"user": "a b"}, "user = 'a b'"),
+        ({"memroy": "2g"}, "unknown key 'memroy'"),
+        ("2g", "is not a table"),
+    ],
+)
+def test_bounds_that_are_not_allowed(table: object, said: str) -> None:
+    with pytest.raises(ProjectFileError) as caught:
+        read_bounds(table, WHERE)
+    assert said in caught.value.what
+    assert WHERE in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("own", "user"),
+    [
+        ("0", "65534:65534"),
+        ("00:0", "65534:65534"),
+        ("0:1000", "65534:65534"),
+        ("root", "65534:65534"),
+        ("toor", "65534:65534"),
+        ("", "65534:65534"),
+        ("1000", "1000"),
+        ("1000:0", "1000:0"),
+    ],
+)
+def test_a_udf_does_not_run_as_root(own: str, user: str) -> None:
+    assert _user(own) == user
+    assert _other_user(user).split(":")[0] not in ("0", user.split(":")[0])
+
+
+def test_a_log_is_cut_between_any_two_bytes() -> None:
+    frames = b"".join(
+        bytes([number % 2 + 1, 0, 0, 0]) + len(text).to_bytes(4, "big") + text
+        for number, text in enumerate([b"one\n", b"", b"three\n"])
+    )
+    texts = [_unframed(frames[:end]) for end in range(len(frames) + 1)]
+    assert texts[-1] == b"one\nthree\n"
+    assert all(b"one\nthree\n".startswith(text) for text in texts)
+
+
+# --- the client -------------------------------------------------------------------------------
+
+
+def test_a_process_is_known_by_its_label() -> None:
+    code = (
+        "import sys; from tasks.core.engine.client_process import this_process; "
+        "print(this_process(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        name = process.stdout.readline().strip()
+        assert client_process.has_ended(name) is False
+    assert client_process.has_ended(name) is True
+    # The number belongs to another process by now.
+    again = re.sub(r"\d+ (\d+)$", rf"{os.getpid()} \1", name)
+    assert client_process.has_ended(again) is True
+
+
+@pytest.mark.parametrize("name", ["", "x", "a b c", "other machine 12 34", f"boot pid {'9' * 9} 1"])
+def test_of_a_process_elsewhere_nothing_is_known(name: str) -> None:
+    assert client_process.has_ended(name) is None
+
+
+def fake_docker(folder: Path) -> Endpoint:
+    """A docker CLI that has one container and one volume, and records each call."""
+    program = folder / "docker"
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >>{folder}/calls\n'
+        'case "$*" in "container ls"*) echo c1 ;; "volume ls"*) echo v1 ;; esac\n'
+    )
+    program.chmod(0o755)
+    return Endpoint(host="unix:///nowhere", docker=(str(program),))
+
+
+def test_a_reaper_removes_what_a_killed_client_leaves(tmp_path: Path) -> None:
+    endpoint = fake_docker(tmp_path)
+    code = (
+        "import os, signal; from tasks.core.engine.client_process import Reaper; "
+        "from tasks.core.engine.endpoint import Endpoint; "
+        f"Reaper(Endpoint(host='', docker={endpoint.docker!r}), 'run=7'); "
+        "os.killpg(0, signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, start_new_session=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    calls = tmp_path / "calls"
+    wanted = ["container rm --force --volumes c1", "volume rm --force v1"]
+    end = time.monotonic() + 30
+    while not calls.exists() or not set(wanted) <= set(calls.read_text().splitlines()):
+        assert time.monotonic() < end, "nothing was removed"
+        time.sleep(0.02)
+    assert "container ls --all --quiet --filter label=run=7" in calls.read_text()
+
+
+def test_a_dismissed_reaper_does_nothing(tmp_path: Path) -> None:
+    reaper = client_process.Reaper(fake_docker(tmp_path), "run=7")
+    reaper.dismiss()
+    assert reaper._process.returncode == 0
+    assert not (tmp_path / "calls").exists()
