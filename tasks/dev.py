@@ -18,7 +18,8 @@ from .core.output import report
 from .core.output.interrupts import interruptible
 
 with lazily():
-    from .core.verification import candidates, watch
+    from .core.verification import conditions as reading
+    from .core.verification import watch
 
 _ENDED = "dev has ended; its containers and volumes are removed"
 
@@ -49,7 +50,7 @@ def dev(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
-    conditions = candidates.Conditions(ready=ready, answer=answer, grace=grace, restart=False)
+    conditions = reading.read(ready=ready, answer=answer, grace=grace, restart=False)
     with interruptible(_ENDED):
         engine = connect(settings.builder)
         workbench = watch.Workbench(engine, settings, udf, conditions, say=report.say)

@@ -17,6 +17,7 @@ from .core.output.interrupts import interruptible
 
 with lazily():
     from .core.verification import candidates as preparing
+    from .core.verification import conditions as reading
     from .core.verification import report as verdicts
     from .core.verification import run as verification
     from .core.verification import verdict
@@ -34,6 +35,9 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "answer": "seconds that an answer may take",
         "grace": "seconds from SIGTERM until the UDF must have ended (a pod gives 30)",
         "numaflow": "version of Numaflow that the UDF must work with",
+        "load": "send many messages instead of the cases, and measure throughput and latency",
+        "messages": "how many messages --load sends (default: 10000)",
+        "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
         "non-root": "connect as another user than root, as a Numaflow that does not run as root",
     },
 )
@@ -50,14 +54,24 @@ def verify(
     grace: int = GRACE_SECONDS,
     numaflow: str = NUMAFLOW,
     non_root: bool = False,
+    load: bool = False,
+    messages: int = 0,
+    max_ready: str = "",
 ) -> None:
     """Test images of UDFs the way Numaflow would use them, without a cluster."""
     written.check(junit=junit, summary=summary)
+    conditions = reading.read(
+        ready=ready,
+        answer=answer,
+        grace=grace,
+        numaflow=numaflow,
+        non_root=non_root,
+        load=load,
+        messages=messages,
+        max_ready=max_ready,
+    )
     engine = connect(settings.builder)
     found = preparing.candidates(engine, settings, selected)
-    conditions = preparing.Conditions(
-        ready=ready, answer=answer, grace=grace, numaflow=numaflow, non_root=non_root
-    )
     with interruptible(_INTERRUPTED):
         made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)
     report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..core.model.contract import RUNTIME_FOLDER
 from .files import critical_errors
-from .session import Flags, Session
+from .outcome import Flags
+from .session import Session
 
 
 def emit(event: dict[str, Any]) -> None:

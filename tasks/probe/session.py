@@ -6,18 +6,19 @@ import contextlib
 import errno
 import json
 import os
-import signal
 import socket
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from ..core.model.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
 from .files import SideInputs, read
 from .kinds import Client, Service, service
 from .kinds.base import EndedError, HandshakeError, UnansweredError
+from .load import Load
+from .outcome import FailedError, Flags, fail
 from .wire import BrokenError, ClosedError, SilentError
 
 Emit = Callable[[dict[str, Any]], None]
@@ -35,34 +36,13 @@ END_MARK_SECONDS: Final = 1.5
 """How long an info file may lack its end; the core waits about a second."""
 
 
+GAUGE_SECONDS: Final = 0.2
+"""How long the other side gets to see what the UDF has used so far."""
+
+LOAD_ANSWER_SECONDS: Final = 60.0
+"""How long an answer may take under load."""
+
 _NOT_READY: Final = "IsReady answers ready = false, which Numaflow ignores"
-
-
-class FailedError(Exception):
-    """A check failed, and the rest depends on it."""
-
-    def __init__(self, check: str, detail: str, **more: object) -> None:
-        self.check = check
-        self.detail = detail
-        self.more = more
-        super().__init__(f"{check}: {detail}")
-
-
-def fail(check: str, detail: str, **more: object) -> NoReturn:
-    raise FailedError(check, detail, **more)
-
-
-class Flags:
-    """What the other side tells the probe by signals, which need no channel of their own."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.terminated = False
-
-    def listen(self) -> None:
-        """SIGUSR1: the UDF has ended. SIGUSR2: the UDF was sent SIGTERM."""
-        signal.signal(signal.SIGUSR1, lambda *_: setattr(self, "ended", True))
-        signal.signal(signal.SIGUSR2, lambda *_: setattr(self, "terminated", True))
 
 
 class Session:
@@ -92,12 +72,15 @@ class Session:
             for step in self.contract.order:
                 steps[step]()
             self.handshake()
-            for case in self.spec["cases"]:
-                self.play(case, side_inputs)
-            self.still_ready()
-            if self.spec.get("restart"):
-                self.restart(side_inputs)
-            self.stop()
+            if self.spec.get("load"):
+                self.load(self.spec["load"])
+            else:
+                for case in self.spec["cases"]:
+                    self.play(case, side_inputs)
+                self.still_ready()
+                if self.spec.get("restart"):
+                    self.restart(side_inputs)
+                self.stop(self.pulse)
         except FailedError as failure:
             self.emit(
                 {
@@ -326,17 +309,53 @@ class Session:
         milliseconds = (time.monotonic() - start) * 1000
         self.emit({"event": "restarted", "ms": milliseconds, "answers": answers})
 
-    def stop(self) -> None:
-        """Keep a message in flight while the other side sends SIGTERM, then drain."""
+    def load(self, wanted: Mapping[str, Any]) -> None:
+        """Send many messages, also without reading the answers, and SIGTERM among them."""
+        # An answer waits for those before it, and the core sets no time.
+        self.service.seconds = max(self.service.seconds, LOAD_ANSWER_SECONDS)
+        load = Load(self.service, wanted["messages"], wanted["batch"])
+        alone = self.measure("load", load.alone)
+        self.emit({"event": "loading"})
+        time.sleep(GAUGE_SECONDS)
+        full = self.measure("load", lambda: load.full(wanted["count"]))
+        self.emit({"event": "load", "alone": alone, **full})
+        time.sleep(GAUGE_SECONDS)
+        slow = self.measure("slow-reader", lambda: load.slow(wanted["count"]))
+        self.emit({"event": "slow", **slow})
+        self.still_ready()
+        batch = self.service.batch(wanted["messages"], load.size)
+        self.stop(lambda: self.service.count(self.service.play(batch), load.size))
+
+    def measure(self, check: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return measured()
+        except UnansweredError as error:
+            fail(check, str(error))
+        except SilentError:
+            fail(check, f"no answer within {self.service.seconds:.0f} s")
+        except ClosedError:
+            fail(check, "the UDF ended the stream before it had answered every message")
+        except BrokenError as error:
+            fail("handler", f"under load: {error}", trace=error.trace)
+
+    def pulse(self) -> int:
+        if first := next(iter(self.spec["cases"]), None):
+            self.service.pulse(first)
+        time.sleep(PAUSE)
+        return int(bool(first))
+
+    def stop(self, send: Callable[[], int]) -> None:
+        """Keep messages in flight while the other side sends SIGTERM, then drain.
+
+        ``send`` sends some, waits for their answers, and gives their number.
+        """
         self.emit({"event": "stop"})
-        first = next(iter(self.spec["cases"]), None)
         answered, refused, problem = 0, "", ""
+        client = self.service.client
         try:
             while not self.flags.terminated and not self.flags.ended:
-                if first:
-                    self.service.pulse(first)
-                    answered += 1
-                time.sleep(PAUSE)
+                client.arrivals.clear()
+                answered += send()
             self.service.finish()
         except BrokenError as error:
             refused = str(error)
@@ -347,8 +366,15 @@ class Session:
             refused = "the UDF ended the stream"
         except (UnansweredError, SilentError) as error:
             problem = f"the message in flight was neither answered nor refused: {error}"
+        partly = len(client.arrivals) if refused else 0
         self.emit(
-            {"event": "drained", "answered": answered, "refused": refused, "problem": problem}
+            {
+                "event": "drained",
+                "answered": answered,
+                "partly": partly,
+                "refused": refused,
+                "problem": problem,
+            }
         )
 
 

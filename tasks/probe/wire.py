@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -54,9 +55,16 @@ def _trace(error: Any) -> str:  # noqa: ANN401
 
 
 class Client:
-    """One channel to the socket at ``path``, and the methods of one service on it."""
+    """One channel to the socket at ``path``, and the methods of one service on it.
+
+    While ``reading`` is clear, nothing is read from its streams. ``arrivals`` are the times of
+    what was read, by ``time.perf_counter``, since the list was last emptied.
+    """
 
     def __init__(self, path: str, service: str) -> None:
+        self.reading = threading.Event()
+        self.reading.set()
+        self.arrivals: list[float] = []
         self._service = service
         self._channel = grpc.insecure_channel(f"unix://{path}", options=_OPTIONS)
 
@@ -81,7 +89,8 @@ class Client:
                 f"/{self._service}/{method}",
                 request_serializer=request.SerializeToString,
                 response_deserializer=answer.FromString,
-            )
+            ),
+            self,
         )
 
     def close(self) -> None:
@@ -91,7 +100,8 @@ class Client:
 class Stream:
     """A stream in both directions: send at any time, receive with a deadline."""
 
-    def __init__(self, method: Any) -> None:  # noqa: ANN401
+    def __init__(self, method: Any, client: Client) -> None:  # noqa: ANN401
+        self._client = client
         self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._in: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._call = method(self._requests())
@@ -104,6 +114,8 @@ class Stream:
     def _pump(self) -> None:
         try:
             for message in self._call:
+                self._client.reading.wait()
+                self._client.arrivals.append(time.perf_counter())
                 self._in.put(message)
             self._in.put(ClosedError())
         except grpc.RpcError as error:

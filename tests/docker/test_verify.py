@@ -23,8 +23,9 @@ from tasks.core.model.labels import VERIFY_RUN
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, discover, load
 from tasks.core.verification import cases
-from tasks.core.verification.candidates import Candidate, Conditions
+from tasks.core.verification.candidates import Candidate
 from tasks.core.verification.checks import CHECKS
+from tasks.core.verification.conditions import Conditions
 from tasks.core.verification.run import verify
 from tests import REPOSITORY
 

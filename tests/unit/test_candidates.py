@@ -23,8 +23,9 @@ from tasks.core.model.errors import (
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, InvalidUdf, Udf
 from tasks.core.verification import probing
-from tasks.core.verification.candidates import Candidate, Conditions, candidate, candidates
+from tasks.core.verification.candidates import Candidate, candidate, candidates
 from tasks.core.verification.cases import parse
+from tasks.core.verification.conditions import Conditions
 from tasks.core.verification.observed import Observed
 from tasks.core.verification.run import verify
 from tasks.core.verification.verdict import Verdict

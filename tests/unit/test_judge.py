@@ -11,6 +11,7 @@ import pytest
 from tasks.core.model.contract import CONTRACTS, Contract
 from tasks.core.verification.cases import parse
 from tasks.core.verification.checks import CHECKS, CheckResult, Mismatch, check_names
+from tasks.core.verification.conditions import Conditions
 from tasks.core.verification.judge import judge, parse_version
 from tasks.core.verification.observed import Observed
 from tests import REPOSITORY
@@ -98,7 +99,7 @@ def judged(
     observed = Observed(
         events=tuple(events), exit_code=exit_code, stop_ms=100.0, out_of_memory=out_of_memory
     )
-    return judge(contract, CASES, observed, grace=10, numaflow=numaflow)
+    return judge(contract, CASES, observed, Conditions(grace=10, numaflow=numaflow))
 
 
 def failed(checks: list[CheckResult]) -> dict[str, str]:
@@ -144,9 +145,9 @@ def test_all_is_well() -> None:
 
 
 def test_the_order_of_the_checks_is_that_of_the_core() -> None:
-    names = check_names(CONTRACTS["sink", "main"], [])
+    names = check_names(CONTRACTS["sink", "main"], [], Conditions())
     assert names.index("socket") < names.index("ready") < names.index("info-file")
-    names = check_names(CONTRACTS["sideinput", "main"], [])
+    names = check_names(CONTRACTS["sideinput", "main"], [], Conditions())
     assert names.index("socket") < names.index("info-file") < names.index("ready")
     assert "handshake" not in names
 
@@ -201,7 +202,7 @@ def test_a_failed_restart_ends_the_run() -> None:
 
 def test_without_a_restart_there_is_no_such_check() -> None:
     observed = Observed(events=tuple(each for each in ALL if each is not RESTARTED), exit_code=0)
-    checks = judge(MAP, CASES, observed, grace=10, restart=False)
+    checks = judge(MAP, CASES, observed, Conditions(grace=10, restart=False))
     assert "restart" not in status(checks)
     assert set(status(checks).values()) == {"ok"}
 
@@ -339,7 +340,7 @@ def test_without_cases_the_other_checks_are_made() -> None:
     drained = {**DRAINED, "answered": 0}
     events = [*START, good("still-ready"), {"event": "stop"}, drained, END]
     observed = Observed(events=tuple(events), exit_code=0)
-    checks = judge(MAP, [], observed, grace=10, restart=False)
+    checks = judge(MAP, [], observed, Conditions(grace=10, restart=False))
     assert all(checks)
     assert {check.name: check.detail for check in checks if check.status == "skipped"} == (
         dict.fromkeys(
@@ -351,11 +352,71 @@ def test_without_cases_the_other_checks_are_made() -> None:
 
 def test_every_check_is_explained() -> None:
     page = (REPOSITORY / "docs" / "verify.md").read_text(encoding="utf-8")
-    for kind, container in CONTRACTS:
-        for name in check_names(CONTRACTS[kind, container], []):
-            assert name in CHECKS
+    for contract in CONTRACTS.values():
+        for conditions in (Conditions(), Conditions(load=1, max_ready_ms=1)):
+            assert set(check_names(contract, [], conditions)) <= set(CHECKS)
     for name in CHECKS:
         assert name == "probe" or f"| `{name}" in page, name
+
+
+@pytest.mark.parametrize(("ready", "passed"), [(499.0, True), (501.0, False)])
+def test_a_start_may_take_no_longer_than_allowed(ready: float, passed: bool) -> None:
+    observed = Observed(events=tuple(ALL), exit_code=0, stop_ms=100.0, ready_ms=ready)
+    checks = judge(MAP, CASES, observed, Conditions(max_ready_ms=500))
+    assert all(checks) is passed
+    (found,) = [check for check in checks if check.name == "max-ready"]
+    assert found.detail == f"ready after {ready:.0f} ms; --max-ready allows 500 ms"
+    assert [check.status for check in checks].count("skipped") == 0
+
+
+def load_event(**more: object) -> Event:
+    latency = {"p50": 1.0, "p95": 2.0, "p99": 3.0, "max": 4.0}
+    event = {"event": "load", "messages": 1000, "seconds": 2.0, "alone": latency}
+    comparison = {"compared": 900, "different": 0, "differences": []}
+    return {**event, "latency": latency, **comparison, **more}
+
+
+SLOW = {"event": "slow", "messages": 1000, "seconds": 1.0}
+
+
+def under_load(*events: Event) -> list[CheckResult]:
+    everything = (*START, *events, good("still-ready"), {"event": "stop"}, DRAINED, END)
+    observed = Observed(events=everything, exit_code=0, stop_ms=100.0)
+    return judge(MAP, CASES, observed, Conditions(load=1000))
+
+
+def test_a_udf_under_load_gets_no_cases() -> None:
+    checks = under_load(load_event(), SLOW)
+    assert all(checks)
+    names = [check.name for check in checks]
+    assert names[-5:] == ["load", "slow-reader", "handler", "still-ready", "stop"]
+    assert not [name for name in names if name.startswith("case")]
+    assert checks[-5].detail == "1000 messages; 900 answers compared"
+
+
+def test_an_answer_that_differs_under_load_is_shown() -> None:
+    good_one = {"keys": [], "value": "b25l", "tags": []}
+    differences = [{"message": 7, "expected": [good_one], "actual": []}]
+    checks = under_load(load_event(different=3, differences=differences), SLOW)
+    (check,) = [check for check in checks if not check]
+    assert (check.name, check.detail) == (
+        "load",
+        "3 of 900 answers differ from those without load",
+    )
+    assert check.mismatches == (
+        Mismatch(where="message 7 of a batch", expected='"one"', actual="nothing"),
+    )
+
+
+def test_a_lost_message_under_load_ends_the_run() -> None:
+    checks = under_load(bad("load", "no answer for message 3"))
+    assert failed(checks) == {"load": "no answer for message 3"}
+    assert status(checks)["stop"] == "skipped"
+
+
+def test_a_source_without_messages_is_not_measured() -> None:
+    checks = under_load(load_event(messages=0, compared=0), {**SLOW, "messages": 0})
+    assert status(checks)["load"] == "skipped"
 
 
 @pytest.mark.parametrize(

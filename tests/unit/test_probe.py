@@ -32,7 +32,8 @@ from tasks.probe.files import SideInputs, critical_errors
 from tasks.probe.kinds import service
 from tasks.probe.kinds.base import UnansweredError, payload
 from tasks.probe.kinds.sink import response as sink_response
-from tasks.probe.session import Flags, Session
+from tasks.probe.outcome import Flags
+from tasks.probe.session import Session
 from tests import REPOSITORY
 
 SERVERS = Path(__file__).with_name("sdk_servers.py")
@@ -576,7 +577,8 @@ def test_a_socket_that_another_user_cannot_connect_to(folder: Path) -> None:
         (folder / "map.sock").chmod(0o755)
         code = (
             "import os, sys, json\n"
-            "from tasks.probe.session import Flags, Session\n"
+            "from tasks.probe.outcome import Flags\n"
+            "from tasks.probe.session import Session\n"
             "from tasks.probe.kinds import map\n"
             "os.setgid(65532); os.setuid(65532)\n"
             "Session(json.loads(sys.argv[1]), lambda e: print(json.dumps(e)), Flags()).run()"

@@ -81,6 +81,15 @@ def reporting(doing: str) -> Iterator[None]:
         raise EngineUnreachableError(what, next_step="run `invoke engine --status`") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a container uses right now: ``memory`` in bytes without the cache of files; and the
+    seconds of processor time that it has used since its start."""
+
+    memory: int
+    processor: float
+
+
 class Sandbox:
     """Containers and volumes of one run. Leaving it removes all of them, and so does a kill.
 
@@ -89,6 +98,7 @@ class Sandbox:
 
     def __init__(self, engine: Engine, run_id: str) -> None:
         self._labels = {labels.VERIFY_RUN: run_id, labels.VERIFY_CLIENT: this_process()}
+        self._engine = engine
         self._containers: list[str] = []
         self._volumes: list[str] = []
         with contextlib.ExitStack() as stack:
@@ -213,6 +223,28 @@ class Sandbox:
             out_of_memory=bool(state.get("OOMKilled")),
             log=log,
         )
+
+    @contextlib.contextmanager
+    def meter(self, container: str) -> Iterator[Callable[[], Usage | None]]:
+        """A function that asks what a container uses, for one thread; ``None`` if it has ended."""
+        from docker.errors import APIError
+
+        with contextlib.closing(self._engine.sdk()) as client:
+
+            def usage() -> Usage | None:
+                try:
+                    found = client.api.stats(container, stream=False, one_shot=True)
+                except APIError:
+                    return None
+                memory = found["memory_stats"]
+                if not memory.get("usage"):
+                    return None
+                details = memory.get("stats", {})
+                files = details.get("total_inactive_file", details.get("inactive_file", 0))
+                processor = found["cpu_stats"]["cpu_usage"]["total_usage"]
+                return Usage(memory=memory["usage"] - files, processor=processor / 1e9)
+
+            yield usage
 
     def _log(self, container: str) -> str:
         """The log with the time of each line. An engine may keep more of it than it was told."""

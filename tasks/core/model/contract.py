@@ -34,6 +34,10 @@ ANSWER_SECONDS: Final = 10
 GRACE_SECONDS: Final = 10
 """Default timeouts. A pod gives a container 30 seconds from SIGTERM to its end."""
 
+READ_BATCH: Final = 500
+READ_TIMEOUT_MS: Final = 1000
+"""How many messages a vertex reads at once, and how long it waits for them, by default."""
+
 MAX_MESSAGE: Final = 64 * 1024 * 1024
 """The largest message, in bytes: ``MAX_MESSAGE_SIZE`` of the SDK, and the core's default."""
 

@@ -41,7 +41,7 @@ def _results(
     for number, (want, have) in enumerate(pairs, 1):
         place = ", ".join(filter(None, [where, f"result {number}"]))
         if want is None:
-            found.append(Mismatch(where=place, expected="nothing", actual=_shown(have or {})))
+            found.append(Mismatch(where=place, expected="nothing", actual=shown(have or {})))
         elif have is None:
             found.append(Mismatch(where=place, expected=_wanted(want), actual="nothing"))
         else:
@@ -57,7 +57,7 @@ def _fields(where: str, want: ExpectedResult, have: Mapping[str, Any]) -> list[M
 
     dropped, drop = have.get("tags") == [DROP_TAG], want.tags == (DROP_TAG,)
     if dropped != drop and want != ExpectedResult():
-        differ("whole result", _wanted(want), _shown(have))
+        differ("whole result", _wanted(want), shown(have))
     if dropped or drop:
         return found
     if want.keys is not None and list(want.keys) != have["keys"]:
@@ -116,7 +116,8 @@ def _wanted(want: ExpectedResult) -> str:
     return " ".join(parts) or "a result"
 
 
-def _shown(have: Mapping[str, Any]) -> str:
+def shown(have: Mapping[str, Any]) -> str:
+    """A result of the probe in a few words."""
     if have.get("tags") == [DROP_TAG]:
         return "a dropped message"
     parts = [show_bytes(base64.b64decode(have["value"]))]

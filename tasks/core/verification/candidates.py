@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,17 +10,17 @@ from ..build.specs import base_of
 from ..engine import Engine
 from ..inputs.selection import Selected
 from ..model.contract import (
-    ANSWER_SECONDS,
     CONTRACTS,
-    GRACE_SECONDS,
-    NUMAFLOW,
-    READY_SECONDS,
+    READ_BATCH,
+    READ_TIMEOUT_MS,
     SIDE_INPUTS_FOLDER,
 )
 from ..model.errors import ProjectFileError, UdfError
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
 from . import cases as reading
+from . import load
+from .conditions import Conditions
 from .messages import Cases, encoded
 from .probing import ProbeRun
 from .verdict import Verdict, not_built
@@ -31,27 +32,17 @@ _POD: Final = {
     "NUMAFLOW_VERTEX_NAME": "udf",
     "NUMAFLOW_POD": "verify-udf-0",
     "NUMAFLOW_REPLICA": "0",
+    # Of a container without resources, whose limits are those of the host.
+    "NUMAFLOW_CPU_REQUEST": "0",
+    "NUMAFLOW_MEMORY_REQUEST": "0",
+}
+_SOURCE: Final = {
+    "NUMAFLOW_READ_BATCH_SIZE": str(READ_BATCH),
+    "NUMAFLOW_READ_TIMEOUT_MS": str(READ_TIMEOUT_MS),
 }
 
 # With it, Python writes the time of each import to stderr. It adds some hundredths of a second.
 _IMPORTS: Final = {"PYTHONPROFILEIMPORTTIME": "1"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """What a UDF must cope with: timeouts in seconds, and the Numaflow that it runs with.
-
-    ``ready`` is the time until it must be ready, ``answer`` that for an answer, ``grace`` that
-    from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root. With
-    ``restart``, its container is killed and started again.
-    """
-
-    ready: float = READY_SECONDS
-    answer: float = ANSWER_SECONDS
-    grace: float = GRACE_SECONDS
-    numaflow: str = NUMAFLOW
-    non_root: bool = False
-    restart: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +73,23 @@ class Candidate:
         answers = (
             conditions.answer * (len(own) + 4) + sum(case.within_ms for case in changes) / 1000
         )
+        if conditions.load:
+            messages = load.messages(self.udf.kind, own)
+            spec["load"] = {"count": conditions.load, "batch": READ_BATCH, "messages": messages}
+            answers += load.LONGEST_SECONDS
         return ProbeRun(
             image=self.image,
             probe_image=self.probe_image,
             spec=spec,
             env={
                 **_POD,
+                **(_SOURCE if self.udf.kind == "source" else {}),
+                "NUMAFLOW_CPU_LIMIT": str(os.cpu_count() or 1),
+                "NUMAFLOW_MEMORY_LIMIT": str(self.udf.bounds.memory_bytes),
                 **_IMPORTS,
                 "NUMAFLOW_UD_CONTAINER_TYPE": contract.type,
                 **self.cases.env,
+                **(self.cases.load_env if conditions.load else {}),
             },
             grace=conditions.grace,
             non_root=conditions.non_root,

@@ -27,6 +27,9 @@ SINK_STATUSES: Final = ("success", "failure", "fallback", "serve", "on-success")
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The default event time of a message, and the default start of a window."""
 
+WINDOW: Final = Window(start=EPOCH, end=EPOCH + timedelta(minutes=1))
+"""The default window of a case."""
+
 Results = tuple[ExpectedResult, ...]
 
 
@@ -51,7 +54,9 @@ def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:
         what = f"{file} is not valid TOML: {why}"
         raise CasesError(what, next_step="fix that line") from error
     form = FORMATS[kind]
-    top = Table(Source(file, text, "docs/cases.md"), content, (), ("env", "side-inputs", "case"))
+    top = Table(
+        Source(file, text, "docs/cases.md"), content, (), ("env", "side-inputs", "load", "case")
+    )
     cases = tuple(_case(table, form) for table in top.tables("case"))
     if not cases:
         what = f"{file} has no case"
@@ -61,7 +66,13 @@ def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:
         if names.count(case.name) > 1:
             what = f"{file}:{case.line}: two cases have the name '{case.name}'"
             raise CasesError(what, next_step="give each case its own name")
-    return Cases(cases=cases, env=top.strings_by_name("env"), side_inputs=read_side_inputs(top))
+    load = top.table("load", ("env",), "load") if "load" in content else None
+    return Cases(
+        cases=cases,
+        env=top.strings_by_name("env"),
+        load_env=load.strings_by_name("env") if load else {},
+        side_inputs=read_side_inputs(top),
+    )
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def _case(raw: Table, form: Format) -> Case:
     name = raw.text("name", "a name for the case, in quotes")
     where = f"case '{name}'"
     table = raw.narrowed(("name", *form.case), where)
-    window = read_window(table) or Window(start=EPOCH, end=EPOCH + timedelta(minutes=1))
+    window = read_window(table) or WINDOW
     messages = tuple(
         _message(item.narrowed(form.message, f"message {number} of {where}"), form, window)
         for number, item in enumerate(table.tables("message"), 1)

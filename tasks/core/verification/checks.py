@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..model.contract import Contract
+from .conditions import Conditions
 from .messages import Case
 
 Status = Literal["ok", "warning", "failed", "skipped"]
@@ -20,12 +21,15 @@ CHECKS: Final[Mapping[str, str]] = {
     "socket": "the socket is the one that Numaflow dials for this kind and MAP_MODE",
     "socket-access": "another user can connect to the socket",
     "ready": "IsReady answers without an error",
+    "max-ready": "the start takes no longer than --max-ready; shown only with it",
     "handshake": "the handshake is echoed",
     "case": "the answers to a case are as expected",
     "answers": "each message is answered once, under its id",
     "handler": "the handler raises no exception",
     "still-ready": "IsReady answers without an error after all cases",
     "restart": "after a kill, a new container serves over the old socket and info file",
+    "load": "under load, each message is answered once, and as without load",
+    "slow-reader": "all answers come, also if nobody reads them for a while",
     "stop": "the program ends in time after SIGTERM, and loses no message in flight",
     "probe": "the probe itself works; shown only if it does not",
 }
@@ -61,18 +65,20 @@ class CheckResult:
         return self.status != "failed"
 
 
-def check_names(contract: Contract, cases: Sequence[Case], *, restart: bool = True) -> list[str]:
-    """The checks of one container, in their order."""
+def check_names(contract: Contract, cases: Sequence[Case], conditions: Conditions) -> list[str]:
+    """The checks of one container, in their order. Under load, no case is sent."""
+    load = conditions.load > 0
+    names = [case_check(case.name) for case in cases] or ["case"]
     steps = itertools.chain.from_iterable(_STEPS[step] for step in contract.order)
     return [
         "start",
         *steps,
+        *(["max-ready"] if conditions.max_ready_ms else []),
         *(["handshake"] if contract.handshake else []),
-        *([case_check(case.name) for case in cases] or ["case"]),
-        "answers",
+        *(["load", "slow-reader"] if load else [*names, "answers"]),
         "handler",
         "still-ready",
-        *(["restart"] if restart else []),
+        *(["restart"] if conditions.restart and not load else []),
         "stop",
     ]
 

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from ..model.contract import MAP_MODE, MAP_SOCKETS, NUMAFLOW, Contract
+from ..model.contract import MAP_MODE, MAP_SOCKETS, Contract
 from .answers import mismatches
-from .checks import CheckResult, case_check, check_names
+from .checks import CheckResult, Status, case_check, check_names
+from .conditions import Conditions
+from .load import judged_load, judged_slow
 from .messages import Case
 from .observed import Observed
 
@@ -23,16 +25,10 @@ def judge(
     contract: Contract,
     cases: Sequence[Case],
     observed: Observed,
-    *,
-    grace: float,
-    numaflow: str = NUMAFLOW,
-    restart: bool = True,
+    conditions: Conditions,
 ) -> list[CheckResult]:
-    """The results of the checks of one container, in their order.
-
-    ``grace`` is the time in seconds that the UDF had after SIGTERM; ``numaflow`` is the version
-    of Numaflow that the UDF must work with; ``restart`` says that it was started again.
-    """
+    """The results of the checks of one container, in their order."""
+    load = conditions.load > 0
     found = _Found()
     by_name = {case.name: case for case in cases}
     for event in observed.events:
@@ -40,7 +36,7 @@ def judge(
             case "check":
                 found.add_unless_known(_reported(event, observed))
             case "info":
-                found.add(_version(event["content"], contract, numaflow))
+                found.add(_version(event["content"], contract, conditions.numaflow))
                 for failure in _endpoint(event["content"], contract):
                     found.add(failure)
             case "answers":
@@ -51,14 +47,21 @@ def judge(
                 first = next(iter(cases), None)
                 passed = first and found.results.get(case_check(first.name))
                 found.add(_compared("restart", first if passed else None, event), fatal=False)
+            case "load":
+                found.add(judged_load(event), fatal=False)
+            case "slow":
+                found.add(judged_slow(event), fatal=False)
             case "drained":
-                found.add(_stop(event, observed, grace), fatal=False)
+                found.add(_stop(event, observed, conditions.grace, load=load), fatal=False)
             case "broken":
                 found.add(_failed("probe", event["trace"]))
     if not observed.events or observed.events[-1]["event"] not in ("end", "broken"):
         said = observed.probe_errors.strip() or "it wrote nothing"
         found.add_unless_known(_failed("probe", f"the probe ended too early: {said}"))
-    if not cases:
+    if load:
+        if "slow-reader" in found.results:
+            found.assume("handler")
+    elif not cases:
         detail = "cases.toml not found, so no message was sent"
         for name in ("case", "answers", "handler"):
             found.add_unless_known(CheckResult(name=name, status="skipped", detail=detail))
@@ -68,7 +71,9 @@ def judge(
         found.assume("start")
     if "socket" in found.results:  # a socket exists, be it the right one or not
         found.assume("endpoint")
-    return found.in_order(check_names(contract, cases, restart=restart))
+    if conditions.max_ready_ms and observed.ready_ms is not None:
+        found.add(_start_time(observed.ready_ms, conditions.max_ready_ms), fatal=False)
+    return found.in_order(check_names(contract, cases, conditions))
 
 
 class _Found:
@@ -175,7 +180,7 @@ def _version(content: Mapping[str, Any], contract: Contract, numaflow: str) -> C
             f"pynumaflow {version} is older than {contract.minimum_sdk}, the oldest that Numaflow "
             f"accepts for {contract.info_file.removesuffix('-server-info')}"
         )
-    elif needs and _number(numaflow) < _number(needs):
+    elif needs and "latest" not in numaflow and _number(numaflow) < _number(needs):
         least = needs.removesuffix("-z")
         problem = f"pynumaflow {version} needs Numaflow {least}, but this is {numaflow}"
     if problem:
@@ -198,7 +203,13 @@ def _number(text: str) -> tuple[int, int, int, int]:
     return parse_version(text) or (0, 0, 0, 0)
 
 
-def _stop(event: Mapping[str, Any], observed: Observed, grace: float) -> CheckResult:
+def _start_time(ready_ms: float, most: float) -> CheckResult:
+    detail = f"ready after {ready_ms:.0f} ms; --max-ready allows {most:.0f} ms"
+    status: Status = "failed" if ready_ms > most else "ok"
+    return CheckResult(name="max-ready", status=status, milliseconds=ready_ms, detail=detail)
+
+
+def _stop(event: Mapping[str, Any], observed: Observed, grace: float, *, load: bool) -> CheckResult:
     problem = str(event["problem"])
     if observed.exit_code is None:
         text = f"still running {grace:.0f} s after SIGTERM"
@@ -210,5 +221,10 @@ def _stop(event: Mapping[str, Any], observed: Observed, grace: float) -> CheckRe
     how = "the message in flight was answered" if event["answered"] else "no message was in flight"
     if event["refused"]:
         how = f"the message in flight was refused: {event['refused']}"
+    if load:
+        how = f"{event['answered']} messages were answered"
+        if event["refused"]:
+            how += f", then {event['partly']} of a batch"
+            how += f"; the rest was refused, and Numaflow reads it again: {event['refused']}"
     detail = f"exit code {observed.exit_code}; {how}"
     return CheckResult(name="stop", status="ok", milliseconds=observed.stop_ms, detail=detail)

@@ -137,10 +137,14 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Cases:
-    """A whole ``cases.toml``: the environment of the UDF, its side inputs, and its cases."""
+    """A whole ``cases.toml``: the environment of the UDF, its side inputs, and its cases.
+
+    ``load_env`` is added to ``env`` for a run under load.
+    """
 
     cases: tuple[Case, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    load_env: Mapping[str, str] = field(default_factory=dict)
     side_inputs: Mapping[str, Value] = field(default_factory=dict)
 
     def containers(self) -> list[str]:

@@ -13,7 +13,8 @@ class Observed:
 
     ``events`` are the probe's reports. ``exit_code`` is ``None`` if the UDF did not end by
     itself; ``stop_ms`` is the time from SIGTERM to its end. ``log`` holds lines with their time
-    since the start of the container.
+    since the start of the container. ``memory`` is the largest that was seen under load, in
+    bytes; ``processor`` is the processor time that the load took.
     """
 
     events: tuple[Mapping[str, Any], ...]
@@ -23,3 +24,5 @@ class Observed:
     stop_ms: float | None = None
     log: tuple[tuple[float, str], ...] = ()
     probe_errors: str = ""
+    memory: int | None = None
+    processor: float | None = None

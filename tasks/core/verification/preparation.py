@@ -12,7 +12,8 @@ from typing import Final
 
 from ..engine import Engine
 from . import probing
-from .candidates import Candidate, Conditions
+from .candidates import Candidate
+from .conditions import Conditions
 
 # A probe waits for its UDF no longer than the UDF may take to be ready.
 _LONGEST_SECONDS: Final = 10.0

@@ -17,9 +17,11 @@ from ..engine import Engine
 from ..engine.sandbox import Sandbox, Setup, StartError, reporting
 from ..model.bounds import STANDARD, Bounds
 from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from ..model.errors import EngineUnreachableError
 from .observed import Observed
 
 _LAST_WORDS: Final = 3.0
+_GAUGE_SECONDS: Final = 0.1
 _STDOUT: Final = 1
 _ROOT: Final = "0:0"
 _NOBODY: Final = "65534:65534"
@@ -139,6 +141,7 @@ class _Run:
         self.exit_code: int | None = None
         self.terminated = 0.0
         self.stop_ms: float | None = None
+        self.gauge: Gauge | None = None
 
     def run(self) -> Observed:
         limit = threading.Timer(
@@ -153,6 +156,8 @@ class _Run:
             return self._observed(events, errors)
         finally:
             limit.cancel()
+            if self.gauge:
+                self.gauge.close()
 
     def _follow(self) -> tuple[list[dict[str, Any]], str]:
         """The probe's events up to its end, each reacted to, and what it wrote to stderr."""
@@ -202,6 +207,10 @@ class _Run:
                 detail = f"the container does not start: {error}"
                 return [_failure(name, detail), {"event": "end"}]
             self.sandbox.watch(self.udf, self._has_ended)
+        elif event == "loading":
+            self.gauge = Gauge(self.sandbox, self.udf)
+        elif event == "load" and self.gauge:
+            self.gauge.mark()
         elif event == "stop":
             self.terminated = time.monotonic()
             self.sandbox.signal(self.udf, "SIGTERM")
@@ -242,7 +251,49 @@ class _Run:
             stop_ms=self.stop_ms,
             log=tuple(((at - started) * 1000, line) for each in lives for at, line in each.log),
             probe_errors=errors,
+            memory=self.gauge.memory if self.gauge else None,
+            processor=self.gauge.processor if self.gauge else None,
         )
+
+
+class Gauge:
+    """Asks again and again what a container uses, in a thread of its own."""
+
+    def __init__(self, sandbox: Sandbox, container: str) -> None:
+        self.memory: int | None = None
+        self.processor: float | None = None
+        self._sandbox = sandbox
+        self._container = container
+        self._marked = self._closed = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def mark(self) -> None:
+        """The load whose processor time counts has ended."""
+        self._marked = True
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with (
+            contextlib.suppress(EngineUnreachableError),
+            reporting("measure a container"),
+            self._sandbox.meter(self._container) as usage,
+        ):
+            first = usage()
+            while (now := usage()) and first:
+                self.memory = max(self.memory or 0, now.memory)
+                if self.processor is None and self._marked:
+                    self.processor = now.processor - first.processor
+                if self._closed:
+                    return
+                self._wake.wait(_GAUGE_SECONDS)
+                self._wake.clear()
 
 
 def _failure(name: str, detail: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..output import report
+from . import load_report
 from .checks import CheckResult
 from .verdict import Part, Verdict
 
@@ -32,7 +33,8 @@ def text(verdicts: Sequence[Verdict]) -> str:
         return "nothing to verify"
     failures = _problems(verdicts)
     if len(verdicts) > 1:
-        table = report.table(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+        headers, cells, align = _columns(verdicts)
+        table = report.table(headers, cells, align=align)
         return "\n\n".join([*failures, table, _total(verdicts)])
     (verdict,) = verdicts
     return "\n\n".join([*([] if verdict.error else [_checks(verdict)]), *failures])
@@ -43,7 +45,8 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return "Nothing to verify."
     failures = [report.fenced(each) for each in _problems(verdicts)]
-    table = report.markdown(_HEADERS, [_cells(verdict) for verdict in verdicts], align=_ALIGN)
+    headers, cells, align = _columns(verdicts)
+    table = report.markdown(headers, cells, align=align)
     return "\n\n".join([table, *failures, _total(verdicts)])
 
 
@@ -135,26 +138,52 @@ def _checks(verdict: Verdict) -> str:
     table = report.table(
         ("check", "result", "ms"),
         [
-            (_named(part, check.name), _result(check), _ms(check.milliseconds))
+            (_named(part, check.name), _result(check), load_report.number(check.milliseconds))
             for part in verdict.parts
             for check in part.checks
         ],
         align=("left", "left", "right"),
     )
     lines = [f"{verdict.udf} ({verdict.image})", "", table, ""]
-    lines += [_startup(part) for part in verdict.parts if part.startup.ready_ms is not None]
+    for part in verdict.parts:
+        if part.startup.ready_ms is not None:
+            lines.append(_startup(part))
+        if part.load:
+            lines += [": ".join([*_prefix(part), line]) for line in load_report.lines(part.load)]
     return "\n".join(lines).rstrip()
+
+
+def _columns(
+    verdicts: Sequence[Verdict],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
+    """The headers, cells and alignment of the table of several UDFs."""
+    if not any(part.load for verdict in verdicts for part in verdict.parts):
+        return _HEADERS, [_cells(verdict) for verdict in verdicts], _ALIGN
+    cells = []
+    for verdict in verdicts:
+        for part in verdict.parts:
+            name = ": ".join([verdict.udf, *_prefix(part)])
+            result = _outcome(part, [check.name for check in part.checks if not check])
+            cells.append((name, verdict.kind, result, *load_report.cells(part.load)))
+        if not verdict.parts:
+            result = _outcome(verdict, [verdict.reason])
+            cells.append((verdict.udf, verdict.kind, result, *load_report.cells(None)))
+    return load_report.HEADERS, cells, load_report.ALIGN
+
+
+def _outcome(passed: object, reasons: Sequence[str]) -> str:
+    return "ok" if passed else f"FAILED: {', '.join(reasons)}"
 
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     return (
         verdict.udf,
         verdict.kind,
-        "ok" if verdict else f"FAILED: {verdict.reason}",
+        _outcome(verdict, [verdict.reason]),
         f"{sum(each.status in ('ok', 'warning') for each in verdict.checks)}/{len(verdict.checks)}",
-        _ms(_slowest([part.startup.ready_ms for part in verdict.parts])),
-        _ms(_slowest([part.startup.imports_ms for part in verdict.parts])),
-        _ms(_slowest([part.stop_ms for part in verdict.parts])),
+        load_report.number(_slowest([part.startup.ready_ms for part in verdict.parts])),
+        load_report.number(_slowest([part.startup.imports_ms for part in verdict.parts])),
+        load_report.number(_slowest([part.stop_ms for part in verdict.parts])),
         f"{verdict.seconds:.1f}",
     )
 
@@ -231,10 +260,6 @@ def _result(check: CheckResult) -> str:
     return "FAILED" if check.status == "failed" else check.status
 
 
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}" if value < 10 else f"{value:.0f}"
-
-
 def _slowest(values: Sequence[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
@@ -274,6 +299,7 @@ def _part(part: Part) -> dict[str, Any]:
                 for name, ms in part.startup.heaviest
             ],
         },
+        "load": load_report.row(part.load),
         "stop_ms": _rounded(part.stop_ms),
         "traceback": part.traceback,
         "critical_errors": [

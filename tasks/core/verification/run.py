@@ -13,8 +13,10 @@ from ..model.contract import CONTRACTS
 from ..model.errors import UdfError
 from ..model.progress import Say
 from . import logs, probing
-from .candidates import Candidate, Conditions
+from .candidates import Candidate
+from .conditions import Conditions
 from .judge import judge
+from .load import load_of
 from .preparation import Preparation, uninterrupted
 from .verdict import Part, Verdict
 
@@ -109,15 +111,14 @@ def _parts(
             CONTRACTS[candidate.udf.kind, container],
             candidate.cases.of(container),
             observed,
-            grace=conditions.grace,
-            numaflow=conditions.numaflow,
-            restart=conditions.restart,
+            conditions,
         )
         errors = logs.critical_errors(observed)
         part = Part(
             container=container,
             checks=tuple(checks),
             startup=logs.startup(observed),
+            load=load_of(observed),
             stop_ms=observed.stop_ms,
             log=tuple(logs.plain_log(observed)),
             traceback=logs.traceback(observed, checks),

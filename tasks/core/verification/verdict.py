@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..model.errors import NotBuiltError, UdfError, VerifyFailedError
 from .checks import CheckResult
+from .load import Load
 from .logs import Startup
 
 
@@ -17,6 +18,7 @@ class Part:
     container: str
     checks: tuple[CheckResult, ...]
     startup: Startup
+    load: Load | None = None
     stop_ms: float | None = None
     log: tuple[str, ...] = ()
     traceback: str = ""

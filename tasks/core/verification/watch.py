@@ -23,7 +23,8 @@ from ..model.progress import Say
 from ..model.settings import Settings
 from ..model.udf import select
 from ..output import report
-from .candidates import Candidate, Conditions, candidate
+from .candidates import Candidate, candidate
+from .conditions import Conditions
 from .preparation import preparing
 from .run import verify
 from .verdict import Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from google.protobuf.empty_pb2 import Empty
@@ -36,6 +36,10 @@ class Service:
     """
 
     ready_response: ClassVar[Any]
+    independent: ClassVar[bool] = False
+    """Whether the answer to a message does not depend on the others that are sent with it."""
+    batched: ClassVar[bool] = True
+    """Whether a case can have many messages."""
 
     def __init__(self, client: Client, seconds: float) -> None:
         self.client = client
@@ -51,6 +55,14 @@ class Service:
     def play(self, case: Spec) -> Any:  # noqa: ANN401
         """Send the messages of a case; the answers, as JSON can hold them."""
         raise NotImplementedError
+
+    def batch(self, messages: Sequence[Spec], size: int) -> Spec:
+        """A case with ``size`` messages, which are ``messages`` again and again."""
+        return {"messages": [messages[number % len(messages)] for number in range(size)]}
+
+    def count(self, answer: Any, size: int) -> int:  # noqa: ANN401
+        """How many of ``size`` messages ``answer`` is for."""
+        return size
 
     def pulse(self, case: Spec) -> None:
         """Send one message, the first of ``case``, and wait for its answer."""

@@ -27,6 +27,7 @@ class UnaryMap(Service):
     """One answer for each message, matched by its id, in any order."""
 
     ready_response = map_pb2.ReadyResponse
+    independent = True
 
     def __init__(self, client: Client, seconds: float) -> None:
         super().__init__(client, seconds)
@@ -100,6 +101,8 @@ class StreamMap(UnaryMap):
 
 class BatchMap(UnaryMap):
     """One answer for each message, then one end of transmission for the batch."""
+
+    independent = False
 
     def collect(self, open_ids: OpenIds, answers: Answers) -> None:
         self.stream.send(map_pb2.MapRequest(status=map_pb2.TransmissionStatus(eot=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -15,6 +16,7 @@ class SideInput(Service):
     """Each case is one retrieval."""
 
     ready_response = sideinput_pb2.ReadyResponse
+    batched = False
 
     def play(self, case: Spec) -> dict[str, Any]:
         answer = self.client.call(
@@ -22,6 +24,9 @@ class SideInput(Service):
         )
         value = base64.b64encode(answer.value).decode()
         return {"broadcast": not answer.no_broadcast, "value": value}
+
+    def batch(self, messages: Sequence[Spec], size: int) -> Spec:
+        return {}
 
     def pulse(self, case: Spec) -> None:
         self.play(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Final
 
 from google.protobuf.empty_pb2 import Empty
@@ -18,6 +19,15 @@ class Source(Service):
     """Two streams, one to read and one to acknowledge, each with its handshake."""
 
     ready_response = source_pb2.ReadyResponse
+    offsets: set[tuple[int, bytes]] | None = None
+
+    def batch(self, messages: Sequence[Spec], size: int) -> Spec:
+        # From here on, each message is to come once: all are acknowledged.
+        self.offsets = self.offsets or set()
+        return {"read": {"read": size, "timeout_ms": 1000, "ack": True, "nack": False}}
+
+    def count(self, answer: Any, size: int) -> int:  # noqa: ANN401
+        return len(answer["results"])
 
     def open(self) -> None:
         sot = source_pb2.Handshake(sot=True)
@@ -69,6 +79,7 @@ class Source(Service):
                 if not answer.result.offset.offset:
                     text = f"message {len(found) + 1} of a read has no offset"
                     raise UnansweredError(text)
+                self.check_offset(answer.result.offset)
                 found.append(answer.result)
         except SilentError:
             text = f"no end of transmission within {seconds:.0f} s after a read"
@@ -77,6 +88,15 @@ class Source(Service):
             text = "the UDF ended the stream without an end of transmission after a read"
             raise EndedError(text) from None
         return found
+
+    def check_offset(self, offset: Any) -> None:  # noqa: ANN401
+        if self.offsets is None:
+            return
+        key = offset.partition_id, offset.offset
+        if key in self.offsets:
+            text = f"the message with the offset {offset.offset!r} is read twice"
+            raise UnansweredError(text)
+        self.offsets.add(key)
 
     def ack(self, offsets: list[Any]) -> None:
         self.acks.send(
