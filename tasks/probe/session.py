@@ -323,8 +323,10 @@ class Session:
         slow = self.measure("slow-reader", lambda: load.slow(wanted["count"]))
         self.emit({"event": "slow", **slow})
         self.still_ready()
-        batch = self.service.batch(wanted["messages"], load.size)
-        self.stop(lambda: self.service.count(self.service.play(batch), load.size))
+        # What is in flight then must be done in the time that a pod gives.
+        size = min(load.size, max(1, int(full["messages"] / full["seconds"])))
+        batch = self.service.batch(wanted["messages"], size)
+        self.stop(lambda: self.service.count(self.service.play(batch), size))
 
     def measure(self, check: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         try:

@@ -190,6 +190,43 @@ def test_all_examples_are_verified(examples: str, engine: Engine, tmp_path: Path
     assert running(engine, examples) == ""
 
 
+@pytest.mark.slow
+def test_all_examples_are_verified_under_load(examples: str) -> None:
+    flags = ("--load", "--messages", "1000", "--json", "--grace", "30")
+    done = invoke("verify", "--tag", examples, "--all", *flags)
+    assert done.returncode == 0, done.stdout
+    rows = json.loads(done.stdout)
+    assert len(rows) == 20
+    for container in (each for row in rows for each in row["containers"]):
+        load = container["load"]
+        assert load["messages"] == 1000
+        assert load["messages_a_second"] > 0
+        assert load["memory_bytes"] > 1_000_000
+        assert load["processor_ms_a_message"] >= 0
+        assert set(load["latency_ms"]) == {"p50", "p95", "p99", "max"}
+        checks = {each["name"]: each["status"] for each in container["checks"]}
+        assert (checks["load"], checks["slow-reader"], checks["stop"]) == ("ok", "ok", "ok")
+
+
+def test_state_that_threads_share_is_found_under_load(broken: str) -> None:
+    where = ("--root", str(BROKEN), "--tag", broken, "--udf", "map/shares_state")
+    done = invoke("verify", *where)
+    assert done.returncode == 0, done.stdout
+    done = invoke("verify", *where, "--load", "--messages", "2000")
+    assert done.returncode == 40
+    assert "FAILED map/shares_state, load: " in done.stdout
+    assert "answers differ from those without load" in done.stdout
+
+
+def test_a_start_that_takes_too_long_fails(examples: str) -> None:
+    where = ("--tag", examples, "--udf", "map/even_odd")
+    done = invoke("verify", *where, "--max-ready", "60s")
+    assert done.returncode == 0, done.stdout
+    done = invoke("verify", *where, "--max-ready", "1ms")
+    assert done.returncode == 40
+    assert "max-ready: ready after" in done.stdout
+
+
 def test_startup_is_reported_with_its_imports(examples: str) -> None:
     done = invoke("verify", "--tag", examples, "--udf", "map/even_odd", "--json")
     (row,) = json.loads(done.stdout)
@@ -261,9 +298,9 @@ def test_the_examples_of_the_page_hold(
 
 def test_every_broken_udf_has_its_check() -> None:
     settings = Settings.from_config(object(), root=str(BROKEN))
-    assert {udf.name for udf in discover(settings)} == set(DEFECTS)
+    assert {udf.name for udf in discover(settings)} == {*DEFECTS, "map/shares_state"}
     named = {name.split(":")[0] for names in DEFECTS.values() for name in names}
-    assert named == set(CHECKS) - {"probe"}
+    assert named == set(CHECKS) - {"probe", "load", "slow-reader", "max-ready"}
 
 
 @pytest.mark.parametrize("name", DEFECTS)

@@ -48,9 +48,14 @@ class DemoService(BaseHTTPRequestHandler):
         self.wfile.write(str(price).encode())
 
 
+class DemoServer(ThreadingHTTPServer):
+    # A large window connects many times at once; 5 connections may wait by default.
+    request_queue_size = 1024
+
+
 def start_demo_service() -> str:
     """The URL of a stand-in that answers from now on, for as long as this process runs."""
-    demo = ThreadingHTTPServer(("127.0.0.1", 0), DemoService)
+    demo = DemoServer(("127.0.0.1", 0), DemoService)
     threading.Thread(target=demo.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{demo.server_port}"
 
