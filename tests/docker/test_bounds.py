@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.core.engine import Engine
 from tasks.core.model.labels import VERIFY_RUN
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 
 Run = subprocess.CompletedProcess[str]
 Invoke = Callable[..., Run]

@@ -17,9 +17,10 @@ from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.sandbox import _unframed
 from tasks.core.model.bounds import Bounds, read_bounds
 from tasks.core.model.errors import ProjectFileError
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
 from tasks.core.verification.probing import _other_user, _user
+from tests import REPOSITORY
 
 WHERE = "[tool.numaflow-udf.verify] in map/a/pyproject.toml"
 

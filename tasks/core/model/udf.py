@@ -350,7 +350,7 @@ def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
         if key == "env":
             check_env(value, where)
-        if key == "verify":
+        elif key == "verify":
             found[key] = read_bounds(value, where.replace("]", ".verify]", 1))
         elif allowed := _wrong(key, value):
             what = f"{key} = {value!r} under {where} is invalid"
