@@ -28,9 +28,15 @@ from . import (  # noqa: E402  (they are what is compiled)
     verify,
     why,
 )
+from .core.model import settings_file  # noqa: E402
+from .core.model.places import repository  # noqa: E402
 from .core.model.settings import DEFAULTS  # noqa: E402
+from .core.output import ending  # noqa: E402
 
 __all__ = ["ns"]
+
+ending.install()
+settings_file.check(repository())
 
 ns = Collection(
     bench.bench,

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from invoke.context import Context
+from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from .core.inputs.selection import Choice, select
 from .core.model.called import as_called
 from .core.model.called import declare as declare_task
+from .core.model.contract import NUMAFLOW
+from .core.model.errors import ConfigError
 from .core.model.settings import Settings
+from .core.output.ending import ending
 
 Body = Callable[..., None]
 
@@ -48,6 +53,14 @@ FLAGS: Final = {
 }
 """The help of flags that several tasks have."""
 
+_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
+    "ready": (1, 3600),
+    "answer": (1, 3600),
+    "grace": (0, 3600),
+    "jobs": (0, 256),
+}
+"""The least and the most that flags of several tasks may be; 0 jobs are the default."""
+
 _SELECTION: Final = {
     "udf": "UDF by its path, such as map/even_odd; may be given more than once",
     "all": "all UDFs below the root",
@@ -55,6 +68,7 @@ _SELECTION: Final = {
     "exclude": "leave out UDFs that match this pattern; may be given more than once",
     "changed-since": "only UDFs that changed since this git revision",
 }
+_VERSION: Final = re.compile(r"v?[0-9]{1,4}(\.[0-9]{1,4}){1,2}([-+][0-9A-Za-z.+-]{1,64})?")
 _LISTS: Final = ("udf", "only", "exclude")
 _KINDS: Final[Mapping[str, tuple[object, type]]] = {"assemble": (True, bool)}
 
@@ -86,7 +100,9 @@ def verb(
         optional = [each for each in own[taken:] if each not in needed]
 
         @functools.wraps(body)
+        @ending()
         def run(c: Context, **given: Any) -> None:  # noqa: ANN401  (whatever Invoke parsed)
+            _check(given)
             parts: list[object] = [c]
             if settings is not None:
                 flags = {key: given.pop(key, _KINDS.get(key, ("", str))[0]) for key in keys}
@@ -115,7 +131,7 @@ def verb(
         shown = {each: text for each, text in texts.items() if each in mine | set(_selected(udfs))}
         shown |= {each: SETTINGS[each] for each in settings or ()}
         declare_task(name or body.__name__.replace("_", "-"))
-        made: Task[Body] = Task(
+        made: Task[Body] = _Task(
             run,
             name=name or None,
             auto_shortflags=False,
@@ -132,6 +148,40 @@ def _with_roots(settings: Settings, keys: Sequence[str]) -> Settings:
     if "root" in keys:
         settings.require_roots()
     return settings
+
+
+class _Argument(Argument):
+    """A flag whose value may be of another kind: Invoke has no message for that."""
+
+    def set_value(self, value: object, cast: bool = True) -> None:
+        try:
+            super().set_value(value, cast)
+        except ValueError as error:
+            kind = "a whole number" if self.kind is int else "a number"
+            raise _wrong(self.names[0], value, kind) from error
+
+
+class _Task(Task[Body]):
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        arguments = super().get_arguments(ignore_unknown_help)
+        for each in arguments:
+            each.__class__ = _Argument
+        return arguments
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigError` for a value that no task can use."""
+    for name, (least, most) in _NUMBERS.items():
+        if name in given and not least <= given[name] <= most:
+            raise _wrong(name, given[name], f"a number from {least} to {most}")
+    for name in given.keys() & {"numaflow"}:
+        if not _VERSION.fullmatch(given[name]):
+            raise _wrong(name, given[name], f"a version, such as {NUMAFLOW}")
+
+
+def _wrong(name: str, value: object, allowed: str) -> ConfigError:
+    what = f"--{name} is {value!r}, which is invalid"
+    return ConfigError(what, next_step=f"give {allowed}")
 
 
 def _flag(name: str, default: object, kind: type) -> inspect.Parameter:

@@ -24,7 +24,7 @@ Every setting has a default that works. A value comes from the first of these th
 1. the flag of a task, such as `--tag v1`
 2. the environment, such as `INVOKE_UDF_TAG=v1`
 3. a file given with `invoke -f FILE`
-4. `invoke.yaml` of the repository (or `.toml`, `.json`)
+4. `invoke.yaml` of the repository (or `.yml`, `.json`, `.py`)
 5. `~/.invoke.yaml`
 6. `/etc/invoke.yaml`
 7. the default

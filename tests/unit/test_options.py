@@ -9,7 +9,7 @@ import pytest
 from invoke.context import Context
 from invoke.tasks import Task
 
-from tasks import options
+from tasks import bench, options, verify
 from tasks.core.inputs.selection import Selected
 from tasks.core.model.errors import ConfigError, UnknownUdfError
 from tasks.core.model.settings import Settings
@@ -94,3 +94,21 @@ def test_help_and_lists_of_its_own() -> None:
 
     assert flags(body) == {"part": "a part", "json": "as JSON"}
     assert list(body.iterable) == ["part"]
+
+
+NUMBERS = [("jobs", -1), ("jobs", 9**99), ("ready", 0), ("answer", 0), ("grace", -1)]
+
+
+@pytest.mark.parametrize(("name", "value"), [*NUMBERS, ("numaflow", "garbage"), ("numaflow", "")])
+def test_a_value_that_no_task_can_use(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"--{name} is ") as caught:
+        verify.verify(Context(), **{name: value})
+    assert caught.value.next_step.startswith("give ")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("jobs", "a whole number"), ("factor", "a number")])
+def test_a_value_of_another_kind(name: str, kind: str) -> None:
+    found = [*verify.verify.get_arguments(), *bench.bench.get_arguments()]
+    with pytest.raises(ConfigError, match=f"--{name} is 'abc'") as caught:
+        next(each for each in found if each.name == name).set_value("abc")
+    assert caught.value.next_step == f"give {kind}"

@@ -106,6 +106,11 @@ class MissingExtraError(UdfError):
     cause = "an optional Python package is not installed"
 
 
+class FileError(UdfError):
+    exit_code = 24
+    cause = "a file cannot be read or written"
+
+
 class BuildFailedError(UdfError):
     exit_code = 30
     cause = "a build failed"
@@ -154,6 +159,11 @@ class RegistryDeniedError(UdfError):
 class PushFailedError(UdfError):
     exit_code = 52
     cause = "a push failed: no space, no such repository, or a registry error"
+
+
+class UnexpectedError(UdfError):
+    exit_code = 60
+    cause = "a fault in these tasks, or not enough memory"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,29 +13,49 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from invoke.exceptions import Exit
 
 from ..model.called import as_called
+from ..model.errors import FileError
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def say(line: str) -> None:
-    """A line of progress, on stderr."""
-    print(as_called(line), file=sys.stderr, flush=True)
+    """A line of progress, on stderr. Where nobody can read it, the work goes on."""
+    try:
+        print(as_called(line), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
 
 
 def show(text: str) -> None:
-    """A result, on stdout. A reader that has seen enough (``| head``) ends the task quietly."""
+    """A result, on stdout. A reader that has seen enough (``| head``) ends the task quietly.
+
+    Raises :class:`FileError` where stdout is a file that cannot be written to.
+    """
     try:
         print(as_called(text), flush=True)
     except BrokenPipeError:
-        # Python would write what is left at its end, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Exit(code=128 + signal.SIGPIPE) from None
+        raise closed_pipe() from None
+    except OSError as error:
+        _discard(sys.stdout)
+        what = f"the result cannot be written to stdout: {error.strerror}"
+        raise FileError(what, next_step="free some disk space, or write elsewhere") from error
+
+
+def closed_pipe() -> Exit:
+    """The quiet end of a task whose reader has gone."""
+    _discard(sys.stdout)
+    return Exit(code=128 + signal.SIGPIPE)
+
+
+def _discard(stream: TextIO) -> None:
+    # Python would write what is left at its end, and fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def table(
