@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tasks.core.model.settings import Settings
+from tasks.core.model.settings import REPOSITORY, Settings
 from tasks.core.model.udf import scan
 from tasks.core.upkeep.deps import gather
 from tasks.core.upkeep.doctor import files
@@ -101,7 +103,7 @@ def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatc
 
     def refuse(path: Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         if str(path).rstrip("/").endswith("good/data"):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     settings = Settings.from_config({}, root=str(root))
@@ -112,3 +114,24 @@ def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatc
     assert error.what == f"{root}/map/good/data cannot be read: Permission denied"
     rows = [each for each in files.udfs(settings) if each.name == "map/good"]
     assert [each.detail for each in rows if not each] == [error.what]
+
+
+def test_folders_that_cannot_be_read_are_a_row_each(root: Path) -> None:
+    """Real ones: root is not kept out of anything, unless it gives that right away."""
+    (root / "map/good").chmod(0o444)  # its files can be listed, and not read
+    (root / "map/bad0").chmod(0)
+    code = (
+        "import json, sys; from tasks.core.model import settings, udf;"
+        "udfs, invalid = udf.scan(settings.Settings.from_config({}, root=sys.argv[1]));"
+        "print(json.dumps({each.name: each.error.what for each in invalid}))"
+    )
+    argv = [sys.executable, "-c", code, str(root)]
+    if os.geteuid() == 0:
+        argv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *argv]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    (root / "map/good").chmod(0o755)
+    (root / "map/bad0").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["map/good"] == f"{root}/map/good/pyproject.toml cannot be read: Permission denied"
+    assert found["map/bad0"] == f"{root}/map/bad0 cannot be read: Permission denied"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UdfError
-from .reading import read_bytes
+from .reading import is_file, read_bytes
 from .settings import Settings
 from .udf import Udf, image_name, load, name_of, program_folders
 
@@ -24,12 +24,12 @@ def with_same_image(settings: Settings, udfs: Iterable[Udf]) -> list[tuple[Udf, 
     for path in program_folders(settings):
         name = name_of(settings, path)
         repository = image_name(name)
-        if (path / "pyproject.toml").is_file():
-            try:
-                if repository in mine or _may_name(path / "pyproject.toml", mine):
-                    repository = load(settings, path).repository
-            except UdfError:
-                continue  # it gives no image at all
+        file = path / "pyproject.toml"
+        try:
+            if is_file(file) and (repository in mine or _may_name(file, mine)):
+                repository = load(settings, path).repository
+        except UdfError:
+            continue  # it gives no image at all
         found += [(udf, name) for udf in mine.get(repository, ()) if udf.path != path]
     return found
 

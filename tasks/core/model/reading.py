@@ -57,6 +57,23 @@ def opened(path: Path, *, follow: bool = True) -> Iterator[tuple[IO[bytes], os.s
         os.close(descriptor)
 
 
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a regular file; raises an error where nobody may look there."""
+    try:
+        return path.is_file()
+    except OSError as failed:
+        raise unreadable(path, failed) from failed
+
+
+def unreadable(
+    path: Path, failed: Exception, *, error: type[UdfError] = ProjectFileError
+) -> UdfError:
+    """The error for what the system does not let anybody read."""
+    why = failed.strerror if isinstance(failed, OSError) else failed
+    what = f"{shown(path)} cannot be read: {why}"
+    return error(what, next_step="check the path and its permissions")
+
+
 def read_bytes(
     path: Path, *, error: type[UdfError] = ProjectFileError, limit: int = LARGEST
 ) -> bytes:
@@ -73,9 +90,7 @@ def read_bytes(
         what = f"{shown(path)} is not a regular file"
         raise error(what, next_step="replace it with a file") from other
     except (OSError, ValueError) as failed:
-        why = failed.strerror if isinstance(failed, OSError) else failed
-        what = f"{shown(path)} cannot be read: {why}"
-        raise error(what, next_step="check the path and its permissions") from failed
+        raise unreadable(path, failed, error=error) from failed
     if len(content) > limit:
         what = f"{shown(path)} has more than {limit // 1024} kB, the most that is read"
         raise error(what, next_step="check that it is the file you mean")

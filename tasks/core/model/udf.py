@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from .errors import (
 )
 from .loading import lazily
 from .places import PROGRAMS, repository
-from .reading import read_toml, shown
+from .reading import is_file, read_toml, shown, unreadable
 from .reference import NAME
 from .running import check_env, wrong_workdir
 from .settings import Settings
@@ -128,9 +128,10 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
     its own as well. All other folders are ignored.
     """
     udfs: list[Udf] = []
-    invalid: list[InvalidUdf] = []
+    closed: list[OSError] = []
+    wrong: dict[Path, UdfError] = {}
     names: dict[str, Path] = {}
-    for path in program_folders(settings):
+    for path in program_folders(settings, closed.append):
         try:
             udf = load(settings, path)
             if (other := names.setdefault(udf.name, path)) != path:
@@ -138,8 +139,15 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
                 raise ImageNameError(what, next_step="give one of them another name")
             udfs.append(udf)
         except UdfError as error:
-            invalid.append(InvalidUdf(name=name_of(settings, path), error=error))
-    return udfs, invalid
+            wrong[path] = error
+    # Nobody can tell whether these are UDFs, unless they are a part of one.
+    for each in closed:
+        path = Path(each.filename)
+        if not any(path.is_relative_to(udf.path) for udf in udfs):
+            wrong[path] = unreadable(path, each)
+    return udfs, [
+        InvalidUdf(name=name_of(settings, path), error=wrong[path]) for path in sorted(wrong)
+    ]
 
 
 def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
@@ -163,7 +171,8 @@ def select(settings: Settings, names: Iterable[str]) -> list[Udf]:
 def load(settings: Settings, path: Path) -> Udf:
     """The UDF in folder ``path``, which is absolute and under a root."""
     name = name_of(settings, path)
-    project = read_toml(path / "pyproject.toml") if (path / "pyproject.toml").is_file() else {}
+    file = path / "pyproject.toml"
+    project = read_toml(file) if is_file(file) else {}
     inline = None if _declares(project) else script.as_project(path, project)
     project = inline or project
     options = _options(project, path)
@@ -239,16 +248,18 @@ def root_of(settings: Settings, path: Path) -> Path | None:
     return next((root for root in settings.roots if path.is_relative_to(root)), None)
 
 
-def program_folders(settings: Settings) -> Iterator[Path]:
+def program_folders(
+    settings: Settings, on_error: Callable[[OSError], object] = lambda _: None
+) -> Iterator[Path]:
     """The folders of all UDFs, as :func:`scan` finds them."""
     settings.require_roots()
     for root in settings.roots:
-        yield from _below_root(root)
+        yield from _below_root(root, on_error)
 
 
-def _below_root(root: Path) -> Iterator[Path]:
+def _below_root(root: Path, on_error: Callable[[OSError], object]) -> Iterator[Path]:
     outer: list[Path] = []  # the UDFs that the current folder is inside of
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=on_error):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
         )
