@@ -21,6 +21,7 @@ from .core.model.called import as_called
 from .core.model.called import declare as declare_task
 from .core.model.contract import NUMAFLOW
 from .core.model.errors import ConfigError
+from .core.model.reference import REFERENCE
 from .core.model.settings import Settings
 from .core.output.ending import ending
 
@@ -61,6 +62,18 @@ _NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
 }
 """The least and the most that flags of several tasks may be; 0 jobs are the default."""
 
+_FORMS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "numaflow": (
+        re.compile(r"v?[0-9]{1,4}(\.[0-9]{1,4}){1,2}([-+][0-9A-Za-z.+-]{1,64})?"),
+        f"a version, such as {NUMAFLOW}",
+    ),
+    "image": (
+        re.compile(rf"(?:{REFERENCE.pattern})?"),
+        "an image reference, such as registry.example/team/map-even-odd:v1",
+    ),
+}
+"""What the values of flags look like, and what to give."""
+
 _SELECTION: Final = {
     "udf": "UDF by its path, such as map/even_odd; may be given more than once",
     "all": "all UDFs below the root",
@@ -68,7 +81,6 @@ _SELECTION: Final = {
     "exclude": "leave out UDFs that match this pattern; may be given more than once",
     "changed-since": "only UDFs that changed since this git revision",
 }
-_VERSION: Final = re.compile(r"v?[0-9]{1,4}(\.[0-9]{1,4}){1,2}([-+][0-9A-Za-z.+-]{1,64})?")
 _LISTS: Final = ("udf", "only", "exclude")
 _KINDS: Final[Mapping[str, tuple[object, type]]] = {"assemble": (True, bool)}
 
@@ -174,9 +186,10 @@ def _check(given: Mapping[str, Any]) -> None:
     for name, (least, most) in _NUMBERS.items():
         if name in given and not least <= given[name] <= most:
             raise _wrong(name, given[name], f"a number from {least} to {most}")
-    for name in given.keys() & {"numaflow"}:
-        if not _VERSION.fullmatch(given[name]):
-            raise _wrong(name, given[name], f"a version, such as {NUMAFLOW}")
+    for name in given.keys() & _FORMS.keys():
+        form, allowed = _FORMS[name]
+        if not form.fullmatch(given[name]):
+            raise _wrong(name, given[name], allowed)
 
 
 def _wrong(name: str, value: object, allowed: str) -> ConfigError:

@@ -76,7 +76,7 @@ def verify(
         made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)
     report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))
     if junit:
-        Path(junit).write_text(verdicts.junit(made), encoding="utf-8")
+        written.write(Path(junit), verdicts.junit(made))
     if summary:
         report.append(summary, "Verify", verdicts.markdown(made))
     if error := verdict.failure(made):

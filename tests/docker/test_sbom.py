@@ -137,9 +137,21 @@ def test_a_foreign_image_is_read_without_running_it(
     assert image_id(engine, foreign) == before
 
 
-@pytest.mark.parametrize("image", ["no-such-image:0", "127.0.0.1:1/no-such-image:0"])
-def test_an_image_that_is_nowhere(invoke: Invoke, engine: Engine, image: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("no-such-image:0", "not built yet: no-such-image:0\n"),
+        ("127.0.0.1:1/no-such-image:0", "127.0.0.1:1/no-such-image:0 cannot be read: "),
+    ],
+)
+def test_an_image_that_is_nowhere(invoke: Invoke, engine: Engine, image: str, said: str) -> None:
     done = invoke("sbom", "--udf", "map/even_odd", "--image", image)
     assert (done.returncode, done.stdout) == (31, "")
-    assert f"{image} cannot be read" in done.stderr
+    assert f"error: {said}" in done.stderr
     assert "\nnext: " in done.stderr
+
+
+def test_what_is_no_reference_is_a_wrong_flag(invoke: Invoke) -> None:
+    done = invoke("sbom", "--udf", "map/even_odd", "--image", "bad reference")
+    assert (done.returncode, done.stdout) == (10, "")
+    assert done.stderr.startswith("error: --image is 'bad reference', which is invalid\nnext: ")

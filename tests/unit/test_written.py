@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.model.errors import ConfigError
+from tasks.core.model.errors import ConfigError, FileError
 from tasks.core.output import written
 from tests.conftest import Invoke
 
@@ -81,3 +81,8 @@ def test_each_task_says_so_before_it_asks_an_engine(
     assert cause.startswith(f"error: {arguments[-1]} {tmp_path}/file/x")
     assert cause.endswith(" cannot be written: not a directory")
     assert following == "next: name a file in a folder that you can write to"
+
+
+def test_a_result_that_cannot_be_written_names_its_file() -> None:
+    with pytest.raises(FileError, match="/dev/full cannot be written: No space left"):
+        written.write(Path("/dev/full"), "x")

@@ -119,7 +119,9 @@ def _container(engine: Engine, image: str, platform: str) -> Iterator[str]:
     # The command is never run; an image may have none of its own.
     done = engine.docker("container", "create", *options, "--", image, "true")
     if not done:
-        what = f"{image}{f' for {platform}' if platform else ''} cannot be read: {done.problem}"
+        name = f"{image}{f' for {platform}' if platform else ''}"
+        absent = "o such image" in done.stderr
+        what = f"not built yet: {name}" if absent else f"{name} cannot be read: {done.problem}"
         step = "build it with `invoke image-fast`, or name one in a registry with --image"
         if has_registry(image):
             step = "check the name, and log in to its registry with `docker login`"

@@ -19,6 +19,7 @@ from invoke.exceptions import Exit
 
 from ..model.called import as_called
 from ..model.errors import FileError
+from . import written
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _AGES: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -91,13 +92,12 @@ def markdown(
 
 def append(path: str, title: str, text: str) -> None:
     """Add a section to a file of Markdown, such as the summary of a CI job."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(f"### {title}\n\n{text}\n\n")
+    written.write(Path(path), f"### {title}\n\n{text}\n\n", append=True)
 
 
 def write(path: str, value: object) -> None:
     """Write ``value`` to a file as JSON."""
-    Path(path).write_text(f"{as_json(value)}\n", encoding="utf-8")
+    written.write(Path(path), f"{as_json(value)}\n")
 
 
 def as_json(value: object) -> str:

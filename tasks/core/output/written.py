@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..model.errors import ConfigError
+from ..model.errors import ConfigError, FileError
 
 
 def check(**paths: str) -> None:
@@ -23,6 +23,17 @@ def check_with_folders(flag: str, paths: Iterable[Path]) -> None:
     """The same for files whose folders are made when they are written."""
     for path in paths:
         _check(flag, path, makes_folders=True)
+
+
+def write(path: Path, text: str, *, append: bool = False) -> None:
+    """Write a result, or add it to the file; raises :class:`FileError` that names the file."""
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        what = f"{path} cannot be written: {error.strerror}"
+        step = "free some disk space, or name another file; nothing has to be built again"
+        raise FileError(what, next_step=step) from error
 
 
 def _check(flag: str, path: Path, *, makes_folders: bool) -> None:

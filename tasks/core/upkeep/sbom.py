@@ -98,7 +98,7 @@ def write(
     texts = documents(engine, settings, udfs, images=images, platform=platform, specs=specs)
     for udf, text in zip(udfs, texts, strict=True):
         found[udf.name].parent.mkdir(parents=True, exist_ok=True)
-        found[udf.name].write_text(text, encoding="utf-8")
+        written.write(found[udf.name], text)
     return list(found.values())
 
 
