@@ -142,3 +142,20 @@ def test_outside_of_invoke_a_traceback_is_a_traceback() -> None:
     )
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_while_the_tasks_are_loaded(checkout: Path) -> None:
+    with (checkout / "tasks/why.py").open("a") as file:
+        file.write("\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = run("list", cwd=checkout)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_that_a_shell_has_turned_off_stays_off() -> None:
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ending():
+            signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)

@@ -16,18 +16,25 @@ from ..model.called import as_called
 def interruptible(message: str) -> Iterator[None]:
     """Turn SIGINT and SIGTERM into an exit with 130 and 143, and ``message`` on stderr.
 
-    SIGTERM is raised as :class:`KeyboardInterrupt`, so that what the body has opened is closed
+    Both are raised as :class:`KeyboardInterrupt`, so that what the body has opened is closed
     in both cases.
     """
 
     def terminated(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt(number)
 
-    old = signal.signal(signal.SIGTERM, terminated)
+    # Who started this run in the background may have told it to ignore Ctrl-C.
+    numbers = [
+        each
+        for each in (signal.SIGTERM, signal.SIGINT)
+        if signal.getsignal(each) is not signal.SIG_IGN
+    ]
+    old = {number: signal.signal(number, terminated) for number in numbers}
     try:
         yield
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
         raise Exit(as_called(message), code=128 + int(number)) from None
     finally:
-        signal.signal(signal.SIGTERM, old)
+        for each in numbers:
+            signal.signal(each, old[each])
