@@ -159,3 +159,18 @@ def test_ctrl_c_that_a_shell_has_turned_off_stays_off() -> None:
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, old)
+
+
+def test_a_second_sigterm_does_not_disturb_what_cleans_up() -> None:
+    cleaned = []
+
+    def body() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            cleaned.append(True)
+
+    with pytest.raises(Exit) as caught, ending():
+        body()
+    assert (caught.value.code, cleaned) == (143, [True])

@@ -20,7 +20,14 @@ def interruptible(message: str) -> Iterator[None]:
     in both cases.
     """
 
+    came: set[int] = set()
+
     def terminated(number: int, _: FrameType | None) -> None:
+        # Who stops a service may say so twice: what cleans up then is not to be disturbed. A
+        # person who presses Ctrl-C again has waited long enough.
+        if number == signal.SIGTERM and number in came:
+            return
+        came.add(number)
         raise KeyboardInterrupt(number)
 
     # Who started this run in the background may have told it to ignore Ctrl-C.
