@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from ..engine.bake import BakeRun
 from ..model.errors import BuildFailedError, UdfError
 from ..model.reference import ImageReference
 from ..plan.specs import Base
 from ..registry import faults
+
+_FULL: Final = r"no space left on device|disk quota exceeded"
+# How pip, uv, apt and git say that they cannot reach a server, or do not trust it.
+_NETWORK: Final = (
+    r"certificate verify failed|peer certificate|x509:|proxyerror|proxyconnect|failed to fetch"
+    r"|could not resolve|name resolution|connection (?:refused|reset)|network is unreachable"
+    r"|timed out"
+)
 
 
 def isolate(
@@ -58,8 +68,17 @@ def base_failed(base: Base, run: BakeRun) -> UdfError:
     if not run.step and (error := push_error(base.image, run)):
         return error
     what = f"the base image {base.image} could not be built: {run.step or run.error}"
-    step = (
-        "read the lines above; behind a proxy, set SSL_CERT_FILE to your CA bundle and "
-        "PIP_INDEX_URL to your index"
-    )
+    step = next_step(f"{run.error}\n{run.tail}", "read the lines above, or run `invoke doctor`")
     return BuildFailedError(what, next_step=step, detail=run.tail)
+
+
+def next_step(said: str, otherwise: str) -> str:
+    """What to do about a build that ended with ``said``, if that tells its cause."""
+    if re.search(_FULL, said, re.IGNORECASE):
+        return "free disk space on the engine: `invoke clean`, `docker system df` shows the rest"
+    if re.search(_NETWORK, said, re.IGNORECASE):
+        return (
+            "check the network of the build; behind a proxy, set SSL_CERT_FILE to your CA bundle "
+            "and PIP_INDEX_URL to your index"
+        )
+    return otherwise

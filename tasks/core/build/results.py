@@ -15,7 +15,7 @@ from ..model.udf import InvalidUdf
 from ..plan.decide import Step
 
 with lazily():
-    from . import publish
+    from . import failures, publish
 
 Outcome = Literal["built", "pulled", "pushed", "unchanged", "failed"]
 
@@ -128,7 +128,8 @@ def failed(results: Sequence[Result]) -> UdfError | None:
     what = f"{len(bad)} of {len(results)} images could not be built: {names}"
     if len(bad) == 1:
         what = f"the image of {names} could not be built: {bad[0].step or bad[0].error}"
-    step = f"fix what the lines above show, then run `invoke image-fast --udf {bad[0].name}`"
+    fix = f"fix what the lines above show, then run `invoke image-fast --udf {bad[0].name}`"
+    step = failures.next_step("\n".join(f"{each.error}\n{each.tail}" for each in bad), fix)
     return BuildFailedError(what, next_step=step, detail=detail)
 
 

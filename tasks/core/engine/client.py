@@ -84,7 +84,7 @@ class Engine:
         """Whether the store is containerd's, with several platforms an image and attestations."""
         done = self.docker("info", "--format", "{{json .DriverStatus}}")
         if not done:
-            raise _engine_error(done)
+            raise self._error(done)
         return "containerd" in done.stdout
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
@@ -98,7 +98,7 @@ class Engine:
         """All images that the engine has, each with its tags; a replaced one has none."""
         done = self.docker("image", "ls", "--quiet", "--no-trunc")
         if not done:
-            raise _engine_error(done)
+            raise self._error(done)
         ids = list(dict.fromkeys(done.stdout.split()))
         return [(image.names, image) for image in self._inspect(ids)]
 
@@ -119,7 +119,7 @@ class Engine:
         # A missing image is no error; the CLI names each on stderr.
         others = [line for line in done.stderr.splitlines() if "o such image" not in line]
         if done.code not in (0, 1) or (done.code == 1 and any(others)):
-            raise _engine_error(done)
+            raise self._error(done)
         return [_image(json.loads(line)) for line in done.stdout.splitlines() if line.strip()]
 
     def _inspect_directly(self, references: Sequence[str]) -> Iterator[Image]:
@@ -138,13 +138,13 @@ class Engine:
                 if done or "already exists" not in done.stderr:
                     break
             if not done:
-                raise _engine_error(done)
+                raise self._error(done)
 
     def untag(self, name: str) -> None:
         """Remove a name from an image, which stays as long as it has another one."""
         done = self.docker("image", "rm", "--no-prune", name)
         if not done and "o such image" not in done.stderr:
-            raise _engine_error(done)
+            raise self._error(done)
 
     def bake(
         self,
@@ -162,6 +162,8 @@ class Engine:
             environment=environment,
             options=self._allowances(definition),
         )
+        if not run.ok and self.builds and (why := find.lost(self.endpoint, run.error)):
+            raise find.lost_error(self.endpoint, f"it built: {why}")
         if not run.ok and not run.step:
             # No step failed, so the client may be too old or missing.
             find.check(self.endpoint)
@@ -184,6 +186,13 @@ class Engine:
             what = f"the docker command cannot be run: {done.problem}"
             raise BuildxError(what, next_step="install the docker CLI, or run `invoke engine`")
         return done
+
+    def _error(self, done: programs.Done) -> EngineUnreachableError:
+        doing = f"`docker {' '.join(done.argv[1:3])}`"
+        if find.lost(self.endpoint, done.problem):
+            return find.lost_error(self.endpoint, f"{doing} ran: {done.problem}")
+        what = f"the Docker engine refused {doing}: {done.problem}"
+        return EngineUnreachableError(what, next_step="run `invoke engine --status`")
 
     def sdk(self) -> DockerClient:
         """A new client of the docker SDK, which takes 0.1 s to import: close it after use."""
@@ -251,8 +260,3 @@ def _time(text: str | None) -> float:
         return 0.0
     seconds = datetime.fromisoformat(text).timestamp()
     return 0.0 if seconds == labels.EPOCH else seconds
-
-
-def _engine_error(done: programs.Done) -> EngineUnreachableError:
-    what = f"the Docker engine refused `docker {' '.join(done.argv[1:3])}`: {done.problem}"
-    return EngineUnreachableError(what, next_step="run `invoke engine --status`")

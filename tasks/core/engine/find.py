@@ -36,6 +36,15 @@ _PLUGIN_FOLDERS: Final = (
     Path("/usr/libexec/docker/cli-plugins"),
 )
 
+_DENIED: Final = "permission denied"
+# What docker and buildx say where the connection to the engine breaks, or cannot be made.
+_LOST: Final = (
+    "error reading from server: EOF",
+    "code = Unavailable",
+    "transport is closing",
+    "annot connect to the Docker daemon",
+    "error during connect",
+)
 _PING_SECONDS: Final = 5.0
 _PROBE_SECONDS: Final = 20.0
 
@@ -74,6 +83,8 @@ def find(environ: Mapping[str, str] | None = None) -> Endpoint:
         reason = _unreachable(choice, environ, layout)
         if not reason:
             return _users_endpoint(choice, environ, layout)
+        if choice.explicit and reason == _DENIED:
+            raise _denied(choice)
         if choice.explicit:
             what = f"the Docker engine at {choice.host} ({choice.origin}) does not answer: {reason}"
             step = f"start it, or unset {choice.origin} to use another engine"
@@ -81,10 +92,8 @@ def find(environ: Mapping[str, str] | None = None) -> Endpoint:
     private = find_private(environ)
     if private is not None:
         return private
-    if reason == "permission denied":
-        what = f"no permission to talk to the Docker engine at {choice.host}"
-        step = "add your user to the group of that socket (`sudo usermod -aG docker $USER`)"
-        raise EngineUnreachableError(what, next_step=step)
+    if reason == _DENIED:
+        raise _denied(choice)
     what = "no Docker engine answers, neither yours nor a private one"
     raise NoEngineError(what, next_step="start Docker, or run `invoke engine`")
 
@@ -163,6 +172,25 @@ def ping(path: Path, seconds: float = _PING_SECONDS) -> str:
     return ""
 
 
+def lost(endpoint: Endpoint, said: str) -> str:
+    """Why a request that ended with ``said`` had no engine any more; ``""`` if it still had one.
+
+    An engine that has ended may run again by now, so what its clients said counts as well.
+    """
+    if any(each in said for each in _LOST):
+        return said
+    if endpoint.host.startswith("unix://"):
+        return ping(Path(endpoint.host.removeprefix("unix://")))
+    return ""
+
+
+def lost_error(endpoint: Endpoint, meanwhile: str) -> EngineUnreachableError:
+    """The error for work that ended because its engine did; ``meanwhile`` says what it did."""
+    what = f"the Docker engine at {endpoint.host} ended while {meanwhile}"
+    step = "start it (the private one: `invoke engine`), then run this again"
+    return EngineUnreachableError(what, next_step=step)
+
+
 def buildx_version(endpoint: Endpoint) -> tuple[int, ...]:
     """The version of buildx, as ``(0, 13, 1)``; :class:`BuildxError` if it does not run."""
     done = endpoint.ask_buildx("version", seconds=_PROBE_SECONDS)
@@ -210,6 +238,12 @@ _BUILDX_STEP: Final = (
     "install Docker's buildx plugin (Debian: the package docker-buildx or docker-buildx-plugin); "
     "on Debian as root, `invoke engine` downloads it for this project only"
 )
+
+
+def _denied(choice: Choice) -> EngineUnreachableError:
+    what = f"no permission to talk to the Docker engine at {choice.host} ({choice.origin})"
+    step = "add your user to the group of that socket (`sudo usermod -aG docker $USER`)"
+    return EngineUnreachableError(what, next_step=step)
 
 
 def _unreachable(choice: Choice, environ: Mapping[str, str], layout: Layout) -> str:

@@ -67,8 +67,9 @@ def is_repository(folder: Path) -> bool:
     """
     if any((folder / name).is_file() for name in _OPEN):
         return True
+    project = folder / "pyproject.toml"
     try:
-        content = (folder / "pyproject.toml").read_bytes()
+        content = project.read_bytes() if project.is_file() else b""
     except OSError:
         return False
     if not _TABLE.search(content) or any((folder / name).is_file() for name in PROGRAMS):
