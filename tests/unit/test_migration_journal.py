@@ -192,7 +192,7 @@ class TestUndo:
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"complete": true}'])
     def test_a_journal_that_is_broken(self, folder: Path, text: str) -> None:
         (folder / JOURNAL).write_text(text)
-        with pytest.raises(MigrationError, match="cannot be read"):
+        with pytest.raises(MigrationError, match="is invalid"):
             record_of(folder)
 
 
@@ -297,3 +297,83 @@ def test_the_journal_holds_no_path_of_the_machine(folder: Path) -> None:
     assert {entry["path"] for entry in json.loads(text)["files"]} == {
         os.path.relpath(change.path, folder) for change in changes(folder)
     }
+
+
+DIGEST = "0" * 64
+
+
+def journal_of(*paths: object, **more: object) -> str:
+    files = [{"path": path, "before": DIGEST, "after": None} for path in paths]
+    whole = {"version": 1, "complete": True, "facts": {}, "files": files}
+    return json.dumps({**whole, **more})
+
+
+HOSTILE = {
+    "outside": journal_of("../victim"),
+    "outside, later": journal_of("deep/../../victim"),
+    "absolute": journal_of("/etc/passwd"),
+    "the folder": journal_of(""),
+    "a dot": journal_of("./Dockerfile"),
+    "through a link": journal_of("out/victim"),
+    "through a loop": journal_of("loop/victim"),
+    "git": journal_of(".git/config"),
+    "itself": journal_of(JOURNAL),
+    "twice": journal_of("a", "a"),
+    "NUL": journal_of("a\0b"),
+    "long": journal_of("a/" + "x" * 5000 + "/b"),
+    "no Unicode": journal_of("\ud800"),
+    "a number": journal_of(3),
+    "no entries": journal_of(files=3),
+    "odd entries": journal_of(files=[3]),
+    "no digest": journal_of(files=[{"path": "a"}]),
+    "an odd digest": journal_of(files=[{"path": "a", "before": "x", "after": None}]),
+    "odd facts": journal_of(facts={"tag": 3}),
+    "complete?": journal_of(complete="yes"),
+    "another version": journal_of(version=2),
+    "a list": "[]",
+    "nothing": "null",
+    "no JSON": "{",
+    "deep": "[" * 100_000,
+    "a long number": "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_journal_from_elsewhere_changes_nothing(folder: Path, text: str) -> None:
+    outside = folder.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "victim").write_text("mine")
+    (outside / "victim.backup").write_text("theirs")
+    (folder / "out").symlink_to(outside)
+    (folder / "loop").symlink_to("loop")
+    (folder / JOURNAL).write_text(text)
+    before = state(folder.parent)
+    with pytest.raises(MigrationError, match="is invalid") as caught:
+        record_of(folder)
+    assert len(caught.value.what) < 300
+    assert caught.value.next_step
+    assert state(folder.parent) == before
+
+
+def test_a_journal_that_is_no_file(folder: Path) -> None:
+    os.mkfifo(folder / JOURNAL)
+    with pytest.raises(MigrationError, match="is not a regular file"):
+        record_of(folder)
+    (folder / JOURNAL).unlink()
+    (folder.parent / "elsewhere").write_text(journal_of("a"))
+    (folder / JOURNAL).symlink_to(folder.parent / "elsewhere")
+    with pytest.raises(MigrationError, match="is invalid"):
+        record_of(folder)
+
+
+def test_a_link_in_place_of_a_file_that_is_written_is_not_followed(folder: Path) -> None:
+    victim = folder.parent / "victim"
+    victim.write_text("mine")
+    for name in ("Makefile", "cases.toml", JOURNAL):
+        (folder / f".{name}.migrating").symlink_to(victim)
+    apply(folder, changes(folder), {})
+    assert victim.read_text() == "mine"
+    record = record_of(folder)
+    assert record is not None
+    undo(record)
+    assert victim.read_text() == "mine"

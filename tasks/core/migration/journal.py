@@ -12,18 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ..model.errors import MigrationError
-from ..model.reading import shown
+from ..model.reading import read_bytes, read_text, shown
 
 JOURNAL: Final = ".numaflow-migration.json"
 """The hidden file in a migrated folder that says what was done there."""
 
 _VERSION: Final = 1
+_FIELDS: Final = {"version": int, "complete": bool, "facts": dict, "files": list}
+_FOREIGN: Final = "these tasks did not write it"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_LONGEST: Final = 255  # bytes of a file's name
+_SHOWN: Final = 80  # characters of a path in an error
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv"})
 
 
@@ -61,21 +67,68 @@ class Record:
 
 
 def record_of(folder: Path) -> Record | None:
-    """What was done in ``folder``, or ``None`` where nothing was."""
+    """What was done in ``folder``, or ``None`` where nothing was.
+
+    A journal comes with its repository, from anyone. Raises :class:`MigrationError` for one that
+    these tasks would not write, such as one that names a file outside of its folder.
+    """
     path = folder / JOURNAL
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Record(
-            folder=folder,
-            complete=bool(data["complete"]),
-            files=tuple(data["files"]),
-            facts=dict(data["facts"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"{shown(path)} cannot be read: {error}"
-        raise MigrationError(what, next_step="restore it, or the *.backup files by hand") from error
+        if path.is_symlink():
+            raise _InvalidError(_FOREIGN)
+        return _record(folder, json.loads(read_text(path, error=MigrationError)))
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        what = f"{shown(path)} is invalid: {why}"
+        step = "remove it, or restore it from git; the old files are those with .backup"
+        raise MigrationError(what, next_step=step) from error
+
+
+class _InvalidError(ValueError):
+    """A journal that was not written here."""
+
+
+def _record(folder: Path, data: object) -> Record:
+    if (
+        not isinstance(data, dict)
+        or not _FIELDS.items() <= {name: type(value) for name, value in data.items()}.items()
+    ):
+        raise _InvalidError(_FOREIGN)
+    facts, files = data["facts"], data["files"]
+    if data["version"] != _VERSION or not all(isinstance(each, str) for each in facts.values()):
+        raise _InvalidError(_FOREIGN)
+    paths = [_checked(folder, entry) for entry in files]
+    if len(set(paths)) < len(paths):
+        raise _InvalidError(_FOREIGN)
+    return Record(folder=folder, complete=data["complete"], files=tuple(files), facts=facts)
+
+
+def _checked(folder: Path, entry: object) -> str:
+    """The path of one file of a journal, which is inside ``folder``."""
+    if not isinstance(entry, dict) or not isinstance(path := entry.get("path"), str):
+        raise _InvalidError(_FOREIGN)
+    for digest in (entry.get("before", 0), entry.get("after", 0)):
+        if digest is not None and not (isinstance(digest, str) and _DIGEST.fullmatch(digest)):
+            raise _InvalidError(_FOREIGN)
+    place = PurePosixPath(path)
+    parts = path.split("/")
+    odd = {"", ".", "..", ".git", JOURNAL} & set(parts)
+    odd |= {each for each in parts if len(os.fsencode(each)) > _LONGEST}
+    try:
+        if odd or "\0" in path or not _is_inside(folder, place):
+            what = f"{path[:_SHOWN]!r} is not the path of a file in this folder"
+            raise _InvalidError(what)
+    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
+        what = f"{path[:_SHOWN]!r} is not a path"
+        raise _InvalidError(what) from error
+    return path
+
+
+def _is_inside(folder: Path, path: PurePosixPath) -> bool:
+    """Whether no link on the way to ``path`` leads out of ``folder``."""
+    return (folder / path).parent.resolve().is_relative_to(folder.resolve())
 
 
 def records(root: Path) -> Iterator[Record]:
@@ -242,7 +295,7 @@ def _digest(content: bytes | None) -> str | None:
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes(path, error=MigrationError) if path.is_file() else None
 
 
 def _temporary(path: Path) -> Path:
@@ -262,7 +315,9 @@ def _remove(path: Path) -> None:
 
 def _write(path: Path, content: bytes, *, executable: bool, mode_of: Path | None = None) -> None:
     temporary = _temporary(path)
-    with temporary.open("wb") as file:
+    # It may be there already, from a killed run or as a link to anywhere.
+    _remove(temporary)
+    with temporary.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
