@@ -41,5 +41,8 @@ def _row(udf: Udf, name: str, images: dict[str, Image] | None) -> dict[str, obje
         "built": None if images is None else image is not None,
         "bytes": image.size if image else None,
         "age_seconds": round(time.time() - image.tagged) if image and image.tagged else None,
+        "variants": [
+            {"name": each.name, "kind": each.kind, "args": list(each.args)} for each in udf.variants
+        ],
         "fingerprint": image.labels.get(labels.FINGERPRINT) if image else None,
     }

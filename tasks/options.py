@@ -93,6 +93,7 @@ def verb(
     name: str = "",
     help: Mapping[str, str] | None = None,
     lists: tuple[str, ...] = (),
+    instead: str = "",
 ) -> Callable[[Body], Task[Body]]:
     """Make a task of a function.
 
@@ -101,7 +102,8 @@ def verb(
     ``udfs`` gives the task the flags that select UDFs, and the function gets the
     :class:`Selected` after the settings: ``named`` asks for at least one of these flags,
     ``all`` takes all UDFs where none is given. ``help`` is that of the function's own flags;
-    ``lists`` are those that may be given more than once.
+    ``lists`` are those that may be given more than once. Where the flag ``instead`` of its own is
+    given, none that selects UDFs is needed: without one, all are taken.
     """
     keys = [each.replace("-", "_") for each in settings or ()]
     taken = 1 + (settings is not None) + bool(udfs)
@@ -124,7 +126,8 @@ def verb(
                 parts.append(read if unchecked else _with_roots(read(), keys))
             if udfs:
                 choice = _choice(given)
-                parts.append(select(parts[1], choice, all_by_default=udfs == "all"))  # type: ignore[arg-type]
+                everything = udfs == "all" or bool(given.get(instead))
+                parts.append(select(parts[1], choice, all_by_default=everything))  # type: ignore[arg-type]
             body(*parts, **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

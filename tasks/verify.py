@@ -16,6 +16,7 @@ from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
+    from .core.inputs import pipelines
     from .core.verification import candidates as preparing
     from .core.verification import conditions as reading
     from .core.verification import report as verdicts
@@ -28,7 +29,9 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
 @options.verb(
     settings=("root", "registry", "tag", "python-image"),
     udfs="named",
+    instead="pipeline",
     help={
+        "pipeline": "start the UDFs whose images this manifest names as it says (default: all)",
         "junit": "write the result to this file as JUnit XML",
         "jobs": "UDFs to verify in parallel (default: as many as there are cores, from 2 to 4)",
         "ready": "seconds until the UDF must be ready",
@@ -57,6 +60,7 @@ def verify(
     load: bool = False,
     messages: int = 0,
     max_ready: str = "",
+    pipeline: str = "",
 ) -> None:
     """Test images of UDFs the way Numaflow would use them, without a cluster."""
     written.check(junit=junit, summary=summary)
@@ -71,7 +75,11 @@ def verify(
         max_ready=max_ready,
     )
     engine = connect(settings.builder)
-    found = preparing.candidates(engine, settings, selected)
+    uses = None
+    if pipeline:
+        uses = pipelines.read(Path(pipeline).absolute())
+        selected = pipelines.named(selected, uses, pipeline)
+    found = preparing.candidates(engine, settings, selected, uses)
     with interruptible(_INTERRUPTED):
         made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)
     report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))

@@ -61,7 +61,7 @@ def test_list_as_json_from_a_subfolder(invoke: Invoke) -> None:
     done = invoke("list", "--json", cwd=REPOSITORY / "examples" / "map")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    keys = {"udf", "kind", "image", "built", "bytes", "age_seconds", "fingerprint"}
+    keys = {"udf", "kind", "image", "built", "bytes", "age_seconds", "fingerprint", "variants"}
     assert all(set(row) == keys for row in rows)
     assert {"map/even_odd", "sideinput/simple_sideinput/udf"} <= {row["udf"] for row in rows}
 

@@ -39,6 +39,34 @@ def test_without_a_registry_the_local_tag_with_a_warning(invoke: Invoke) -> None
     assert done.stderr.startswith("warning: map-even-odd:v2 is in no registry")
 
 
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A root with two UDFs, both in the manifest of the first."""
+    for name in ("map/x", "sink/y"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "example.py").write_text("")
+    (tmp_path / "map/x/mono.yaml").write_text("- image: map-x:1\n- image: sink-y:1\n- image: z\n")
+    return tmp_path
+
+
+def test_every_image_that_these_tasks_build(invoke: Invoke, two: Path) -> None:
+    arguments = ("pipeline", "--root", str(two), "--udf", "map/x", "--file", "mono.yaml")
+    done = invoke(*arguments, "--tag", "v2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "- image: map-x:v2\n- image: sink-y:v2\n- image: z\n"
+    metadata = two / "images.json"
+    rows = [{"udf": name, "image": f"r/{name.replace('/', '-')}", "digest": DIGEST}
+            for name in ("map/x", "sink/y")]  # fmt: skip
+    metadata.write_text(json.dumps(rows))
+    done = invoke(*arguments, "--metadata", str(metadata))
+    assert done.stdout == (f"- image: r/map-x@{DIGEST}\n- image: r/sink-y@{DIGEST}\n- image: z\n")
+    # A push of one UDF says nothing of the others.
+    metadata.write_text(json.dumps(rows[:1]))
+    done = invoke(*arguments, "--metadata", str(metadata))
+    assert done.stdout == f"- image: r/map-x@{DIGEST}\n- image: sink-y:1\n- image: z\n"
+    assert "warning: the images of other UDFs stay as they are: sink/y" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

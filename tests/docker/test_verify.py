@@ -36,6 +36,7 @@ PAGE = REPOSITORY / "docs" / "cases.md"
 
 DEFECTS = {
     "batchmap/missing_answer": ["answers"],
+    "map/contradicted": ["pipeline"],
     "map/closed_socket": ["socket-access"],
     "map/does_not_stop": ["stop"],
     "map/handler_raises": ["handler"],

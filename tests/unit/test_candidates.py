@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tasks.core.model.errors import (
     NotBuiltError,
     ProjectFileError,
 )
+from tasks.core.model.running import Variant
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, InvalidUdf, Udf
 from tasks.core.verification import probing
@@ -181,3 +183,95 @@ def test_all_kinds_have_a_contract() -> None:
     assert {kind for kind, _ in CONTRACTS} == set(KINDS)
     sinks = {container for kind, container in CONTRACTS if kind == "sink"}
     assert sinks == {"main", "fallback", "on-success"}
+
+
+# --- as a pipeline runs it --------------------------------------------------------------------
+
+MANIFEST = """\
+apiVersion: numaflow.numaproj.io/v1alpha1
+kind: Pipeline
+metadata: {name: p}
+spec:
+  vertices:
+    - name: one
+      udf:
+        container:
+          image: team/map-x:v1
+          args: [python, starter.py, a]
+          env: [{name: LEVEL, value: "1"}, {name: T, valueFrom: {secretKeyRef: {name: s}}}]
+    - name: two
+      sink:
+        log: {}
+        fallback:
+          udsink: {container: {image: map-x, args: [python, starter.py, b]}}
+"""
+
+
+def with_variants(udf: Udf) -> Udf:
+    arguments = {"a": ("map", ("python", "starter.py", "a")), "b": ("sink", ("python", "x", "b"))}
+    made = (Variant(name=name, args=args, kind=kind) for name, (kind, args) in arguments.items())
+    return replace(udf, variants=tuple(made))
+
+
+def found_in(
+    one: Udf, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> list[Candidate | Verdict]:
+    engine = engine_with(monkeypatch, one.image(settings))
+    return candidates(engine, settings, Selected(udfs=(one,)))
+
+
+def test_it_is_started_as_its_manifest_says(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = udf(tmp_path, text=f"env = {{ MINE = '1' }}\n{ONE_CASE}")
+    (one.path / "starter.py").write_text("")
+    (one.path / "pipeline.yaml").write_text(MANIFEST)
+    [found] = found_in(one, settings, monkeypatch)
+    assert isinstance(found, Candidate)
+    made = found.probe_run("main", Conditions())
+    assert made.args == ("python", "starter.py", "a")
+    assert made.env["LEVEL"] == made.env["MINE"] == "1"
+    assert "T" not in made.env
+    [check] = found.checks
+    assert check.status == "failed", "a map is no fallback sink"
+    # Another container of a vertex has its own arguments.
+    assert found.probe_run("main", Conditions()).command == ()
+    (one.path / "pipeline.yaml").unlink()
+    [found] = found_in(one, settings, monkeypatch)
+    assert isinstance(found, Candidate)
+    assert found.probe_run("main", Conditions()).args == ()
+    assert found.checks == ()
+
+
+def test_each_variant_is_a_candidate(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = with_variants(udf(tmp_path, kind=""))
+    (one.path / "cases.a.toml").write_text(ONE_CASE)
+    found = found_in(one, settings, monkeypatch)
+    good = [each for each in found if isinstance(each, Candidate)]
+    assert [(each.udf.name, each.udf.kind) for each in good] == [
+        ("map/x:a", "map"),
+        ("map/x:b", "sink"),
+    ]
+    assert [each.probe_run("main", Conditions()).args[-1] for each in good] == ["a", "b"]
+    assert [len(each.cases.cases) for each in good] == [1, 0]
+    assert candidate(engine_with(monkeypatch, one.image(settings)), settings, one).udf.kind == "map"
+
+
+def test_with_variants_the_program_itself_needs_cases(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = with_variants(udf(tmp_path, text=ONE_CASE))
+    names = [each.udf.name for each in found_in(one, settings, monkeypatch)
+             if isinstance(each, Candidate)]  # fmt: skip
+    assert names == ["map/x", "map/x:a", "map/x:b"]
+
+
+def test_a_missing_image_is_one_row(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = with_variants(udf(tmp_path))
+    [found] = candidates(engine_with(monkeypatch), settings, Selected(udfs=(one,)))
+    assert isinstance(found, Verdict)
+    assert error_of(found) is NotBuiltError

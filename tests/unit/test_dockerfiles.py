@@ -294,6 +294,8 @@ class TestContext:
             "examples/map/even_odd/README.md",
             "examples/map/even_odd/cases.toml",
             "examples/map/even_odd/pipeline.yaml",
+            "examples/map/even_odd/pipeline-mono-vertex.yaml",
+            "examples/map/even_odd/cases.variant.toml",
             "examples/map/even_odd/.env",
             "examples/map/even_odd/tls.key",
             "examples/map/even_odd/poetry.lock",

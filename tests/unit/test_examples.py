@@ -270,6 +270,37 @@ def test_pipeline(name: str) -> None:
     assert images.items() <= kinds.items(), "an image that no example builds, or a wrong place"
 
 
+MONO_VERTICES = sorted(REPOSITORY.glob("examples/**/pipeline-*.yaml"))
+
+
+@pytest.mark.parametrize("path", MONO_VERTICES, ids=lambda path: path.stem)
+def test_mono_vertex(path: Path) -> None:
+    """A valid manifest, with the images of examples in the places of their kinds."""
+    manifest = yaml.safe_load(path.read_text())
+    _only(manifest, must=["apiVersion", "kind", "metadata", "spec"])
+    assert manifest["apiVersion"] == "numaflow.numaproj.io/v1alpha1"
+    assert manifest["kind"] == "MonoVertex"
+    assert _DNS_LABEL.fullmatch(manifest["metadata"]["name"])
+    spec = manifest["spec"]
+    _only(spec, must=["source", "sink"], may=["udf", "bypass"])
+    images = {**_source(spec["source"]), **_sink(spec["sink"])}
+    images |= _udf(spec["udf"]) if "udf" in spec else {}
+    for place, rule in spec.get("bypass", {}).items():
+        assert place == "sink" or place in spec["sink"]
+        _only(rule, must=["tags"])
+        _only(rule["tags"], must=["values"], may=["operator"])
+        assert rule["tags"].get("operator", "or") in ("and", "or", "not")
+    kinds = {other.image(SETTINGS): _plain(other) for other in UDFS.values()}
+    assert images.items() <= kinds.items(), "an image that no example builds, or a wrong place"
+    [own] = [udf for udf in UDFS.values() if udf.path == path.parent]
+    assert own.image(SETTINGS) in images
+
+
+def test_there_is_one_of_each() -> None:
+    specs = [yaml.safe_load(path.read_text())["spec"] for path in MONO_VERTICES]
+    assert sorted("bypass" in spec for spec in specs) == [False, True]
+
+
 def _plain(udf: Udf) -> str:
     """The kind as the manifest knows it: the modes of a map are told by the UDF itself."""
     return "map" if udf.kind in ("mapstream", "batchmap") else udf.kind

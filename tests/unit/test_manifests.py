@@ -1,4 +1,4 @@
-"""Pipelines: one image changes, and nothing else."""
+"""Pipelines: images of UDFs change, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from tasks.core.model.errors import ConfigError, PipelineError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf, discover
-from tasks.core.upkeep.pipelines import pushed, with_image
+from tasks.core.upkeep.pipelines import named_in, pushed, with_images
 
 DIGEST = f"sha256:{'0' * 64}"
 NEW = f"reg.example:5000/team/map-a@{DIGEST}"
@@ -55,7 +55,8 @@ containers:
 
 
 def changed(text: str) -> str:
-    return with_image(text, NAMES, NEW, shown="pipeline.yaml")
+    named_in(text, {"map/a": NAMES}, "map/a", shown="pipeline.yaml")
+    return with_images(text, dict.fromkeys(NAMES, NEW), shown="pipeline.yaml")
 
 
 def test_only_the_images_of_the_udf_change() -> None:
@@ -80,6 +81,16 @@ def test_only_the_images_of_the_udf_change() -> None:
 def test_ends_of_lines_and_of_the_file_stay(text: str) -> None:
     expected = text.replace("map-a:stable", NEW).replace("map-a\n", f"{NEW}\n")
     assert changed(text) == expected
+
+
+def test_each_image_of_a_udf_has_its_own() -> None:
+    names = {"map/a": {"map-a"}, "sink/b": {"sink-b"}, "map/c": {"map-c"}}
+    text = "one: {image: map-a:1}\ntwo: {image: 'sink-b'}\nthree: {image: map-d}\n"
+    assert named_in(text, names, "map/a", shown="p.yaml") == ["map/a", "sink/b"]
+    images = {"map-a": "r/map-a@sha256:a", "sink-b": "r/sink-b@sha256:b"}
+    assert with_images(text, images, shown="p.yaml") == (
+        "one: {image: r/map-a@sha256:a}\ntwo: {image: 'r/sink-b@sha256:b'}\nthree: {image: map-d}\n"
+    )
 
 
 def test_a_second_time_changes_nothing() -> None:
@@ -115,10 +126,10 @@ def test_the_digest_from_the_metadata_of_a_push() -> None:
         {"udf": "map/c", "image": "reg.example/map-c:stable"},
     ]
     text = json.dumps(rows)
-    assert pushed(text, "map/a", shown="m.json") == f"reg.example/map-a@{DIGEST}"
-    for name in ("map/c", "map/d"):
-        with pytest.raises(ConfigError, match=rf"m\.json has no digest for {name}"):
-            pushed(text, name, shown="m.json")
+    assert pushed(text, shown="m.json") == {
+        "map/b": "reg.example/map-b@sha256:bb",
+        "map/a": f"reg.example/map-a@{DIGEST}",
+    }
 
 
 @pytest.mark.parametrize(
@@ -126,12 +137,13 @@ def test_the_digest_from_the_metadata_of_a_push() -> None:
 )
 def test_metadata_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a file that a push has written"):
-        pushed(text, "map/a", shown="m.json")
+        pushed(text, shown="m.json")
 
 
 @pytest.mark.parametrize("udf", discover(Settings.from_config(None)), ids=lambda udf: udf.name)
 def test_every_example_names_its_image(udf: Udf) -> None:
     path, name = udf.path / "pipeline.yaml", udf.repository
     text = path.read_text()
-    found = with_image(text, {name}, f"r/{name}@{DIGEST}", shown=path.name)
+    found = with_images(text, {name: f"r/{name}@{DIGEST}"}, shown=path.name)
+    assert named_in(text, {udf.name: {name}}, udf.name, shown=path.name) == [udf.name]
     assert found == text.replace(f"image: {name}:stable", f"image: r/{name}@{DIGEST}")

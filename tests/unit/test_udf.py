@@ -17,10 +17,10 @@ from tasks.core.model.errors import (
     UdfError,
     UnknownUdfError,
 )
+from tasks.core.model.options import OPTIONS
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import (
     KINDS,
-    OPTIONS,
     discover,
     image_name,
     load,
@@ -227,6 +227,13 @@ class TestWhatItSaysOfItself:
             ("include = ['']", "include = ['']"),
             ("env = 'A=b'", "env under [tool.numaflow-udf] in "),
             ("env.A = 1", "env.A under "),
+            ("variants = 'a'", "variants under "),
+            ("variants.a = 'b'", "variants.a under "),
+            ("variants.a.args = 'b'", "variants.a.args under "),
+            ("variants.a.args = []", "variants.a.args under "),
+            ("variants.a = { args = ['b'], kind = 'reducer' }", "variants.a.kind under "),
+            ("variants.a = { args = ['b'], env = 1 }", "variants.a.env under "),
+            ("variants.'a/b'.args = ['b']", "variants.a/b under "),
             ("workdir = '/app'", "workdir = '/app'"),
             ("workdir = '../a'", "workdir = '../a'"),
             ("workdir = ''", "workdir = ''"),

@@ -126,17 +126,22 @@ def listing(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of ``invoke list`` as a table."""
     if not rows:
         return "no UDFs: a UDF is a folder with an example.py or an entry.sh"
-    shown = [
-        (
-            row["udf"],
-            row["kind"] or "?",
-            row["image"],
-            {True: "yes", False: "no", None: "?"}[row["built"]],
-            size(row["bytes"]),
-            age(row["age_seconds"]),
+    shown: list[tuple[str, ...]] = []
+    for row in rows:
+        shown.append(
+            (
+                row["udf"],
+                row["kind"] or "?",
+                row["image"],
+                {True: "yes", False: "no", None: "?"}[row["built"]],
+                size(row["bytes"]),
+                age(row["age_seconds"]),
+            )
         )
-        for row in rows
-    ]
+        shown += [
+            (f"{row['udf']}:{each['name']}", each["kind"] or "?", " ".join(each["args"]), *"   ")
+            for each in row.get("variants", ())
+        ]
     align = ("left", "left", "left", "left", "right", "right")
     return table(("udf", "kind", "image", "built", "size", "age"), shown, align=align)
 

@@ -51,6 +51,8 @@ class Setup:
     read_only: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
     argv: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    """What the image's own entrypoint is given."""
     user: str = ""
     folder: str = ""
     capabilities: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ class Sandbox:
         made = self._api.create_container(
             setup.image,
             entrypoint=list(setup.argv[:1]) or None,
-            command=list(setup.argv[1:]) or None,
+            command=[*setup.argv[1:], *setup.arguments] or None,
             user=setup.user or None,
             working_dir=setup.folder or None,
             environment=dict(setup.environment),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.errors import ConfigError
+from ..model.loading import lazily
 from ..model.places import repository
 from ..model.programs import NOT_FOUND, Runner, run
 from ..model.settings import Settings
@@ -19,6 +20,9 @@ from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
 from .locks.forms import is_lock, lock_of
 from .recipe import is_recipe
+
+with lazily():
+    from . import pipelines
 
 DECLARED = frozenset({"requirements.txt", "pyproject.toml"})
 CASES = "cases.toml"
@@ -53,11 +57,12 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
         return True  # that of a workspace is elsewhere
     if not path.is_relative_to(udf.path):
         return False
-    # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases are
-    # in no image, but a machine that is to verify them needs the image.
+    # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases and
+    # manifests are in no image, but a machine that is to verify them needs the image.
     if udf.dockerfile and path == udf.path / udf.dockerfile:
         return True
-    is_input = is_lock(path.name) or path.name in {*DECLARED, CASES}
+    names = {*DECLARED, CASES, *(each.cases for each in udf.variants)}
+    is_input = is_lock(path.name) or path.name in names or path.suffix in pipelines.ENDINGS
     return (path.parent == udf.path and is_input) or wanted_in_context(settings, udf, path)
 
 

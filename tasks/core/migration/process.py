@@ -28,8 +28,8 @@ _PYTHON: Final = re.compile(r"python(?:3(?:\.\d+)?)?")
 class Entry:
     """How the UDF is started: the text of its ``entry.sh``, or ``""`` where it needs none.
 
-    ``env`` and ``workdir`` are for the config of its image. ``scripts`` are other scripts of the UDF with their new text. ``found`` says whether the old
-    command could be carried over at all.
+    ``env`` and ``workdir`` are for the config of its image. ``scripts`` are other scripts of the
+    UDF with their new text. ``found`` says whether the old command could be carried over at all.
     """
 
     script: str = ""

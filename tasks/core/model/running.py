@@ -1,9 +1,10 @@
-"""How a UDF runs, as its project file says: environment and working folder. Pure."""
+"""How a UDF runs, as its project file says: environment, working folder, variants. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,6 +19,7 @@ IN_FRONT: Final = ("PATH", "PYTHONPATH")
 # Not compiled here: most UDFs have none of this, and every task reads this module.
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
 _CONTROL: Final = r"[\x00-\x1f\x7f]"
+_VARIANT: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _FOLDERS: Final = r"/[^:$]*(?::/[^:$]*)*"
 _OF_THE_POD: Final = (
     r"NUMAFLOW_(?:UD_CONTAINER_TYPE|NAMESPACE|PIPELINE_NAME|VERTEX_NAME|MONO_VERTEX_NAME|POD|REPLICA"
@@ -36,19 +38,66 @@ def check_env(value: object, where: str) -> None:
             raise ProjectFileError(what, next_step=step)
 
 
+def is_of_the_pod(name: str) -> bool:
+    """Whether Numaflow sets an environment variable in the pod."""
+    return re.fullmatch(_OF_THE_POD, name) is not None
+
+
 def wrong_variable(name: str, value: object) -> str:
     """What to do where an environment variable cannot be in an image, else ``""``."""
     if not re.fullmatch(_NAME, name):
         return "use letters, digits and _ in its name"
     if not isinstance(value, str) or re.search(_CONTROL, value):
         return "give a string on one line"
-    if re.fullmatch(_OF_THE_POD, name):
-        return "remove it: Numaflow sets it in the pod"
+    if is_of_the_pod(name):
+        return "Numaflow sets it in the pod"
     if name == "PYTHONHOME":
-        return "remove it: Python would not find its own modules"
+        return "Python would not find its own modules"
     if name in IN_FRONT and not re.fullmatch(_FOLDERS, value):
         return f"give absolute folders with : between them, without ${name}: the base's follow them"
     return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One of several programs of an image: the ``args`` of its container, and its kind."""
+
+    name: str
+    args: tuple[str, ...]
+    kind: str
+
+    @property
+    def cases(self) -> str:
+        """The name of the file with its cases, in the folder of the UDF."""
+        return f"cases.{self.name}.toml"
+
+
+def variants_of(value: object, kind: str, kinds: Sequence[str], where: str) -> tuple[Variant, ...]:
+    """The variants of a UDF of that ``kind``; raises :class:`ProjectFileError`."""
+    if not isinstance(value, dict):
+        what = f"variants under {where} is not a table"
+        raise ProjectFileError(what, next_step="give one table for each: [....variants.NAME]")
+    return tuple(_variant(name, each, kind, kinds, where) for name, each in value.items())
+
+
+def _variant(name: str, value: object, kind: str, kinds: Sequence[str], where: str) -> Variant:
+    args, own = (
+        (value.get("args"), value.get("kind", kind)) if isinstance(value, dict) else ("", "")
+    )
+    if not re.fullmatch(_VARIANT, name):
+        key, step = "", "use letters, digits, '-' and '_' in its name"
+    elif not isinstance(value, dict):
+        key, step = "", 'make it a table with args, such as args = ["python", "main.py", "a"]'
+    elif unknown := [each for each in value if each not in ("args", "kind")]:
+        key, step = unknown[0], "allowed keys: args, kind"
+    elif not isinstance(args, list) or not args or not all(isinstance(x, str) for x in args):
+        key, step = "args", 'give a list of strings, such as ["python", "main.py", "a"]'
+    elif own not in kinds and (own or "kind" in value):
+        key, step = "kind", f"give one of {', '.join(kinds)}"
+    else:
+        return Variant(name=name, args=tuple(args), kind=own)
+    what = f"variants.{'.'.join(filter(None, [name, key]))} under {where} is invalid"
+    raise ProjectFileError(what, next_step=step)
 
 
 def wrong_workdir(value: str) -> str:

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .bounds import STANDARD, Bounds, read_bounds
+from .bounds import STANDARD, Bounds
 from .errors import (
     ImageNameError,
     NoProgramError,
     OutsideRootError,
-    ProjectFileError,
     UdfError,
     UnknownUdfError,
     did_you_mean,
 )
 from .loading import lazily
+from .options import checked
 from .places import PROGRAMS, repository
 from .reading import is_file, read_toml, shown, unreadable
 from .reference import NAME
-from .running import check_env, wrong_workdir
+from .running import Variant, variants_of
 from .settings import Settings
 
 with lazily():
@@ -43,19 +43,8 @@ KINDS: Final = (
 )
 """The kinds of UDF container that Numaflow's main container knows."""
 
-STRATEGIES: Final = ("shared-base", "optimized")
-"""The kinds of image: on the shared base, or from nothing."""
-
-OPTIONS: Final = (
-    *("image", "kind", "system-packages", "include", "data", "python"),
-    *("env", "workdir", "dockerfile", "strategy", "exact", "verify"),
-)
-"""The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
-
 _LIST: Final = "run `invoke list` to see the UDFs"
 _SKIPPED_FOLDERS: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
-_SYSTEM_PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
-_PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +54,8 @@ class Udf:
     ``name`` is its path below the root, such as ``map/even_odd``, and what ``--udf`` takes.
     ``repository`` is the image's name without registry and tag. ``kind`` is one of
     :data:`KINDS`, or ``""`` where neither the path nor the project file tells it. ``dockerfile``
-    is the path of its own Dockerfile in its folder, and ``strategy`` one of :data:`STRATEGIES`
-    where the project file names one.
+    is the path of its own Dockerfile in its folder, and ``strategy`` is ``shared-base`` or
+    ``optimized`` where the project file names one.
     """
 
     name: str
@@ -80,6 +69,7 @@ class Udf:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     """Its working folder, below its own folder."""
+    variants: tuple[Variant, ...] = ()
     dockerfile: str = ""
     strategy: str = ""
     exact: bool = False
@@ -175,7 +165,8 @@ def load(settings: Settings, path: Path) -> Udf:
     project = read_toml(file) if is_file(file) else {}
     inline = None if _declares(project) else script.as_project(path, project)
     project = inline or project
-    options = _options(project, path)
+    where = f"[tool.numaflow-udf] in {shown(path / 'pyproject.toml')}"
+    options = checked(project, path, KINDS, where)
     # A consumer of side inputs is inside the folder of the side input, and says its own kind.
     kind = options.get("kind") or next((part for part in name.split("/") if part in KINDS), "")
     repository = options.get("image") or image_name(name)
@@ -196,6 +187,7 @@ def load(settings: Settings, path: Path) -> Udf:
         data=tuple(Path(item).as_posix() for item in options.get("data", ())),
         python=options.get("python", ""),
         env=options.get("env", {}),
+        variants=variants_of(options.get("variants", {}), kind, KINDS, where),
         workdir=_folder(options.get("workdir", "")),
         dockerfile=options.get("dockerfile", ""),
         strategy=options.get("strategy", ""),
@@ -342,59 +334,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):  # a name that is too long for any folder, or holds a NUL
         return False
-
-
-def _options(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    tools = project.get("tool", {})
-    if not isinstance(tools, dict):
-        what = f"tool in {shown(path / 'pyproject.toml')} is not a table"
-        raise ProjectFileError(what, next_step="make it a table")
-    options = tools.get("numaflow-udf", {})
-    where = f"[tool.numaflow-udf] in {shown(path / 'pyproject.toml')}"
-    if not isinstance(options, dict):
-        what = f"{where} is not a table"
-        raise ProjectFileError(what, next_step="make it a table")
-    found = dict(options)
-    for key, value in options.items():
-        if key not in OPTIONS:
-            what = f"unknown key '{key}' under {where}.{did_you_mean(key, OPTIONS)}"
-            raise ProjectFileError(what, next_step=f"allowed keys: {', '.join(OPTIONS)}")
-        if key == "env":
-            check_env(value, where)
-        elif key == "verify":
-            found[key] = read_bounds(value, where.replace("]", ".verify]", 1))
-        elif allowed := _wrong(key, value):
-            what = f"{key} = {value!r} under {where} is invalid"
-            raise ProjectFileError(what, next_step=f"give {allowed}")
-    return found
-
-
-def _wrong(key: str, value: object) -> str:
-    """What is valid for ``key`` where ``value`` is not, else ``""``."""
-    if key in ("system-packages", "include", "data"):
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            return "a list of strings"
-        if key == "system-packages":
-            good = all(_SYSTEM_PACKAGE.fullmatch(item) for item in value)
-            return "" if good else "names of Debian packages, such as ffmpeg"
-        good = all(map(_is_inside, value))
-        return "" if good else "paths inside the repository, such as libs/common"
-    if key == "exact":
-        return "" if isinstance(value, bool) else "true or false"
-    if not isinstance(value, str):
-        return "a string"
-    if key == "workdir":
-        return wrong_workdir(value)
-    if key == "kind" and value not in KINDS:
-        return f"one of {', '.join(KINDS)}"
-    if key == "strategy" and value not in STRATEGIES:
-        return f"one of {', '.join(STRATEGIES)}"
-    if key == "dockerfile" and not _is_inside(value):
-        return "the path of a Dockerfile inside the folder of the UDF, such as Dockerfile"
-    if key == "python" and not _PYTHON.fullmatch(value):
-        return "a Python version as major.minor, such as 3.12"
-    return ""
-
-
-def _is_inside(path: str) -> bool:
-    return bool(path) and not Path(path).is_absolute() and ".." not in Path(path).parts

@@ -216,11 +216,16 @@ def _found(settings: Settings, stage: Path, name: str) -> Udf:
 
 
 def _template_files(source: Path) -> list[Path]:
-    """The files of an example without its folders: other UDFs, and what tools have left."""
+    """The files of an example without its folders: other UDFs, and what tools have left.
+
+    Its second manifest is about other examples as well.
+    """
     return sorted(
         path
         for path in source.iterdir()
-        if path.is_file() and not path.name.startswith(".") and not is_lock(path.name)
+        if path.is_file()
+        and not is_lock(path.name)
+        and not path.name.startswith((".", "pipeline-"))
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..build.specs import base_of
 from ..engine import Engine
+from ..inputs.changes import CASES
+from ..inputs.pipelines import Use, uses_of
 from ..inputs.selection import Selected
 from ..model.contract import (
     CONTRACTS,
@@ -19,7 +22,8 @@ from ..model.errors import ProjectFileError, UdfError
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
 from . import cases as reading
-from . import load
+from . import load, pipelines
+from .checks import CheckResult
 from .conditions import Conditions
 from .messages import Cases, encoded
 from .probing import ProbeRun
@@ -47,12 +51,19 @@ _IMPORTS: Final = {"PYTHONPROFILEIMPORTTIME": "1"}
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One UDF to verify: its image, an image for the probe, and its cases."""
+    """One UDF to verify: its image, an image for the probe, and its cases.
+
+    ``uses`` are the containers of manifests that run the image: it is started as these say, or
+    with the ``args`` of one of its variants. ``checks`` are those that need no run.
+    """
 
     udf: Udf
     image: str
     probe_image: str
     cases: Cases = field(repr=False)
+    uses: tuple[Use, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    args: tuple[str, ...] = ()
 
     def probe_run(self, container: str, conditions: Conditions) -> ProbeRun:
         """The run of one of its containers; only a sink has others than ``main``."""
@@ -70,6 +81,7 @@ class Candidate:
             "restart": conditions.restart,
             "cases": [case.spec() for case in own],
         }
+        use = self._use(container)
         answers = (
             conditions.answer * (len(own) + 4) + sum(case.within_ms for case in changes) / 1000
         )
@@ -87,10 +99,13 @@ class Candidate:
                 "NUMAFLOW_CPU_LIMIT": str(os.cpu_count() or 1),
                 "NUMAFLOW_MEMORY_LIMIT": str(self.udf.bounds.memory_bytes),
                 **_IMPORTS,
+                **(use.literal_env if use else {}),
                 "NUMAFLOW_UD_CONTAINER_TYPE": contract.type,
                 **self.cases.env,
                 **(self.cases.load_env if conditions.load else {}),
             },
+            command=use.command if use else (),
+            args=self.args or (use.args if use else ()),
             grace=conditions.grace,
             non_root=conditions.non_root,
             bounds=self.udf.bounds,
@@ -98,24 +113,38 @@ class Candidate:
             limit=conditions.ready * 2 + answers + conditions.grace + 30,
         )
 
+    def _use(self, container: str) -> Use | None:
+        """The first container of a manifest that stands where ``container`` does."""
+        others = {"fallback": "fallback", "on-success": "onSuccess"}
+        for use in self.uses:
+            if others.get(container, "") == (use.place if use.place in others.values() else ""):
+                return use
+        return None
 
-def candidates(engine: Engine, settings: Settings, selected: Selected) -> list[Candidate | Verdict]:
+
+def candidates(
+    engine: Engine, settings: Settings, selected: Selected, uses: Sequence[Use] | None = None
+) -> list[Candidate | Verdict]:
     """Each selected UDF as a candidate, or the verdict on one that cannot be verified.
 
     Such a verdict has the error: an unknown kind, an invalid ``cases.toml``, an image that is
-    not built. A UDF without ``cases.toml`` has no cases. The probe runs in the UDF's base image
-    if the engine has it, else in the UDF's own image: both have gRPC and the protocol stubs.
+    not built. A UDF without ``cases.toml`` has no cases. Each of its variants is a candidate. The
+    probe runs in the UDF's base image if the engine has it, else in the UDF's own image: both
+    have gRPC and the protocol stubs. ``uses`` are containers of manifests, in the place of those
+    in the folder of each UDF: then only what these run is a candidate.
     """
-    found: dict[str, tuple[Cases, str] | UdfError] = {}
+    found: dict[str, list[_Run] | UdfError] = {}
     bases: dict[str, str] = {}
     for udf in selected.udfs:
         try:
             if udf.python not in bases:
                 bases[udf.python] = base_of(settings, udf.python).image
-            found[udf.name] = _cases(udf), udf.image(settings)
+            mine = uses_of(udf) if uses is None else [use for use in uses if use.names(udf)]
+            runs = _runs(udf, mine)
+            found[udf.name] = runs if uses is None else [each for each in runs if each.uses]
         except UdfError as error:
             found[udf.name] = error
-    names = [each[1] for each in found.values() if isinstance(each, tuple)]
+    names = [udf.image(settings) for udf in selected.udfs if isinstance(found[udf.name], list)]
     existing = engine.images([*names, *bases.values()]) if names else {}
     result: list[Candidate | Verdict] = []
     for udf in selected.udfs:
@@ -123,31 +152,69 @@ def candidates(engine: Engine, settings: Settings, selected: Selected) -> list[C
         if isinstance(read, UdfError):
             result.append(Verdict(udf=udf.name, kind=udf.kind, error=read))
             continue
-        cases, image = read
+        image = udf.image(settings)
         base = bases[udf.python]
         if image not in existing:
             missing = not_built([udf.name], [image])
             result.append(Verdict(udf=udf.name, kind=udf.kind, image=image, error=missing))
         else:
             probe_image = base if base in existing else image
-            result.append(Candidate(udf=udf, image=image, probe_image=probe_image, cases=cases))
+            result += [
+                Candidate(image=image, probe_image=probe_image, **vars(each)) for each in read
+            ]
     result += [Verdict(udf=each.name, error=each.error) for each in selected.invalid]
     return result
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What of a candidate is known without the engine."""
+
+    udf: Udf
+    cases: Cases
+    uses: tuple[Use, ...]
+    checks: tuple[CheckResult, ...]
+    args: tuple[str, ...] = ()
+
+
+def _runs(udf: Udf, uses: Sequence[Use]) -> list[_Run]:
+    """Each program of an image: that of its variants, and the one that it starts by itself.
+
+    With variants, the latter has to have cases, or a use of its own.
+    """
+    runs = []
+    for variant in udf.variants:
+        own = replace(udf, name=f"{udf.name}:{variant.name}", kind=variant.kind)
+        mine = tuple(use for use in uses if pipelines.variant_of(udf, use) == variant)
+        runs.append(
+            _Run(
+                udf=own,
+                cases=_cases(own, variant.cases),
+                uses=mine,
+                checks=tuple(pipelines.check(udf, mine)),
+                args=variant.args,
+            )
+        )
+    plain = tuple(use for use in uses if pipelines.variant_of(udf, use) is None)
+    if not runs or plain or (udf.path / CASES).exists():
+        checks = tuple(pipelines.check(udf, plain))
+        runs.insert(0, _Run(udf=udf, cases=_cases(udf, CASES), uses=plain, checks=checks))
+    return runs
+
+
 def candidate(engine: Engine, settings: Settings, udf: Udf) -> Candidate:
-    """The candidate for one UDF. Raises the error of one that cannot be verified."""
-    (found,) = candidates(engine, settings, Selected(udfs=(udf,)))
+    """The first candidate of one UDF. Raises the error of one that cannot be verified."""
+    found, *_ = candidates(engine, settings, Selected(udfs=(udf,)))
     if isinstance(found, Candidate):
         return found
     assert found.error
     raise found.error
 
 
-def _cases(udf: Udf) -> Cases:
+def _cases(udf: Udf, name: str) -> Cases:
     if not udf.kind:
         what = f"the kind of {udf.name} is unknown: neither its path nor its pyproject.toml has it"
         step = f'set kind under [tool.numaflow-udf], such as kind = "map": {", ".join(KINDS)}'
         raise ProjectFileError(what, next_step=step)
-    path = udf.path / "cases.toml"
+    path = udf.path / name
     return reading.load(path, udf.kind) if path.exists() else Cases()

@@ -14,6 +14,7 @@ from .messages import Case
 Status = Literal["ok", "warning", "failed", "skipped"]
 
 CHECKS: Final[Mapping[str, str]] = {
+    "pipeline": "the manifests that name the image fit it; shown only if there are some",
     "start": "the program runs until it is told to stop",
     "info-file": "the info file exists, is complete, and is JSON",
     "sdk-version": "the SDK is new enough for Numaflow, and Numaflow for the SDK",

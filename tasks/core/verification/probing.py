@@ -37,6 +37,7 @@ _TASKS: Final = Path(__file__).resolve().parents[2]
 class ProbeRun:
     """One UDF container to run with a probe. ``spec`` is what the probe is told.
 
+    ``command`` and ``args`` are in the place of those of the image, as in a pod.
     ``grace`` is the time in seconds from SIGTERM to SIGKILL, ``limit`` that of the whole run.
     ``non_root`` makes the probe another user than root and than that of the UDF.
     ``bounds`` are those of the UDF's container.
@@ -46,6 +47,8 @@ class ProbeRun:
     probe_image: str
     spec: Mapping[str, Any]
     env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     grace: float = 10.0
     limit: float = 120.0
     non_root: bool = False
@@ -134,6 +137,8 @@ class _Run:
             memory=wanted.bounds.memory_bytes,
             pids=wanted.bounds.pids,
             tmp="" if wanted.bounds.writable else wanted.bounds.tmp,
+            argv=wanted.command,
+            arguments=wanted.args,
         )
         self.udf = ""
         self.killed = ""

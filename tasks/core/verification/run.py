@@ -102,7 +102,7 @@ def _parts(
     conditions: Conditions,
     preparation: Preparation | None,
 ) -> tuple[Part, ...]:
-    parts = []
+    parts: list[Part] = []
     for container in candidate.cases.containers():
         wanted = candidate.probe_run(container, conditions)
         prepared = preparation.take(wanted) if preparation else None
@@ -116,7 +116,7 @@ def _parts(
         errors = logs.critical_errors(observed)
         part = Part(
             container=container,
-            checks=tuple(checks),
+            checks=(*(() if parts else candidate.checks), *checks),
             startup=logs.startup(observed),
             load=load_of(observed),
             stop_ms=observed.stop_ms,

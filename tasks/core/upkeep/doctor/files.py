@@ -11,7 +11,9 @@ from typing import Final
 
 from ...build.specs import base_of, base_versions
 from ...inputs import group
+from ...inputs import pipelines as manifests
 from ...inputs.added import added_packages
+from ...inputs.changes import CASES
 from ...inputs.environment import udf_group
 from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.locks.poetry import is_fresh
@@ -20,12 +22,12 @@ from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import SHIPPED
 from ...model.places import repository as own_repository
-from ...model.reading import read_text, read_toml
+from ...model.reading import read_text, read_toml, shown
 from ...model.settings import Settings
 from ...model.udf import KINDS, Udf, listed_roots, scan
 from ...output import report
 from ...plan.specs import check_images, python_version
-from ...verification import cases
+from ...verification import cases, pipelines
 from .finding import Finding, Fix, fail, guarded, of_error, ok, warn
 from .script import entry
 
@@ -129,6 +131,7 @@ def _parts(
     """The checks of a UDF, each by itself: one problem hides no other."""
     yield functools.partial(_kind, udf)
     yield functools.partial(_env, udf)
+    yield functools.partial(_manifests, udf)
     yield functools.partial(entry, udf)
     yield functools.partial(_dependencies, settings, udf)
     yield functools.partial(_files, settings, udf, sizes)
@@ -143,15 +146,17 @@ def _files(settings: Settings, udf: Udf, sizes: dict[str, int]) -> Iterator[Find
 
 
 def _kind(udf: Udf) -> Iterator[Finding]:
-    if not udf.kind:
+    kinds = [each.kind for each in udf.variants] or [udf.kind]
+    if not all(kinds):
         detail = "its kind is not known, so it can be built but not verified"
         fix = f"set kind under [tool.numaflow-udf]: {', '.join(KINDS)}"
         yield warn(udf.name, detail, fix)
-    elif not (udf.path / "cases.toml").is_file():
+    elif not udf.variants and not (udf.path / CASES).is_file():
         detail = "it has no cases.toml, so it can be built but not verified"
         yield warn(udf.name, detail, "write one: docs/cases.md")
-    else:
-        cases.load(udf.path / "cases.toml", udf.kind)
+    for name, kind in ((CASES, udf.kind), *((each.cases, each.kind) for each in udf.variants)):
+        if kind and (udf.path / name).is_file():
+            cases.load(udf.path / name, kind)
 
 
 def _env(udf: Udf) -> Iterator[Finding]:
@@ -159,6 +164,18 @@ def _env(udf: Udf) -> Iterator[Finding]:
         if is_secret_variable(name, value):
             detail = f"env.{name} goes into its image, and looks like a secret"
             yield warn(udf.name, detail, "remove it, and set it in the pipeline from a Secret")
+
+
+def _manifests(udf: Udf) -> Iterator[Finding]:
+    """Where the manifests in its folder contradict it, or do not name its image."""
+    uses = manifests.uses_of(udf)
+    for each in pipelines.contradictions(udf, uses):
+        found = warn if each.warning else fail
+        detail = f"{each.use.where} ({each.use.vertex}): {each.text}"
+        yield found(udf.name, detail, each.step)
+    if not uses and (paths := manifests.manifests(udf.path)):
+        detail = f"{shown(paths[0])} does not name the image {udf.repository}"
+        yield warn(udf.name, detail, "correct the image there, or set image of the UDF")
 
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Finding]:
