@@ -5,7 +5,9 @@ from __future__ import annotations
 from invoke.context import Context
 
 from . import options
+from .core.model.errors import ConfigError
 from .core.model.loading import lazily
+from .core.model.places import SHIPPED, repository
 from .core.model.settings import Settings
 from .core.output import report as reports
 
@@ -53,6 +55,8 @@ def bench(
     since: str = "",
 ) -> None:
     """Measure builds, several approaches side by side."""
+    if not read:
+        _require_clone()
     request = session.Request(
         settings=settings,
         quick=quick,
@@ -72,3 +76,12 @@ def bench(
         since=since,
     )
     session.run(request, say=reports.say, show=reports.show)
+
+
+def _require_clone() -> None:
+    if repository() != SHIPPED:
+        what = (
+            "`invoke bench` measures a clone of numaflow-udf-build, and this is another repository"
+        )
+        step = "clone it and run `invoke bench` there; --root names the folder of your UDFs"
+        raise ConfigError(what, next_step=step)

@@ -42,6 +42,7 @@ def migrate(
     json: bool = False,
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
+    settings.require_roots()
     if apply and undo:
         what = "--apply and --undo exclude each other"
         raise ConfigError(what, next_step="give one of them")

@@ -27,6 +27,7 @@ with lazily():
 )
 def new(c: Context, settings: Settings, udf: str = "", kind: str = "", json: bool = False) -> None:
     """Make a new UDF that builds and verifies at once."""
+    settings.require_roots()
     if not udf:
         what = "the new UDF has no name"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/my_udf")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from invoke.context import Context
@@ -123,7 +123,7 @@ def verb(
                 if "assemble" in flags:  # a flag that is only turned off
                     flags["assemble"] = "" if flags["assemble"] else "never"
                 read = functools.partial(Settings.from_config, c.config, **flags)
-                parts.append(read if unchecked else _with_roots(read(), keys))
+                parts.append(read if unchecked else read())
             if udfs:
                 choice = _choice(given)
                 everything = udfs == "all" or bool(given.get(instead))
@@ -156,13 +156,6 @@ def verb(
         return made
 
     return declare
-
-
-def _with_roots(settings: Settings, keys: Sequence[str]) -> Settings:
-    """The settings; raises the error of a root that does not exist where the task needs one."""
-    if "root" in keys:
-        settings.require_roots()
-    return settings
 
 
 class _Argument(Argument):

@@ -67,7 +67,8 @@ def _of_metadata(metadata: str, chosen: Udf) -> dict[str, str]:
     try:
         content = Path(metadata).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        what = f"--metadata {metadata} cannot be read: {error}"
+        why = getattr(error, "strerror", "") or error
+        what = f"--metadata {metadata} cannot be read: {why}"
         raise ConfigError(what, next_step="give the file of a push") from error
     found = pipelines.pushed(content, shown=metadata)
     if chosen.name not in found:

@@ -12,10 +12,12 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
+from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import DEFAULTS
 from tests import REPOSITORY
 
 CODE = "import tasks; print(tasks.__file__); print(tasks.ns is __import__('tasks').ns)"
+PROJECT = read_toml(REPOSITORY / "pyproject.toml")
 PACKAGE = str(REPOSITORY / "tasks" / "__init__.py")
 
 FOLDERS = (".", "tasks/core", "examples/map/even_odd")
@@ -138,3 +140,12 @@ def test_flags_mean_the_same_in_every_task(flags: dict[str, dict[str, str | None
             if name in DEFAULTS:
                 texts.setdefault(name, set()).add(str(text))
     assert {name: found for name, found in texts.items() if len(found) > 1} == {}
+
+
+def test_an_editable_install_has_the_console_script(tmp_path: Path) -> None:
+    # What `pip install -e .` puts on the path is a folder with a link to `tasks`.
+    code = "import sys; sys.argv[1:] = ['--version']; from numaflow_udf_build import program; "
+    code += "program.main()"
+    (folder,) = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["dev-mode-dirs"]
+    out = run(sys.executable, "-c", code, cwd=tmp_path, path=str(REPOSITORY / folder))
+    assert out == f"numaflow-udf-build {PROJECT['project']['version']}\n"

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -35,6 +36,7 @@ _STEPS: Final = {
 }
 _MEMORY: Final = "free some memory, or raise its limit"
 _INTERRUPTED: Final = "interrupted"
+_OURS: Final = f"{Path(__file__).parents[2]}/"
 _PROGRAM: Final = os.path.join("invoke", "program.py")  # noqa: PTH118  (the end of a path)
 
 
@@ -60,7 +62,7 @@ def error_of(error: Exception) -> UdfError:
         what = f"Invoke cannot read its flags or settings: {said}"
         step = "check the flags before the name of the task, and the files that they name"
         return ConfigError(what, next_step=step, detail=detail)
-    own = [each.rpartition("/tasks/")[2] for each in places if "/tasks/" in each] or places[-1:]
+    own = [each.removeprefix(_OURS) for each in places if each.startswith(_OURS)] or places[-1:]
     what = f"a fault in these tasks: {said} ({own[-1] if own else 'nowhere'})"
     step = "report it; with INVOKE_DEBUG=1 it says more"
     return UnexpectedError(what, next_step=step, detail=detail)

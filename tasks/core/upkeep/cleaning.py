@@ -216,7 +216,12 @@ def backup_files(settings: Settings) -> list[Leftover]:
     Only files with the content that the record says: other ``*.backup`` files stay.
     """
     found = []
-    records = [(record, root) for root in settings.roots for record in journal.records(root)]
+    records = [
+        (record, root)
+        for root in settings.roots
+        if root.is_dir()
+        for record in journal.records(root)
+    ]
     for record, root in records:
         if not record.complete:
             continue
