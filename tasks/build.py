@@ -16,7 +16,7 @@ from .core.engine import Engine, connect
 from .core.inputs import group
 from .core.inputs.recipe import Strategy
 from .core.inputs.selection import Selected
-from .core.model.errors import BuildxError, EngineUnreachableError
+from .core.model.errors import BuildxError, ConfigError, EngineUnreachableError
 from .core.model.loading import lazily
 from .core.model.progress import Say
 from .core.model.settings import Settings
@@ -49,7 +49,7 @@ def base(
     written.check(metadata=metadata)
     if told := group.source():
         _say(quiet)(told)
-    engine = connect(settings.builder)
+    engine = connect(settings.builder) if settings.builds else None
     plan = plan_base(engine, settings, force=force, fresh=no_cache, push=push)
     with interruptible(_INTERRUPTED):
         made = bases.build_base(engine, settings, plan, say=_say(quiet))
@@ -122,6 +122,9 @@ def image_all(
     """Build the images of all UDFs that changed, in one graph."""
     strategy: Strategy = "shared-base" if fast else "optimized"
     if dry_run:
+        if not settings.builds:
+            what = "with --builder none, there is no bake definition to print"
+            raise ConfigError(what, next_step="give --dry-run without --builder none")
         engine = connect(settings.builder)
         plan = plan_images(
             engine,
@@ -190,6 +193,11 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
 
 def _engine(settings: Settings, how: _How) -> Engine | None:
     """The engine to build with; a push does without where none answers."""
+    if not settings.builds:
+        if how.sbom:
+            what = "--sbom reads images with Docker, and --builder none makes them without"
+            raise ConfigError(what, next_step="`invoke sbom`, where Docker is; or leave it out")
+        return None
     try:
         return connect(settings.builder)
     except (EngineUnreachableError, BuildxError):

@@ -34,7 +34,7 @@ SETTINGS: Final = {
     "python-image": "Python image that everything starts from (udf.python_image)",
     "network": "network of build steps: default, host or none (udf.network)",
     "platforms": "platforms to build for, such as linux/amd64,linux/arm64 (udf.platforms)",
-    "builder": "buildx builder to build with (udf.builder)",
+    "builder": "buildx builder to build with, or none: without Docker (udf.builder)",
     "cache-to": "repository, or type=..., that keeps the build cache (udf.cache_to)",
     "cache-from": "repository, or type=..., whose build cache is used (udf.cache_from)",
     "sdk": "source tree of pynumaflow to use in place of the release (udf.sdk)",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks.core.build import uv
 from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
+from tasks.core.engine.layout import cache_folder
 from tasks.core.model.settings import Settings
 from tasks.core.private_engine import packages, private
 from tests import REPOSITORY
@@ -111,3 +116,43 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty layer cache for the tasks of one test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/numaflow-udf/layers"
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without Docker, and without anything in its cache."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("git", "uname"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    return {
+        "PATH": str(programs),
+        "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+        "HOME": str(tmp_path),
+    }
+
+
+@pytest.fixture(scope="session")
+def uv_program() -> Path:
+    """uv in its pinned version, fetched once and kept in the user's cache."""
+    folder = cache_folder(os.environ) / "tests" / f"uv-{uv.pinned()}"
+    if not (folder / "bin/uv").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+            words = ("-m", "pip", "install", "--quiet", "--no-compile", "--require-hashes")
+            listed = str(REPOSITORY / "dockerfiles/base/uv.txt")
+            argv = [sys.executable, *words, "--target", f"{name}/uv", "--requirement", listed]
+            subprocess.run(argv, check=True)
+            with contextlib.suppress(OSError):  # another run was quicker
+                Path(name, "uv").rename(folder)
+    return folder / "bin/uv"
+
+
+@pytest.fixture
+def only_uv(nowhere: dict[str, str], uv_program: Path) -> dict[str, str]:
+    """The environment of a machine without Docker that has uv."""
+    Path(nowhere["PATH"], "uv").symlink_to(uv_program)
+    return nowhere

@@ -67,23 +67,6 @@ def udfs(root: Path, tag: str, hub: Registry, invoke: Invoke, checkout: Path) ->
     return Repository(root, tag, hub, invoke, checkout)
 
 
-@pytest.fixture
-def nowhere(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine without Docker, and without anything in its cache."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for name in ("git", "uname"):
-        if found := shutil.which(name):
-            (programs / name).symlink_to(found)
-    return {
-        "PATH": str(programs),
-        "DOCKER_HOST": f"unix://{tmp_path}/no.sock",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "XDG_RUNTIME_DIR": str(tmp_path),
-        "HOME": str(tmp_path),
-    }
-
-
 def layers(manifest: dict[str, Any]) -> list[str]:
     return [each["digest"] for each in manifest["layers"]]
 

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from tasks.core.inputs.added import AddedPackages
 from tasks.core.inputs.fingerprint import digest
 from tasks.core.model.errors import (
     ConfigError,
     EmulationError,
     EngineUnreachableError,
     ImageNameError,
+    MissingExtraError,
+    NeedsBuilderError,
     NoProgramError,
 )
 from tasks.core.model.labels import Inputs, RecordedInputs
 from tasks.core.model.settings import Settings, native_platform
 from tasks.core.model.udf import InvalidUdf
 from tasks.core.plan.decide import Plan, Step, decide, decide_base, reason
-from tasks.core.plan.facts import Facts, PublishedImage, StoredImage, added_bytes
+from tasks.core.plan.facts import (
+    Facts,
+    HostFacts,
+    PublishedImage,
+    StoredImage,
+    added_bytes,
+)
 from tasks.core.plan.graph import bake
 from tasks.core.plan.installer import without_wheel
 from tasks.core.plan.specs import ImageSpec
@@ -398,6 +407,140 @@ class TestWithoutAnEngine:
     def test_what_has_to_be_built_is_named(self, own: ImageSpec, what: str) -> None:
         with pytest.raises(EngineUnreachableError, match=what):
             decide(settings(registry=REGISTRY), [own], self.known(), push=True)
+
+
+class TestWithoutABuilder:
+    """``udf.builder`` is none: this machine installs wheels, and says what it cannot make."""
+
+    NOTHING = replace(facts(sees_store=False).builder, exists=False)
+    WHEEL = "b-1-py3-none-any.whl"
+
+    def given(self, **more: str) -> Settings:
+        return settings(registry=REGISTRY, builder="none", **more)
+
+    def known(self, host: HostFacts | None = None, **more: Any) -> Facts:  # noqa: ANN401
+        given = {"native": NATIVE, "builder": self.NOTHING, "host": host or HostFacts()}
+        return Facts(**{**given, **more})
+
+    def packages(self, *wheels: str, **more: Any) -> ImageSpec:  # noqa: ANN401
+        extra = AddedPackages(
+            source="uv.lock", files={"requirements.txt": "b==1\n"}, packages={"b": "1"},
+            wheels={"b": wheels}, **more,
+        )  # fmt: skip
+        return spec(on=base(registry=REGISTRY), extra=extra, registry=REGISTRY, platforms="")
+
+    def test_an_empty_registry_is_enough(self) -> None:
+        own = self.packages(self.WHEEL)
+        plan = decide(self.given(), [own], self.known(), push=True)
+        assert plan.installs
+        assert ways(plan) == ["assemble"]
+        assert [each.reason for each in plan.missing_bases] == ["not in the registry yet"]
+        assert [each.users for each in plan.packages] == [("map/a",)]
+        assert not plan.invalid
+
+    @pytest.mark.parametrize(
+        ("pythons", "bytecode"), [(frozenset({"3.13"}), True), (frozenset({"3.12"}), False)]
+    )
+    def test_bytecode_needs_the_same_python(self, pythons: frozenset[str], bytecode: bool) -> None:
+        known = self.known(HostFacts(pythons=pythons))
+        plan = decide(self.given(), [self.packages(self.WHEEL)], known, push=True)
+        assert [each.bytecode for each in plan.bases] == [bytecode]
+        assert [each.bytecode for each in plan.packages] == [bytecode]
+        plan = decide_base(self.given(), base(registry=REGISTRY), known, push=True)
+        assert [each.bytecode for each in plan.bases] == [bytecode]
+
+    def test_both_platforms(self) -> None:
+        own = replace(self.packages(self.WHEEL), installer="uv")
+        plan = decide(self.given(platforms=BOTH), [own], self.known(), push=True)
+        assert [each.platform for each in plan.packages] == BOTH.split(",")
+
+    @pytest.mark.parametrize(
+        ("of", "why"),
+        [
+            (lambda self: spec(udf(system_packages=("libgomp1",))), "system packages: libgomp1"),
+            (lambda self: self.packages("b-1.tar.gz"), "b has no wheel for linux/amd64"),
+            (lambda self: self.packages("b-1-cp312-cp312-any.whl"), "b has no wheel"),
+            (
+                lambda self: spec(
+                    extra=AddedPackages(
+                        source="uv.lock",
+                        files={"requirements.txt": "b==1\n", "sources.txt": "c @ git+x\n"},
+                        packages={"b": "1", "c": "2"},
+                    )
+                ),
+                "c comes from git or a URL",
+            ),
+            (lambda self: spec(strategy="optimized"), "built as a whole"),
+            (
+                lambda self: spec(on=replace(base(), installer="tools")),
+                "the base has a package that is built from source",
+            ),
+            (
+                lambda self: spec(on=replace(base(), python_image="mirror/snake:3.13")),
+                "does not tell its version of Python",
+            ),
+        ],
+        ids=["system", "sdist", "other Python", "git", "whole", "base", "name"],
+    )
+    def test_what_cannot_be_made_is_refused_alone(
+        self, of: Callable[[TestWithoutABuilder], ImageSpec], why: str
+    ) -> None:
+        refused, other = of(self), spec(udf("map/b"), on=base(registry=REGISTRY))
+        plan = decide(self.given(), [refused, other], self.known(), push=True)
+        assert [each.spec.udf.name for each in plan.steps] == ["map/b"]
+        ((name, error),) = [(each.name, each.error) for each in plan.invalid]
+        assert (name, error.code) == ("map/a", NeedsBuilderError.exit_code)
+        assert error.what.startswith("UDF map/a needs a builder: ")
+        assert why in error.what
+        assert "build and push it with Docker" in error.next_step
+
+    def test_what_exists_is_not_refused(self) -> None:
+        """Docker has pushed it before: nothing has to be installed."""
+        own = self.packages("b-1.tar.gz")
+        known = self.known(
+            HostFacts(problem="uv was not found"),
+            packages=frozenset({own.packages_key(NATIVE)}),
+            published=with_base(),
+        )
+        plan = decide(self.given(), [own], known, push=True)
+        assert (ways(plan), plan.invalid, plan.packages) == (["assemble"], (), ())
+        system = spec(udf(system_packages=("x",)), on=base(registry=REGISTRY), registry=REGISTRY)
+        plan = decide(self.given(), [system], self.known(published=pushed(system)), push=True)
+        assert plan.is_empty
+        assert not plan.invalid
+
+    @pytest.mark.parametrize("what", ["base", "packages"])
+    def test_uv_is_needed_where_something_is_installed(self, what: str) -> None:
+        known = self.known(HostFacts(problem="uv was not found", wanted="uv==1"))
+        own = self.packages(self.WHEEL)
+        if what == "packages":
+            known = replace(known, published=with_base())
+        with pytest.raises(MissingExtraError, match="uv was not found") as caught:
+            decide(self.given(), [own], known, push=True)
+        assert caught.value.next_step == "run `pip install uv==1`"
+        if what == "base":
+            with pytest.raises(MissingExtraError):
+                decide_base(self.given(), own.base, known, push=True)
+
+    def test_it_needs_a_push(self) -> None:
+        with pytest.raises(ConfigError, match="--push is not given"):
+            decide(self.given(), [spec()], self.known())
+        with pytest.raises(ConfigError, match="--push is not given"):
+            decide_base(self.given(), base(), self.known())
+
+    def test_platforms_that_uv_does_not_know(self) -> None:
+        with pytest.raises(ConfigError, match="not linux/arm/v7"):
+            decide(self.given(platforms="linux/arm/v7"), [spec()], self.known(), push=True)
+
+    def test_a_base_alone(self) -> None:
+        plan = decide_base(self.given(), base(registry=REGISTRY), self.known(), push=True)
+        assert plan.installs
+        assert [each.reason for each in plan.missing_bases] == ["not in the registry yet"]
+        tools = replace(base(registry=REGISTRY), installer="tools")
+        with pytest.raises(NeedsBuilderError, match="built from source"):
+            decide_base(self.given(), tools, self.known(), push=True)
+        there = self.known(published=with_base())
+        assert not decide_base(self.given(), tools, there, push=True).missing_bases
 
 
 # --- several UDFs -----------------------------------------------------------------------------

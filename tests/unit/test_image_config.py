@@ -9,6 +9,7 @@ import pytest
 from tasks.core.image import config as configs
 from tasks.core.image.blob import CONFIG, BadImageError, Blob, canonical
 from tasks.core.image.config import Step, layer_history, on_top, parse, platform
+from tasks.core.inputs.recipe import runtime_stage
 
 A, B, C, D = (f"sha256:{digit * 64}" for digit in "abcd")
 NOTE = "udf code map/even_odd (3 files, 2.1 kB)"
@@ -124,6 +125,31 @@ def test_what_is_no_config(data: bytes) -> None:
 
 def test_an_image_without_layers_has_none() -> None:
     assert configs.diff_ids({"rootfs": {"type": "layers", "diff_ids": None}}) == ()
+
+
+def test_instructions_of_a_dockerfile() -> None:
+    """Environment in place or behind; an entrypoint takes the base's command with it."""
+    given = {"config": {"Env": ["PATH=/bin", "LANG=C"], "Cmd": ["python3"], "User": "0"}}
+    lines = [("COPY", "--from=env / /"), ("ENV", "PATH=/opt:/bin"), ("ENV", "A=b=c")]
+    lines += [("WORKDIR", "/udf"), ("USER", "1:1"), ("ENTRYPOINT", '["init", "--"]')]
+    made = configs.instructed({**base(), **given}, lines)
+    assert made["rootfs"] == base()["rootfs"]
+    assert made["config"] == {
+        "Env": ["PATH=/opt:/bin", "LANG=C", "A=b=c"],
+        "WorkingDir": "/udf",
+        "User": "1:1",
+        "Entrypoint": ["init", "--"],
+    }
+    assert configs.instructed(made, [("CMD", '["x"]')])["config"]["Cmd"] == ["x"]
+    with pytest.raises(BadImageError, match="RUN of a Dockerfile cannot be"):
+        configs.instructed(base(), [("RUN", "true")])
+
+
+def test_the_base_is_started_by_such_instructions_alone() -> None:
+    lines = runtime_stage()
+    assert lines[0][0] == "COPY"
+    assert {"ENV", "WORKDIR", "USER", "ENTRYPOINT"} <= {name for name, _ in lines}
+    assert configs.instructed(base(), lines)["config"]["WorkingDir"] == "/udf"
 
 
 def test_the_platform_is_named_as_in_an_index() -> None:

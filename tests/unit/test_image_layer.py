@@ -94,6 +94,27 @@ def test_a_layer_may_be_for_another_folder() -> None:
     assert list(found) == ["opt", "opt/deps", "opt/deps/a.py"]
 
 
+def test_folders_of_their_own(tmp_path: Path) -> None:
+    """Empty ones, and those with another mode; a layer of all is read again where it is large."""
+    entries = [
+        Entry(path="udf", folder=True),
+        Entry(path="run/open", folder=True, mode=0o1777),
+        Entry(path="run/open/big", source=tmp_path / "big"),
+    ]
+    (tmp_path / "big").write_bytes(b"x" * MIB)
+    packed = pack(entries, root="")
+    assert packed.content is None
+    found = members(packed)
+    assert {name: oct(member.mode) for name, member in found.items() if member.isdir()} == {
+        "run": "0o755",
+        "run/open": "0o1777",
+        "udf": "0o755",
+    }
+    assert list(found) == ["run", "run/open", "run/open/big", "udf"]
+    with pytest.raises(UnfitNameError, match="given twice"):
+        pack([Entry(path="a", folder=True), Entry(path="a", source=b"")], root="")
+
+
 def test_neither_order_nor_times_nor_modes_of_files_matter(tmp_path: Path) -> None:
     def entries(folder: Path, seconds: int, mode: int) -> list[Entry]:
         folder.mkdir()

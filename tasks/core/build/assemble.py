@@ -50,6 +50,10 @@ class Assembled:
         """What it holds beyond its base, in bytes."""
         return sum(_content_size(part.layer) for part in self.parts)
 
+    def all_notes(self, step: Step) -> tuple[str, ...]:
+        """What a person should know of it: of its packages layer, and of its step."""
+        return (*self.notes, *(note for note in step.notes if note not in self.notes))
+
     def on(
         self, base: ImageParts, created: int, annotations: Mapping[str, str] | None = None
     ) -> Variant:
@@ -217,7 +221,6 @@ def _count(images: Sequence[Image]) -> str:
 
 
 def _result(step: Step, made: Assembled) -> Result:
-    notes = (*made.notes, *(note for note in step.notes if note not in made.notes))
     return Result(
         name=step.spec.udf.name,
         image=step.spec.image,
@@ -226,7 +229,7 @@ def _result(step: Step, made: Assembled) -> Result:
         added=made.added,
         shares=step.spec.shares,
         from_base=step.spec.extra.from_base,
-        notes=notes,
+        notes=made.all_notes(step),
     )
 
 

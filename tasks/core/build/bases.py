@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Final
 
 from ..engine import Engine
 from ..inputs.fingerprint import short
+from ..model.loading import lazily
 from ..model.progress import Say
 from ..model.reference import ImageReference
 from ..model.settings import Settings
@@ -17,36 +19,47 @@ from ..plan.decide import BaseStep, Plan
 from ..plan.specs import BASE_REPOSITORY, Base
 from ..private_engine.standin import pull
 from . import publish
-from .graph import has_base, run_graph
+from .graph import created, has_base, run_graph
 from .results import Result
+
+with lazily():
+    from . import host, layers
 
 # A registry that does not say within this many seconds that it has a base has none.
 _PULL_SECONDS: Final = 10.0
 
 
-def build_base(engine: Engine, settings: Settings, plan: Plan, *, say: Say) -> Result:
-    """Make the base of a plan: pulled or built, and pushed where the plan says so."""
+def build_base(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) -> Result:
+    """Make the base of a plan: pulled or built, and pushed where the plan says so.
+
+    Without an engine, this machine makes it in the registry.
+    """
     (step,) = plan.bases
     if not step.reason:
         return _existing_base(engine, settings, plan, step)
     start = time.monotonic()
-    digest = ""
-    with bases_locked(engine, plan, say) as left:
-        if left.push:
-            digest = push_bases(engine, settings, left, say)[step.base.image]
-        else:
-            run_graph(engine, settings, left, say)
+    digest, pulled = "", False
+    if engine is None:
+        cache = layers.LayerCache(os.environ)
+        digest = host.make_bases(settings, plan, cache, created(), say)[step.base.image]
+    else:
+        with bases_locked(engine, plan, say) as left:
+            if left.push:
+                digest = push_bases(engine, settings, left, say)[step.base.image]
+            else:
+                run_graph(engine, settings, left, say)
+            pulled = not left.missing_bases
     return Result(
         name=BASE_REPOSITORY,
         image=step.base.image,
-        result="built" if left.missing_bases else "pulled",
+        result="pulled" if pulled else "built",
         seconds=time.monotonic() - start,
         digest=digest,
         tags=_base_tags(step.base) if digest else (),
     )
 
 
-def _existing_base(engine: Engine, settings: Settings, plan: Plan, step: BaseStep) -> Result:
+def _existing_base(engine: Engine | None, settings: Settings, plan: Plan, step: BaseStep) -> Result:
     """The result of a base that exists: its tag ``latest`` is moved to it.
 
     Another checkout may have moved it since; a build by hand starts from it.
@@ -62,7 +75,7 @@ def _existing_base(engine: Engine, settings: Settings, plan: Plan, step: BaseSte
             digest=digest,
             tags=_base_tags(base),
         )
-    if not plan.linked:
+    if engine is not None and not plan.linked:
         found = engine.images([base.image, base.latest])
         if found[base.image].id != (found[base.latest].id if base.latest in found else ""):
             engine.tag(base.image, base.latest)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..engine import Engine
+from ..model.errors import UdfError
 from ..model.loading import lazily
 from ..model.progress import Say
 from ..model.settings import Settings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from ..inputs import credentials, origin
-    from . import assemble, bases, graph, layers, packages, publish, upload
+    from . import assemble, bases, graph, host, layers, packages, publish, upload
 
 
 def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) -> list[Result]:
@@ -42,6 +43,9 @@ def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) ->
     if plan.is_empty and not plan.push:
         pass
     elif engine is None:
+        if plan.installs and plan.missing_bases:
+            cache = layers.LayerCache(os.environ)
+            plan = plan.with_bases(host.make_bases(settings, plan, cache, graph.created(), say))
         results = _upload_assembled(None, settings, plan, say)
         results |= _push_others(None, settings, plan, results, say)
     else:
@@ -178,12 +182,17 @@ def _packages(
         found, failed = packages.make_packages(
             engine, plan.packages, where, cache, gathered.environment, say
         )
+    refused: dict[str, UdfError] = {}
+    if plan.packages and plan.installs:
+        found, refused = host.make_packages(settings, plan, cache)
     results = {}
     for step in plan.to_assemble:
         for platform in settings.targets if step.spec.extra else ():
             key = step.spec.packages_key(platform)
             if key in failed:
                 results[step.spec.target] = graph.failed_build(step, failed[key])
+            elif key in refused:
+                results[step.spec.target] = assemble.failure(step, refused[key])
             elif key not in found and (known := cache.packages(key)):
                 found[key] = known
     return found, results

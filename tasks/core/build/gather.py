@@ -19,8 +19,9 @@ from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..model.settings import Settings, native_platform
+from ..model.udf import InvalidUdf
 from ..plan.decide import Plan, decide, decide_base, is_linked, reason
-from ..plan.facts import BuilderFacts, Facts, PublishedImage, StoredImage
+from ..plan.facts import BuilderFacts, Facts, HostFacts, PublishedImage, StoredImage
 from ..plan.specs import Base, ImageSpec, same_image
 from .specs import base_of, specs_of
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..registry.client import Registry
 
 with lazily():
-    from . import layers, publish, upload
+    from . import host, layers, publish, upload
 
 
 def plan_images(
@@ -53,18 +54,25 @@ def plan_images(
         for udf, other in with_same_image(settings, selected.udfs):
             raise same_image(settings, other, udf)
     specs, unusable = specs_of(settings, selected.udfs, strategy)
-    named = [each for each in unusable if each.name in selected.named]
-    if named:
-        raise named[0].error
+    _require(unusable, selected)
     facts = gather(engine, settings, specs, force=force, push=push)
     if fresh:
         facts = replace(facts, packages=frozenset())
     invalid = (*selected.invalid, *unusable)
-    return decide(settings, specs, facts, force=force, fresh=fresh, push=push, invalid=invalid)
+    plan = decide(settings, specs, facts, force=force, fresh=fresh, push=push, invalid=invalid)
+    _require(plan.invalid, selected)
+    return plan
+
+
+def _require(invalid: Sequence[InvalidUdf], selected: Selected) -> None:
+    """Raise the error of a UDF that was named."""
+    for each in invalid:
+        if each.name in selected.named:
+            raise each.error
 
 
 def plan_base(
-    engine: Engine,
+    engine: Engine | None,
     settings: Settings,
     *,
     force: bool = False,
@@ -78,8 +86,10 @@ def plan_base(
     if not force and (push or (is_linked(settings, facts) and settings.registry)):
         registry = publish.registry_of(engine, settings)
         facts = replace(facts, published=_published(registry, [base]))
-    elif not force and not is_linked(settings, facts):
+    elif not force and engine is not None and not is_linked(settings, facts):
         facts = replace(facts, store=_stored(engine, [base.image]))
+    if not settings.builds and base.image not in facts.published:
+        facts = replace(facts, host=host.examine([base.python]))
     return decide_base(settings, base, facts, force=force, fresh=fresh, push=push)
 
 
@@ -118,7 +128,11 @@ def gather(
     packages = layers.LayerCache(os.environ).has(keys) if keys else frozenset[str]()
     if registry is not None and keys - packages:
         packages |= upload.published_packages(registry, changed, settings.targets).keys()
-    return replace(facts, store=store, published=published, packages=packages)
+    facts = replace(facts, store=store, published=published, packages=packages)
+    if not settings.builds and (force or keys - packages or wanted.keys() - published.keys()):
+        found = {spec.base.python for spec in changed}
+        facts = replace(facts, host=host.examine(sorted(found)))
+    return facts
 
 
 def _differs(spec: ImageSpec, store: Mapping[str, StoredImage]) -> bool:
@@ -130,6 +144,9 @@ def _about_builder(
     engine: Engine | None, settings: Settings, *, push: bool, specs: Sequence[ImageSpec] = ()
 ) -> Facts:
     native = native_platform()
+    if not settings.builds:
+        nothing = BuilderFacts(platforms=settings.targets, sees_store=False, exists=False)
+        return Facts(native=native, builder=nothing, host=HostFacts())
     if engine is None:
         nothing = BuilderFacts(platforms=(native,), sees_store=False, exists=False)
         return Facts(native=native, builder=nothing)

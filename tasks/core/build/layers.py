@@ -71,7 +71,7 @@ class LayerCache:
     def put_packages(self, key: str, folder: Path, notes: Sequence[str]) -> PackagesLayer:
         """Pack what was installed into ``folder``, and keep it under ``key``."""
         root = folder / PACKAGES_ROOT
-        layer = layers.pack(_entries(root), root=PACKAGES_ROOT, folder=self.folder, in_memory=0)
+        layer = layers.pack(tree(root), root=PACKAGES_ROOT, folder=self.folder, in_memory=0)
         if not isinstance(layer.content, Path):
             with writing(self.folder):
                 raise OSError(errno.ENOSPC, f"no space for {size(layer.size)} of packages")
@@ -157,9 +157,11 @@ def _entry(file: ContextFile) -> Entry:
     )
 
 
-def _entries(folder: Path) -> Iterator[Entry]:
-    """The files that were installed below ``folder``; there may be none."""
+def tree(folder: Path) -> Iterator[Entry]:
+    """The files, links and empty folders below ``folder``; there may be none."""
     for place, folders, names in os.walk(folder):
+        if not folders and not names and Path(place) != folder:
+            yield Entry(path=Path(place).relative_to(folder).as_posix(), folder=True)
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         for name in (*names, *links):
             path = Path(place) / name

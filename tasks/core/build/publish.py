@@ -70,7 +70,7 @@ def before(registry: Registry, wanted: Iterable[Base]) -> dict[str, Manifest]:
 
 def publish_bases(
     registry: Registry,
-    engine: Engine,
+    engine: Engine | None,
     built: Sequence[Base],
     earlier: Mapping[str, Manifest],
     *,
@@ -85,7 +85,7 @@ def publish_bases(
     result = {}
     for base in built:
         reference = ImageReference.parse(base.image)
-        if stored:
+        if stored and engine is not None:
             _push(registry, engine, reference, say)
         if old := earlier.get(base.image):
             _keep_platforms(registry, reference, old)

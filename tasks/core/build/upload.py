@@ -26,9 +26,9 @@ from ..image.blob import (
     parse_object,
 )
 from ..image.layer import MEDIA_TYPE, Layer
-from ..image.manifest import read_index, read_manifest
+from ..image.manifest import read_manifest
 from ..inputs.origin import Origin
-from ..model.errors import PushFailedError, UdfError
+from ..model.errors import UdfError
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from ..plan.annotations import oci_annotations
@@ -39,6 +39,7 @@ from ..registry.client import Registry
 from ..registry.pushing import ImageUpload, push_images
 from .assemble import Assembled, failure, parts_of
 from .layers import PACKAGES_ROOT, LayerCache, PackagesLayer
+from .published import bad_base, image_parts
 from .results import Result
 
 Packages = Mapping[str, PackagesLayer]
@@ -75,15 +76,15 @@ def into_registry(
     """
     bases = _bases(target, {step.spec.base.image: step.spec.base for step in steps}, cache)
     results: dict[str, Result] = {}
-    ready: list[tuple[Step, int, ImageUpload]] = []
+    ready: list[tuple[Step, Assembled, ImageUpload]] = []
     for step in steps:
         try:
-            upload, added = _upload(target, plan, step, bases, packages, cache)
+            upload, made = _upload(target, plan, step, bases, packages, cache)
         except UdfError as error:
             results[step.spec.target] = failure(step, error)
         else:
-            ready.append((step, added, upload))
-    for (step, added, upload), done in zip(
+            ready.append((step, made, upload))
+    for (step, made, upload), done in zip(
         ready, push_images(target.registry, [each for *_, each in ready]), strict=True
     ):
         if done.error:
@@ -94,10 +95,10 @@ def into_registry(
             image=step.spec.image,
             result="built",
             reason=step.reason,
-            added=added,
+            added=made.added,
             shares=step.spec.shares,
             from_base=step.spec.extra.from_base,
-            notes=step.notes,
+            notes=made.all_notes(step),
             digest=done.digest,
             tags=tuple(reversed(upload.tags)),
         )
@@ -122,6 +123,7 @@ def published_packages(
             config, (descriptor,) = read_manifest(known.content)
             about = parse_object(registry.blob(wanted[key], config.digest) or b"", "a config")
             versions = {str(name): str(each) for name, each in about["versions"].items()}
+            notes = tuple(str(each) for each in about.get("notes") or ())
         except (AttributeError, BadImageError, KeyError, ValueError):
             continue  # not what we put there: it is made again, and the tag is set anew
         if descriptor.media_type == MEDIA_TYPE:
@@ -132,7 +134,7 @@ def published_packages(
                 entries=(),
                 content=None,
             )
-            layers[key] = PackagesLayer(layer=layer, versions=versions)
+            layers[key] = PackagesLayer(layer=layer, notes=notes, versions=versions)
     return layers
 
 
@@ -149,7 +151,11 @@ def publish_packages(
                 continue
             there.add(key)
             layer = packages[key].layer
-            about = {"rootfs": {"type": "layers"}, "versions": dict(packages[key].versions)}
+            about = {
+                "rootfs": {"type": "layers"},
+                "versions": dict(packages[key].versions),
+                **({"notes": list(packages[key].notes)} if packages[key].notes else {}),
+            }
             config = Blob(media_type=CONFIG, data=canonical(about))
             made = manifest.manifest(config.descriptor, [layer.descriptor])
             reference = _packages_reference(step.spec, platform)
@@ -178,56 +184,14 @@ def _bases(
     """What bases consist of, by image and platform, as the registry's manifests say."""
 
     def one(base: Base) -> dict[tuple[str, str], ImageParts]:
-        parts = _parts(target, ImageReference.parse(base.image), cache)
+        image = ImageReference.parse(base.image)
+        parts = image_parts(
+            target.registry, image, target.platforms, cache.records, bad_base(image)
+        )
         return {(base.image, platform): each for platform, each in parts.items()}
 
     found = parallel(one, list(bases.values()))
     return {key: parts for each in found for key, parts in each.items()}
-
-
-def _parts(target: Target, base: ImageReference, cache: LayerCache) -> dict[str, ImageParts]:
-    registry = target.registry
-    top = registry.manifest(base)
-    if top is None:
-        raise _incomplete(base, "it does not exist")
-    parts = {}
-    for digest, platform in registry.platforms(base, top).items():
-        if platform not in target.platforms:
-            continue
-        record = f"published-image {digest}"
-        known = cache.records.get(record)
-        if known is None:
-            known = _ask(target, base.with_digest(digest), digest, top.content)
-            cache.records.put(record, known)
-        try:
-            layers = tuple(map(Descriptor.from_dict, known["layers"]))
-        except (BadImageError, KeyError, TypeError) as error:
-            raise _incomplete(base, str(error)) from error
-        parts[platform] = ImageParts(id=digest, config=known["config"], layers=layers)
-    return parts
-
-
-def _ask(target: Target, image: ImageReference, digest: str, top: bytes) -> dict[str, Any]:
-    content = top
-    if read_index(top):
-        found = target.registry.manifest(image)
-        if found is None:
-            raise _incomplete(image, "its manifest is missing")
-        content = found.content
-    try:
-        config, layers = read_manifest(content)
-        data = target.registry.blob(image, config.digest)
-        if data is None:
-            raise _incomplete(image, f"its config {config.digest} is missing")
-        parsed = configs.parse(data)
-    except BadImageError as error:
-        raise _incomplete(image, str(error)) from error
-    return {"config": parsed, "layers": [each.as_oci().as_dict() for each in layers]}
-
-
-def _incomplete(image: ImageReference, why: str) -> PushFailedError:
-    what = f"the base image {image} in the registry cannot be used: {why}"
-    return PushFailedError(what, next_step="push it again: `invoke base --push --force`")
 
 
 def _upload(
@@ -237,16 +201,17 @@ def _upload(
     bases: Mapping[tuple[str, str], ImageParts],
     packages: Packages,
     cache: LayerCache,
-) -> tuple[ImageUpload, int]:
-    """An image as it is pushed, and what it adds to its base for one platform, in bytes."""
+) -> tuple[ImageUpload, Assembled]:
+    """An image as it is pushed, and its parts for one of its platforms."""
     spec = step.spec
     base = ImageReference.parse(spec.base.image)
     annotations = _annotations(target, plan, step)
     images: list[tuple[Variant, ImageUpload]] = []
-    made: Assembled | None = None
+    every: list[Assembled] = []
     for platform in target.platforms:
         key = spec.packages_key(platform) if spec.extra else ""
         made = parts_of(spec, cache, packages.get(key))
+        every.append(made)
         lower = bases[spec.base.image, platform]
         variant = made.on(lower, target.created, annotations)
         upload = ImageUpload(
@@ -261,9 +226,8 @@ def _upload(
         )
         images.append((variant, upload))
     tags = (spec.content_tag, ImageReference.parse(spec.image).tag)
-    added = made.added if made else 0
     if target.origin is None and len(images) == 1:
-        return replace(images[0][1], tags=tags), added
+        return replace(images[0][1], tags=tags), every[0]
     platforms = [(variant.manifest, _platform(variant)) for variant, _ in images]
     attested = [
         _attested(target, plan, step, variant, bases[spec.base.image, name], packages)
@@ -291,7 +255,7 @@ def _upload(
             ),
         ),
     )
-    return whole, added
+    return whole, every[0]
 
 
 def _platform(variant: Variant) -> dict[str, Any]:

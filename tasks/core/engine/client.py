@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,10 +16,11 @@ from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.progress import Say
 from ..model.reference import ImageReference
+from ..model.settings import NO_BUILDER
 from . import find
 from .builder import Builder, engine_of, inspect
 from .endpoint import Endpoint
-from .layout import cache_folder
+from .locks import locked
 
 with lazily():
     from . import bake as baking
@@ -211,10 +210,7 @@ class Engine:
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock ``name``: another run of these tasks waits here meanwhile."""
-        folder = cache_folder(os.environ) / "locks"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / f"{name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(name):
             yield
 
 
@@ -225,7 +221,7 @@ def connect(builder: str = "") -> Engine:
     the engine to which it sends its images.
     """
     endpoint = find.find()
-    if builder in ("", endpoint.builder):
+    if builder in ("", NO_BUILDER, endpoint.builder):
         return Engine(endpoint=endpoint)
     found = inspect(endpoint, builder)
     if found.is_engine:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -98,6 +99,33 @@ def on_top(
             }
         ),
     )
+
+
+def instructed(
+    config: Mapping[str, Any], instructions: Iterable[tuple[str, str]]
+) -> dict[str, Any]:
+    """A config after instructions of a Dockerfile that only say how a container is started.
+
+    Raises :class:`BadImageError` for an instruction that does more.
+    """
+    own: dict[str, Any] = dict(config.get("config") or {})
+    for name, rest in instructions:
+        if name == "ENV":
+            key, _, value = rest.partition("=")
+            before = dict(each.partition("=")[::2] for each in own.get("Env") or ())
+            own["Env"] = [f"{key}={value}" for key, value in {**before, key: value}.items()]
+        elif name == "WORKDIR":
+            own["WorkingDir"] = rest
+        elif name == "USER":
+            own["User"] = rest
+        elif name == "ENTRYPOINT":  # a command of the base was for its own entrypoint
+            own |= {"Entrypoint": json.loads(rest), "Cmd": None}
+        elif name == "CMD":
+            own["Cmd"] = json.loads(rest)
+        elif name != "COPY":  # what it copies is a layer
+            what = f"the instruction {name} of a Dockerfile cannot be carried out here"
+            raise BadImageError(what)
+    return {**config, "config": {key: value for key, value in own.items() if value is not None}}
 
 
 def platform(config: Mapping[str, Any]) -> dict[str, Any]:

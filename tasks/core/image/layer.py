@@ -43,9 +43,11 @@ class DamagedLayerError(BuildFailedError):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file or link of a layer.
+    """One file, link or folder of a layer.
 
     ``path`` is relative to the layer's root and may hold any byte (``surrogateescape``).
+    Folders that hold something need no entry of their own: ``folder`` is for one that is empty
+    or has another ``mode`` than 755.
     ``source`` is the content or the file that holds it; ``target`` is that of a symbolic link,
     which has no content. ``size`` and ``digest`` (SHA-256 in hex) are what was planned, where
     something was; what is packed has them in any case.
@@ -55,6 +57,8 @@ class Entry:
     source: bytes | Path = b""
     executable: bool = False
     target: str = ""
+    folder: bool = False
+    mode: int = 0o755
     size: int | None = None
     digest: str = ""
 
@@ -202,8 +206,10 @@ class _Keeper:
 def _archive(entries: Iterable[Entry], root: str, packed: list[Entry]) -> Iterator[bytes]:
     """The archive in chunks; ``packed`` gets each entry when its last byte is out."""
     for name, entry in _sorted(entries, root):
-        if entry is None:
-            yield tar.header(name + b"/", kind="folder", mode=0o755)
+        if entry is None or entry.folder:
+            mode = entry.mode if entry else 0o755
+            yield tar.header(name + b"/", kind="folder", mode=mode)
+            packed.extend([entry] if entry else [])
         elif entry.target:
             target = os.fsencode(entry.target)
             yield tar.header(name, kind="link", mode=0o777, target=target)
@@ -217,24 +223,25 @@ def _archive(entries: Iterable[Entry], root: str, packed: list[Entry]) -> Iterat
 def _sorted(entries: Iterable[Entry], root: str) -> list[tuple[bytes, Entry | None]]:
     """All names below the layer's top, sorted by their bytes; a folder has no entry."""
     files: dict[bytes, Entry] = {}
+    own: dict[bytes, Entry] = {}
     folders: set[bytes] = set()
     for entry in entries:
-        name = os.fsencode(f"{root}/{entry.path}")
+        name = os.fsencode(f"{root}/{entry.path}" if root else entry.path)
         parts = name.split(b"/")
-        if b"\0" in name or not {b"", b".", b".."}.isdisjoint(parts) or name in files:
+        if b"\0" in name or not {b"", b".", b".."}.isdisjoint(parts) or name in files | own:
             what = f"{entry.path!r} is not a path below /{root}, or is given twice"
             raise UnfitNameError(what)
         if any(part.startswith(_WHITEOUT) for part in parts):
             what = f"{entry.path!r}: in a layer, a name that starts with .wh. removes a file"
             raise UnfitNameError(what)
-        files[name] = entry
+        (own if entry.folder else files)[name] = entry
         while (cut := name.rfind(b"/")) > 0 and name[:cut] not in folders:
             name = name[:cut]
             folders.add(name)
-    if both := folders & files.keys():
+    if both := (folders | own.keys()) & files.keys():
         what = f"{os.fsdecode(min(both))!r} is a file and a folder"
         raise UnfitNameError(what)
-    every: dict[bytes, Entry | None] = {**files, **dict.fromkeys(folders)}
+    every: dict[bytes, Entry | None] = {**files, **dict.fromkeys(folders), **own}
     return sorted(every.items(), key=lambda item: item[0])
 
 

@@ -32,6 +32,8 @@ _INDEX_VARIABLES: Final = (
     "UV_INSECURE_HOST",
     "UV_INDEX_STRATEGY",
 )
+# About this machine, and not about what is installed.
+_UVS_OWN: Final = ("UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CONCURRENT_DOWNLOADS")
 _PROXY_VARIABLES: Final = tuple(
     name
     for lower in ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
@@ -72,6 +74,20 @@ def gather(environ: Mapping[str, str]) -> Credentials:
             secrets.append(f"id={secret},env={variable}")
             environment[variable] = "".join(f"{name}={value}\n" for name, value in lines.items())
     return Credentials(secrets=tuple(secrets), environment=environment)
+
+
+def of_program(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a uv that runs on this machine: that of uv in a build, and no other.
+
+    Settings of uv that choose other packages or another place do not reach it.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(("UV_", "PIP_")) or name in _UVS_OWN
+    }
+    ca = _ca_bundle(environ)
+    return {**kept, **_host_env(environ), **({"SSL_CERT_FILE": ca} if ca else {})}
 
 
 def _ca_bundle(environ: Mapping[str, str]) -> str:

@@ -94,6 +94,13 @@ def _source(path: str) -> Path:
     return places[path]() if path in places else SHIPPED / path
 
 
+def runtime_stage() -> list[tuple[str, str]]:
+    """The instructions of the last stage of the base's Dockerfile: ``(name, rest)`` each."""
+    _, _, text = project_text(BASE_DOCKERFILE).partition(" AS runtime\n")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
 def _scripts(folder: str) -> list[str]:
     files = (SHIPPED / folder).iterdir()
     found = sorted(path for path in files if path.suffix in (".sh", ".txt"))

@@ -131,6 +131,11 @@ class FileChangedError(UdfError):
     cause = "a file changed while it was read"
 
 
+class NeedsBuilderError(UdfError):
+    exit_code = 34
+    cause = "an image needs a builder, and udf.builder is none"
+
+
 class VerifyFailedError(UdfError):
     exit_code = 40
     cause = "a UDF image does not work with Numaflow"

@@ -35,6 +35,9 @@ DEFAULTS: Final[Mapping[str, str]] = {
 }
 """Every key with its default. An empty string leaves the choice to the engine."""
 
+NO_BUILDER: Final = "none"
+"""The value of ``udf.builder`` that makes bases and packages without Docker."""
+
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/v[0-9]+)?")
 # A repository, or a cache in buildx's own words, to which each target adds its name.
 _CACHE = re.compile(
@@ -102,6 +105,11 @@ class Settings:
             what = f"folder of the UDFs {self.root} (udf.root, {self.sources['root']}) not found"
             step = "run `invoke init`, or name the folder that holds your UDFs with --root"
             raise ConfigError(what, next_step=step)
+
+    @property
+    def builds(self) -> bool:
+        """Whether a builder makes bases and packages; without one, uv on this machine does."""
+        return self.builder != NO_BUILDER
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -275,7 +283,9 @@ _CHECKS: Final[Mapping[str, Callable[[object, Given], object]]] = {
     ),
     "network": _matching(re.compile("default|host|none"), "one of default, host, none, or nothing"),
     "platforms": _platforms,
-    "builder": _matching(_BUILDER, "the name of a buildx builder, as `docker buildx ls` shows it"),
+    "builder": _matching(
+        _BUILDER, "none, or the name of a buildx builder, as `docker buildx ls` shows it"
+    ),
     "cache_to": _matching(_CACHE, _CACHE_ALLOWED),
     "cache_from": _matching(_CACHE, _CACHE_ALLOWED),
     "sdk": _sdk,

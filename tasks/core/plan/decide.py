@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..inputs.fingerprint import difference, digest
-from ..model.errors import ConfigError, EmulationError, EngineUnreachableError
+from ..model.errors import ConfigError, EngineUnreachableError
 from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
+from . import without_builder
+from .emulation import emulation
 from .facts import BuilderFacts, Facts, added_bytes
 from .specs import Base, ImageSpec, check_images
 
@@ -30,7 +32,7 @@ class BaseStep:
     that does not see it. ``digest`` is that in the registry, where known. ``stored`` says that
     the store has it, ``named`` that it has it under the name that local builds start from.
     ``reuse`` says that it need not be built where the store has it after all, from another run
-    or from the registry.
+    or from the registry. ``bytecode`` says whether it gets bytecode.
     """
 
     base: Base
@@ -40,6 +42,7 @@ class BaseStep:
     stored: bool = False
     named: bool = False
     reuse: bool = True
+    bytecode: bool = True
 
     @property
     def start(self) -> str:
@@ -76,7 +79,8 @@ class Step:
 class PackagesStep:
     """A packages layer that has to be made, for one platform; ``users`` are all that add it.
 
-    ``key`` is its name in the layer cache. ``spec`` is an image that needs it.
+    ``key`` is its name in the layer cache. ``spec`` is an image that needs it. ``bytecode`` says
+    whether it gets bytecode.
     """
 
     key: str
@@ -84,6 +88,7 @@ class PackagesStep:
     spec: ImageSpec
     users: tuple[str, ...]
     from_source: bool = False
+    bytecode: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,8 @@ class Plan:
     what it does not have. ``linked`` says that builds cannot start from the engine's store:
     the builder does not see it, or it may not hold all platforms. A base that is made is then
     part of the graph of the images. ``attest`` says that what is pushed tells its origin, and
-    ``fresh`` that steps run again: nothing comes from a cache of builds.
+    ``fresh`` that steps run again: nothing comes from a cache of builds. ``installs`` says that
+    this machine makes bases and packages, and no builder does.
     """
 
     bases: tuple[BaseStep, ...] = ()
@@ -106,6 +112,7 @@ class Plan:
     linked: bool = False
     attest: bool = False
     fresh: bool = False
+    installs: bool = False
 
     @property
     def to_build(self) -> tuple[Step, ...]:
@@ -165,6 +172,7 @@ def decide(
     check_images(settings, [spec.udf for spec in specs])
     check_platforms(settings, facts, push=push)
     steps = tuple(_step(settings, spec, facts, force=force, push=push) for spec in specs)
+    steps, refused = _without_refused(settings, steps, facts)
     built_on = {step.spec.base.image for step in steps if step.reason and step.way == "build"}
     bases = tuple(
         _base_step(settings, base, facts, push=push, builds=base.image in built_on)
@@ -174,11 +182,12 @@ def decide(
         bases=bases,
         packages=_packages(settings, steps, facts),
         steps=steps,
-        invalid=tuple(invalid),
+        invalid=(*invalid, *refused),
         push=push,
         linked=is_linked(settings, facts),
         attest=push and _can_attest(facts.builder),
         fresh=fresh,
+        installs=facts.host is not None,
     )
     check_builder(plan, facts)
     return plan
@@ -198,13 +207,18 @@ def decide_base(
     step = _base_step(settings, base, facts, push=push, builds=False)
     if force:
         step = replace(step, reason="forced", reuse=False)
-    return Plan(
+    plan = Plan(
         bases=(step,),
         push=push,
         linked=is_linked(settings, facts),
         attest=push and _can_attest(facts.builder),
         fresh=fresh,
+        installs=facts.host is not None,
     )
+    if plan.installs and step.reason:
+        without_builder.check_base(settings, base)
+    check_builder(plan, facts)
+    return plan
 
 
 def reason(inputs: Inputs, recorded: RecordedInputs | None, *, force: bool = False) -> str:
@@ -245,6 +259,8 @@ def needed_bases(steps: Iterable[Step]) -> dict[str, Base]:
 def check_platforms(settings: Settings, facts: Facts, *, push: bool) -> None:
     """:class:`ConfigError` where the platforms cannot be built here, or are not plain."""
     builder = facts.builder
+    if facts.host is not None:
+        without_builder.check(settings, push=push)
     if push and not settings.platforms and builder.platforms[0] not in settings.targets:
         # What is pushed is named after its platforms, and others rely on that name.
         own = builder.platforms[0]
@@ -262,8 +278,10 @@ def check_platforms(settings: Settings, facts: Facts, *, push: bool) -> None:
 
 
 def check_builder(plan: Plan, facts: Facts) -> None:
-    """:class:`EngineUnreachableError` where something has to be built and nothing builds."""
-    if facts.builder.exists:
+    """Raise the error of a plan that nothing can carry out: no builder, no engine, no uv."""
+    if facts.host is not None and (plan.missing_bases or plan.packages):
+        without_builder.check_host(facts.host)
+    if facts.builder.exists or facts.host is not None:
         return
     needs = [f"the base image {each.base.image}" for each in plan.missing_bases]
     needs += [f"the packages of {each.users[0]}" for each in plan.packages]
@@ -291,7 +309,28 @@ def _step(settings: Settings, spec: ImageSpec, facts: Facts, *, force: bool, pus
         added = None if why else added_bytes(image, facts.store.get(spec.base.image))
         step = Step(spec=spec, reason=why, added=added)
     step = replace(step, way=_way(settings, spec, facts, push=push))
-    return _emulating(settings, step, facts.builder)
+    if not step.reason or facts.host is not None:
+        return step
+    emulated, from_source = emulation(settings, spec, facts.builder)
+    return replace(step, emulated=emulated, from_source=from_source)
+
+
+def _without_refused(
+    settings: Settings, steps: tuple[Step, ...], facts: Facts
+) -> tuple[tuple[Step, ...], tuple[InvalidUdf, ...]]:
+    """The steps that can be made without a builder, where there is none, and the other UDFs."""
+    if facts.host is None:
+        return steps, ()
+    kept, refused = [], []
+    for step in steps:
+        spec = step.spec
+        base = _base_step(settings, spec.base, facts, push=True, builds=False)
+        if step.reason and (why := without_builder.problem(settings, spec, facts, not base.reason)):
+            error = without_builder.refusal(f"UDF {spec.udf.name}", why)
+            refused.append(InvalidUdf(name=spec.udf.name, error=error))
+        else:
+            kept.append(step)
+    return tuple(kept), tuple(refused)
 
 
 def _way(settings: Settings, spec: ImageSpec, facts: Facts, *, push: bool) -> Way:
@@ -325,6 +364,7 @@ def _packages(settings: Settings, steps: Iterable[Step], facts: Facts) -> tuple[
                     spec=step.spec,
                     users=(name,),
                     from_source=foreign and bool(step.spec.from_source(platform)),
+                    bytecode=facts.gets_bytecode(step.spec.base.python),
                 )
     return tuple(made.values())
 
@@ -356,45 +396,5 @@ def _base_step(
         stored=has,
         named=stored is not None and base.local in stored.names,
         reuse=not linked and not (push and not found),
+        bytecode=facts.gets_bytecode(base.python),
     )
-
-
-def _emulating(settings: Settings, step: Step, builder: BuilderFacts) -> Step:
-    """The step with what its build emulates; :class:`EmulationError` where nothing can.
-
-    A step of a build runs on the platform of the image for three reasons only: to install system
-    packages, to build from source a package that has no wheel for it, and because the UDF's own
-    Dockerfile says so.
-    """
-    udf = step.spec.udf
-    if not step.reason or not settings.platforms:
-        return step
-    own, *_ = builder.platforms
-    emulated, sources = [], set()
-    for platform in settings.platforms:
-        packages = step.spec.from_source(platform) if platform != own else ()
-        why = _why_emulated(step.spec, packages)
-        if platform == own or not why:
-            continue
-        if platform not in builder.platforms:
-            what = f"UDF {udf.name} needs {platform} {why}, and the builder cannot emulate it"
-            next_step = (
-                "register an emulator on the builder's machine (the package qemu-user-static, or "
-                "`docker run --privileged --rm tonistiigi/binfmt --install all`), or give "
-                "--builder with a node of that platform"
-            )
-            raise EmulationError(what, next_step=next_step)
-        emulated.append(f"emulates {platform} {why}")
-        sources |= set(packages)
-    return replace(step, emulated=tuple(emulated), from_source=tuple(sorted(sources)))
-
-
-def _why_emulated(spec: ImageSpec, from_source: Sequence[str]) -> str:
-    reasons = []
-    if spec.udf.system_packages:
-        reasons.append(f"to install {' '.join(spec.udf.system_packages)}")
-    if spec.own and spec.own.runs:
-        reasons.append(f"to run the steps of its {spec.own.path}")
-    if from_source:
-        reasons.append(f"to build {' '.join(from_source)} from source")
-    return " and ".join(reasons)

@@ -62,17 +62,37 @@ class BuilderFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """What this machine installs with, where ``udf.builder`` is none.
+
+    ``problem`` says why uv cannot be used, and is ``""`` where it can; ``wanted`` is what pip has
+    to install for it. ``pythons`` are the versions such as ``3.13`` for which this machine can
+    write bytecode.
+    """
+
+    problem: str = ""
+    wanted: str = "uv"
+    pythons: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Everything that a plan depends on beside settings and files.
 
     ``native`` is the platform of this machine. ``store`` are the images that the engine has
     and ``published`` those that the registry has, both by the reference as it was asked for.
     ``packages`` are the keys of the packages layers that exist, in the layer cache or in the
-    registry.
+    registry. ``host`` is set where this machine takes the place of a builder.
     """
 
     native: str
     builder: BuilderFacts
+    host: HostFacts | None = None
+
+    def gets_bytecode(self, python: str) -> bool:
+        """Whether what is installed for a Python such as ``3.13`` gets bytecode."""
+        return self.host is None or python in self.host.pythons
+
     store: Mapping[str, StoredImage] = field(default_factory=dict)
     published: Mapping[str, PublishedImage] = field(default_factory=dict)
     packages: frozenset[str] = frozenset()

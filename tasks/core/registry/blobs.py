@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -94,7 +94,7 @@ class Blobs:
         answer = self._connection.ask("HEAD", repository, f"blobs/{digest}", scope)
         return answer is not None
 
-    def read(self, repository: str, digest: str, offset: int = 0) -> Iterator[bytes]:
+    def read(self, repository: str, digest: str, offset: int = 0) -> Generator[bytes, None, None]:
         """The bytes of a blob from ``offset`` on; an error if the repository does not have it."""
         place = f"v2/{repository}/blobs/{digest}"
         headers = {"Range": f"bytes={offset}-"} if offset else {}
