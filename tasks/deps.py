@@ -18,7 +18,7 @@ from .core.output.interrupts import interruptible
 from .core.plan.specs import python_version
 
 with lazily():
-    from .core.upkeep import relock
+    from .core.upkeep import relock, udf_locks
     from .core.upkeep.deps import gather, upgrades
     from .core.upkeep.deps import report as text
 
@@ -29,6 +29,7 @@ _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "s
     settings=_SETTINGS,
     udfs="all",
     help={
+        "lock": "lock the UDFs that are named, and others that have a lock, with their own tool",
         "apply": "add what several UDFs share to the base's group, and lock it",
         "outdated": "also ask the package index for newer versions",
     },
@@ -37,6 +38,7 @@ def deps(
     c: Context,
     settings: Settings,
     selected: Selected,
+    lock: bool = False,
     apply: bool = False,
     outdated: bool = False,
     json: bool = False,
@@ -48,9 +50,13 @@ def deps(
     try:
         engine = connect(settings.builder)
     except (BuildxError, EngineUnreachableError) as error:
-        if apply:
+        if apply or lock:
             raise
         report.say(f"{error.what}: sizes and import names are not known")
+    locked = []
+    if lock and engine is not None:
+        with interruptible("deps was interrupted; no lock has changed"):
+            locked = udf_locks.lock(engine, settings, selected, say=report.say)
     found = gather.dependencies(engine, settings, selected.udfs, selected.invalid)
     newer = []
     if outdated:
@@ -63,11 +69,14 @@ def deps(
     if json:
         rows = found.as_dict()
         rows |= {"outdated": [asdict(each) for each in newer]} if outdated else {}
+        rows |= {"locked": [each.row() for each in locked]} if lock else {}
         rows |= {"moved": moved} if apply else {}
         report.show(report.as_json(rows))
         return
     report.show(text.text(found))
     if outdated:
         report.show(text.outdated(newer))
+    if lock:
+        report.show(text.locked(locked))
     if apply:
         report.show(text.moved(moved))

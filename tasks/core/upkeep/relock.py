@@ -1,4 +1,4 @@
-"""Changes the base's group in pyproject.toml and its lock: both or neither."""
+"""Locks with the Poetry and the uv of the base's tools; changes the base's group and its lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROJECT: Final = "pyproject.toml"
 _LOCK: Final = "poetry.lock"
 _RECIPE: Final = "dockerfiles/lock"
 _SCRIPTS: Final = (f"{_RECIPE}/lock.sh", f"{BASE_SCRIPTS}/host-settings.sh")
-_PROGRESS: Final = "locking with the Poetry of the base's tools ..."
+_PROGRESS: Final = "locking with the tools of the base ..."
 
 
 def add(
@@ -83,27 +83,48 @@ def with_requirements(text: str, lines: Sequence[str]) -> str:
 
 def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
     """The lock that Poetry makes from a project file and the lock that exists."""
+    files = {_PROJECT: project.encode()}
+    if (path := group.lock()).is_file():
+        files[_LOCK] = path.read_bytes()
+    return made(engine, settings, files, [_LOCK], say=say)[_LOCK]
+
+
+def made(
+    engine: Engine,
+    settings: Settings,
+    files: Mapping[str, bytes],
+    locks: Sequence[str],
+    *,
+    say: Say,
+) -> dict[str, str]:
+    """The texts of ``locks``, which Poetry and uv make from project files and older locks.
+
+    All paths are relative to one folder. Raises :class:`BuildFailedError` where one of them
+    cannot be made.
+    """
     if engine.needs_python_image:
         ensure_image(engine.endpoint, settings.python_image, say)
     gathered = credentials.gather(os.environ)
     with tempfile.TemporaryDirectory() as name:
         context, out = Path(name, "context"), Path(name, "out")
-        context.mkdir()
-        (context / _PROJECT).write_text(project, encoding="utf-8")
-        for source in (group.lock(), *(SHIPPED / script for script in _SCRIPTS)):
-            if source.is_file():
-                (context / source.name).write_bytes(source.read_bytes())
+        for path, content in files.items():
+            place = context / "project" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        (context / "locks.txt").write_text("".join(f"{lock}\n" for lock in locks))
+        for script in _SCRIPTS:
+            (context / Path(script).name).write_bytes((SHIPPED / script).read_bytes())
         definition = _definition(settings, context, out, engine.network, gathered.secrets)
         say(_PROGRESS)
         run = engine.bake(definition, say=say, environment=gathered.environment)
         if not run.ok:
             what = f"the versions cannot be locked: {run.step or run.error}"
             step = (
-                "read the lines above; where versions conflict, add those that fit by hand, and "
-                "run `poetry lock`"
+                "read the lines above; where versions conflict, change the project file so that "
+                "they fit, and lock it again"
             )
             raise BuildFailedError(what, next_step=step, detail=run.tail)
-        return (out / _LOCK).read_text(encoding="utf-8")
+        return {lock: (out / lock).read_text(encoding="utf-8") for lock in locks}
 
 
 def _definition(
@@ -134,23 +155,31 @@ def _definition(
 
 
 def _write(project: str, lock: str) -> None:
-    """Put both files in place; where the second fails, the first is put back."""
-    places = {repository() / _LOCK: lock, repository() / _PROJECT: project}
-    aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in places}
-    before = (repository() / _LOCK).read_bytes() if (repository() / _LOCK).is_file() else None
+    write({repository() / _LOCK: lock, repository() / _PROJECT: project})
+    forget()
+
+
+def write(texts: Mapping[Path, str]) -> None:
+    """Put all files in place; where one fails, those before it are put back."""
+    aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
+    before = {path: path.read_bytes() if path.is_file() else None for path in texts}
+    done: list[Path] = []
     try:
-        for path, text in places.items():
+        for path, text in texts.items():
             aside[path].write_text(text, encoding="utf-8")
             if path.exists():
                 aside[path].chmod(path.stat().st_mode)
-        aside[repository() / _LOCK].replace(repository() / _LOCK)
         try:
-            aside[repository() / _PROJECT].replace(repository() / _PROJECT)
+            for path in texts:
+                aside[path].replace(path)
+                done.append(path)
         except BaseException:
-            if before is not None:
-                (repository() / _LOCK).write_bytes(before)
+            for path in done:
+                if (content := before[path]) is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    path.write_bytes(content)
             raise
     finally:
         for path in aside.values():
             path.unlink(missing_ok=True)
-    forget()

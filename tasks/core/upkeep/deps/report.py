@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...output import report
+from ..udf_locks import LockedUdfs
 from .findings import Analysis, Dependencies, Differing, Shared, Undeclared, Upgrade
 
 
@@ -136,6 +137,15 @@ def outdated(newer: Sequence[Upgrade]) -> str:
         return "\nno outdated packages found"
     rows = [(each.package, each.version, each.newest, ", ".join(each.users)) for each in newer]
     return "\n" + report.table(("outdated", "version", "newest", "where"), rows)
+
+
+def locked(locks: Sequence[LockedUdfs]) -> str:
+    """The locks that were made."""
+    lines = [
+        f"{each.lock} is {'locked' if each.changed else 'up to date'} ({', '.join(each.udfs)})"
+        for each in locks
+    ]
+    return "\n" + ("\n".join(lines) or "no UDF has a lock; name one: --udf")
 
 
 def moved(packages: dict[str, str]) -> str:
