@@ -95,3 +95,13 @@ def test_the_lock_is_put_back_where_the_project_cannot_be_written(
     assert (repository / "pyproject.toml").read_text() == "old project\n"
     assert (repository / "poetry.lock").read_text() == "old lock\n"
     assert len(list(repository.iterdir())) == 2
+
+
+def test_all_locks_are_written_or_none(tmp_path: Path) -> None:
+    old, new, bad = (tmp_path / name for name in ("old", "new", "bad"))
+    old.write_text("as it was")
+    bad.mkdir()
+    with pytest.raises(OSError, match="bad"):
+        relock.write({old: "changed", new: "made", bad: "no file"})
+    assert old.read_text() == "as it was"
+    assert sorted(tmp_path.iterdir()) == [bad, old]
