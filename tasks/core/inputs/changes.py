@@ -18,7 +18,7 @@ from . import group
 from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
-from .locks.forms import is_lock, lock_of
+from .locks.forms import NAMES, is_lock, lock_of
 from .recipe import is_recipe
 
 with lazily():
@@ -74,14 +74,15 @@ def _shared_changed(changed: Iterable[Path], top: Path, revision: str, runner: R
     }
     if any(is_recipe(name) for name in names):
         return True
-    concerned = bool(names & {"pyproject.toml", "poetry.lock"})
+    concerned = bool(names & {"pyproject.toml", *NAMES})
     return concerned and _environment_changed(top, revision, runner)
 
 
 def _environment_changed(top: Path, revision: str, runner: Runner) -> bool:
     """Whether the part of the project file and the lock that the base is made from differs."""
     before_project = _toml_at(top, revision, "pyproject.toml", runner)
-    before = packages_of(_toml_at(top, revision, "poetry.lock", runner))
+    lock = group.lock().name
+    before = packages_of(_toml_at(top, revision, lock, runner), lock)
     if not (group.is_own() or udf_group(before_project)):
         return False  # the base is the package's, then as now
     return udf_group(before_project) != udf_group() or _plain(before) != _plain(locked_packages())

@@ -10,24 +10,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..model.errors import ProjectFileError
+from ..model.loading import lazily
 from ..model.reading import as_toml, invalid, read_toml, shown
 from . import group
 from .declared import requires_python
 from .group import LOCK, OF_UDF, PROJECT
 from .locks.export import Exported, export
-from .locks.packages import Edge
-from .locks.poetry import needs_of, of_group
+from .locks.forms import of_group
+from .locks.freshness import mismatches
+from .locks.packages import Edge, Lock
+from .locks.poetry import is_fresh, needs_of
 from .markers import fits_python
 from .names import normalised
 from .recipe import project_file, project_text
+
+with lazily():
+    from .locks import uv
 
 _PACKAGE: Final = re.compile(r"^\[\[package\]\]\n", re.MULTILINE)
 
 
 def environment(python: str, machines: tuple[str, ...]) -> Exported:
     """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
-    lock = of_group(_group_of_lock(), "udf", group.lock().parent)
-    return export(lock, python, machines)
+    return export(_lock_of_group(), python, machines)
 
 
 def check_sdk(sdk: Path, python: str) -> None:
@@ -52,14 +57,23 @@ def check_sdk(sdk: Path, python: str) -> None:
 
 @functools.cache
 def locked_packages() -> dict[str, dict[str, Any]]:
-    """The packages that ``poetry.lock`` gives the group ``udf``: name to its entry."""
-    return packages_of(_group_of_lock())
+    """The packages that the lock gives the group ``udf``: name to its entry."""
+    path = group.lock()
+    return packages_of(_group_of_lock(path), path.name)
 
 
 @functools.cache
 def base_needs() -> dict[str, tuple[Edge, ...]]:
-    """What each of these packages needs: name to its dependencies."""
-    return {name: needs_of(entry) for name, entry in locked_packages().items()}
+    """What each of these packages needs, in all its locked versions: name to its dependencies."""
+    path, found = group.lock(), dict[str, tuple[Edge, ...]]()
+    if path.name == LOCK:
+        entries = _group_of_lock(path).get("package", [])
+        needs = [(normalised(each["name"]), needs_of(each)) for each in entries if _is_ours(each)]
+    else:
+        needs = [(package.name, package.needs) for package in _lock_of_group().packages]
+    for name, edges in needs:
+        found[name] = (*found.get(name, ()), *edges)
+    return found
 
 
 def forget() -> None:
@@ -70,12 +84,37 @@ def forget() -> None:
     project_file.cache_clear()
 
 
-def _group_of_lock() -> dict[str, Any]:
-    if not group.lock().is_file():
-        what = "poetry.lock not found"
-        raise ProjectFileError(what, next_step="run `poetry lock`, and commit the file")
-    text = project_text(LOCK)
-    return part_of_lock(text) or as_toml(text, group.lock())
+def _lock_of_group() -> Lock:
+    """The lock of the group; raises :class:`ProjectFileError` where two do not say the same."""
+    path, *others = group.locks() or (group.lock(),)
+    lock = of_group(path.name, _group_of_lock(path), "udf", path.parent)
+    for other in others:
+        second = of_group(other.name, _group_of_lock(other), "udf", other.parent)
+        _check_same(lock, second)
+    return lock
+
+
+def _check_same(lock: Lock, other: Lock) -> None:
+    one, two = (export(each, "").packages for each in (lock, other))
+    differing = [
+        f"{name} {one.get(name, 'is missing')} and {two.get(name, 'is missing')}"
+        for name in sorted({*one, *two})
+        if one.get(name) != two.get(name)
+    ]
+    if differing:
+        some = ", ".join(differing[:3]) + (", ..." if len(differing) > 3 else "")
+        what = f"{lock.name} and {other.name} disagree on the group udf: {some}"
+        step = "remove the one that you do not use, or update both"
+        raise ProjectFileError(what, next_step=step)
+
+
+def _group_of_lock(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        what = f"{path.name} not found"
+        step = "run `poetry lock` or `uv lock`, and commit the file"
+        raise ProjectFileError(what, next_step=step)
+    text = project_text(path.name)
+    return (part_of_lock(text) if path.name == LOCK else {}) or as_toml(text, path)
 
 
 def part_of_lock(text: str) -> dict[str, Any]:
@@ -92,13 +131,42 @@ def part_of_lock(text: str) -> dict[str, Any]:
         return {}  # reading the whole of it says what is wrong
 
 
-def packages_of(lock: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The packages of the group ``udf`` in a Poetry lock, by normalised name."""
+def packages_of(lock: Mapping[str, Any], name: str = LOCK) -> dict[str, dict[str, Any]]:
+    """The packages of the group ``udf`` in a lock, by normalised name."""
+    if name != LOCK:
+        mine = export(of_group(name, lock, "udf", Path()), "").packages if lock else {}
+        entries = lock.get("package", lock.get("packages", []))
+        return {key: dict(each) for each in entries if (key := normalised(each["name"])) in mine}
     return {
         normalised(entry["name"]): _for_udf(entry)
         for entry in lock.get("package", [])
-        if "udf" in entry.get("groups", ())
+        if _is_ours(entry)
     }
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether Poetry says that the group needs a package."""
+    return "udf" in entry.get("groups", ())
+
+
+def stale() -> str:
+    """Why the lock of the group does not fit its project file; ``""`` where it does."""
+    path, project = group.lock(), read_toml(group.project())
+    if not path.is_file():
+        return f"{path.name} not found"
+    data = read_toml(path)
+    if path.name == LOCK:
+        return "" if is_fresh(project, data) else f"{LOCK} does not fit {PROJECT}"
+    lines = group.group_of(project) or []
+    if any(not line or line.startswith("{") for line in lines):  # groups that it includes
+        return ""
+    own = {"project": {"dependencies": lines}, "tool": project.get("tool", {})}
+    wrong = (
+        uv.group_mismatches(own, "udf", data)
+        if path.name == uv.NAME
+        else mismatches(own, data.get("packages", []))
+    )
+    return f"{path.name} does not fit {PROJECT}: {'; '.join(wrong)}" if wrong else ""
 
 
 def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:

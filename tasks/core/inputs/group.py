@@ -15,11 +15,17 @@ from typing import Any, Final
 from ..model.errors import ProjectFileError
 from ..model.places import SHIPPED, repository, version
 from ..model.reading import read_bytes, read_toml
+from .locks.forms import NAMES
 
 PROJECT: Final = "pyproject.toml"
 LOCK: Final = "poetry.lock"
 OF_UDF: Final = re.compile(r'^groups = \[.*"udf".*\]$', re.MULTILINE)
 """The line of a Poetry lock that says that a package is needed by the group."""
+_HAS: Final[Mapping[str, re.Pattern[str]]] = {
+    "poetry.lock": OF_UDF,
+    "uv.lock": re.compile(r"^udf = \[", re.MULTILINE),
+    "pylock.toml": re.compile(r"""^dependency-groups\s*=\s*\[[^\]]*["']udf["']""", re.MULTILINE),
+}
 
 
 @functools.cache
@@ -32,12 +38,17 @@ def project() -> Path:
 
 
 @functools.cache
+def locks() -> tuple[Path, ...]:
+    """The locks that hold the group; more than one have to agree."""
+    own = _with_group(repository()) if is_own() else ()
+    if not own and repository() != SHIPPED and (not is_own() or _is_shipped()):
+        return _with_group(SHIPPED)
+    return own
+
+
 def lock() -> Path:
     """The lock of the group; that of the repository, if it has its own group, need not exist."""
-    own = repository() / LOCK
-    if not is_own() or (own != SHIPPED / LOCK and not _locks(own) and _is_shipped()):
-        return SHIPPED / LOCK
-    return own
+    return (*locks(), project().parent / LOCK)[0]
 
 
 def is_own() -> bool:
@@ -73,11 +84,19 @@ def source() -> str:
 def forget() -> None:
     """Look for the files anew from now on."""
     project.cache_clear()
-    lock.cache_clear()
+    locks.cache_clear()
 
 
-def _locks(path: Path) -> bool:
-    return path.is_file() and bool(OF_UDF.search(read_bytes(path).decode("utf-8", "replace")))
+def _with_group(folder: Path) -> tuple[Path, ...]:
+    found = tuple(path for name in NAMES if (path := folder / name).is_file())
+    if folder == SHIPPED and len(found) == 1:
+        return found
+    texts = {path: read_bytes(path).decode("utf-8", "replace") for path in found}
+    named = tuple(path for path in found if _HAS[path.name].search(texts[path]))
+    # One that names no groups is for one set of packages: for this group, if nothing else is.
+    return named or tuple(
+        path for path in found if path.name == NAMES[-1] and "dependency-groups" not in texts[path]
+    )
 
 
 def _is_shipped() -> bool:

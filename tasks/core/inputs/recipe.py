@@ -11,7 +11,8 @@ from ..model.places import SHIPPED, repository
 from ..model.reading import as_text, read_bytes
 from . import group
 from .files import SHORT, ContextFile, sha256
-from .group import LOCK, PROJECT
+from .group import PROJECT
+from .locks.forms import NAMES
 
 Strategy = Literal["shared-base", "optimized"]
 
@@ -66,7 +67,8 @@ def build_context() -> list[ContextFile]:
     """
     dockerfiles = (BASE_DOCKERFILE, *DOCKERFILES.values())
     scripts = (*_scripts(BASE_SCRIPTS), *_scripts(_UDF_SCRIPTS))
-    return [project_file(path) for path in (*dockerfiles, *scripts, PROJECT, LOCK)]
+    lock = group.lock().name
+    return [project_file(path) for path in (*dockerfiles, *scripts, PROJECT, lock)]
 
 
 @functools.cache
@@ -90,8 +92,9 @@ def project_text(path: str) -> str:
 
 
 def _source(path: str) -> Path:
-    places = {PROJECT: group.project, LOCK: group.lock}
-    return places[path]() if path in places else SHIPPED / path
+    if path in NAMES:
+        return group.lock().parent / path
+    return group.project() if path == PROJECT else SHIPPED / path
 
 
 def runtime_stage() -> list[tuple[str, str]]:

@@ -22,7 +22,6 @@ from ..model.settings import Settings
 from ..private_engine.standin import ensure_image
 
 _PROJECT: Final = "pyproject.toml"
-_LOCK: Final = "poetry.lock"
 _RECIPE: Final = "dockerfiles/lock"
 _SCRIPTS: Final = (f"{_RECIPE}/lock.sh", f"{BASE_SCRIPTS}/host-settings.sh")
 _PROGRESS: Final = "locking with the tools of the base ..."
@@ -42,7 +41,7 @@ def add(
     lines = [f"{name}=={version}" for name, version in sorted(packages.items())]
     text = with_requirements(path.read_text(encoding="utf-8"), lines)
     lock = _locked(engine, settings, text, say)
-    found = packages_of(tomllib.loads(lock))
+    found = packages_of(tomllib.loads(lock), group.lock().name)
     wrong = [
         name
         for name, version in packages.items()
@@ -56,7 +55,7 @@ def add(
 
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
-    """Make poetry.lock fit pyproject.toml as it is."""
+    """Make the lock of the base fit pyproject.toml as it is."""
     text = group.own_project().read_text(encoding="utf-8")
     _write(text, _locked(engine, settings, text, say))
 
@@ -82,11 +81,15 @@ def with_requirements(text: str, lines: Sequence[str]) -> str:
 
 
 def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
-    """The lock that Poetry makes from a project file and the lock that exists."""
+    """The lock that Poetry or uv make from a project file and the lock that exists."""
+    path = group.lock()
+    if path.name == "pylock.toml":
+        what = "the base is locked in pylock.toml, which says nothing of how it was made"
+        raise ProjectFileError(what, next_step="lock it again with the tool that made it")
     files = {_PROJECT: project.encode()}
-    if (path := group.lock()).is_file():
-        files[_LOCK] = path.read_bytes()
-    return made(engine, settings, files, [_LOCK], say=say)[_LOCK]
+    if path.is_file():
+        files[path.name] = path.read_bytes()
+    return made(engine, settings, files, [path.name], say=say)[path.name]
 
 
 def made(
@@ -155,7 +158,7 @@ def _definition(
 
 
 def _write(project: str, lock: str) -> None:
-    write({repository() / _LOCK: lock, repository() / _PROJECT: project})
+    write({repository() / group.lock().name: lock, repository() / _PROJECT: project})
     forget()
 
 

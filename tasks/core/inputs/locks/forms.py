@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...model.loading import lazily
 from ...model.reading import read_toml
@@ -34,6 +34,12 @@ class Found(NamedTuple):
         """What it holds; raises :class:`ProjectFileError` if it is out of date."""
         forms = {"poetry.lock": poetry.read, "pylock.toml": pylock.read}
         return forms.get(self.path.name, uv.read)(self.udf, self.path)
+
+
+def of_group(name: str, data: Mapping[str, Any], group: str, folder: Path) -> Lock:
+    """The part of the lock ``name`` in ``folder``, with content ``data``, that is for a group."""
+    forms = {"poetry.lock": poetry.of_group, "pylock.toml": pylock.of_group}
+    return forms.get(name, uv.of_group)(data, group, folder)
 
 
 def lock_of(udf: Udf) -> Found | None:

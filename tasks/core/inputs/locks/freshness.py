@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from ...model.udf import Udf
 from ..declared import Project, address_of, condition_of, constraints, of_poetry, sources, standard
 from ..markers import allows
 from ..names import SDK, leading_name, normalised
@@ -22,15 +21,15 @@ Wish = tuple[str, str]
 """The extras and the specifier that are asked of a package, each sorted; ``("", "")`` for any."""
 
 
-def mismatches(udf: Udf, entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a UDF declares and the ``entries`` of its lock lack, or have in another version."""
+def mismatches(project: Project, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a project declares and the ``entries`` of its lock lack, or have in another version."""
     locked: dict[str, list[str]] = {}
     for entry in entries:
         locked.setdefault(normalised(str(entry.get("name", ""))), []).append(
             str(entry.get("version", ""))
         )
     found = []
-    for name, constraint, conditional in _wanted(udf.project):
+    for name, constraint, conditional in _wanted(project):
         versions = locked.get(name, [])
         if not versions:
             # The SDK from a path or from git means the base's.
@@ -60,17 +59,23 @@ def _wanted(project: Project) -> Iterator[tuple[str, str, bool]]:
 
 
 def uv_mismatches(
-    udf: Udf, root: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]
+    project: Project,
+    root: Mapping[str, Any],
+    entries: Iterable[Mapping[str, Any]],
+    source: str = "pyproject.toml",
 ) -> list[str]:
-    """How the dependencies of a UDF differ from those that ``root``, its entry in uv.lock, had."""
-    if "dependencies" not in udf.project.get("project", {}):
+    """How the dependencies of a project differ from those that ``root``, its entry in uv.lock, had.
+
+    ``source`` is the file that declares them.
+    """
+    if "dependencies" not in project.get("project", {}):
         return []
     had = root.get("metadata", {}).get("requires-dist")
     if had is None:
         own = {normalised(str(edge["name"])) for edge in root.get("dependencies", [])}
-        return mismatches(udf, [each for each in entries if normalised(each["name"]) in own])
+        return mismatches(project, [each for each in entries if normalised(each["name"]) in own])
     # Of a workspace, the project file of the root may say where a package comes from.
-    direct = _with_source(udf.project) | {
+    direct = _with_source(project) | {
         normalised(str(entry["name"])) for entry in had if _SOURCES & set(entry)
     }
     before: dict[str, set[Wish]] = {}
@@ -80,7 +85,7 @@ def uv_mismatches(
             extras, specifier = entry.get("extras", []), str(entry.get("specifier", ""))
             before.setdefault(name, set()).add(_wish(name, extras, specifier, direct))
     now: dict[str, set[Wish]] = {}
-    for line in standard(udf.project):
+    for line in standard(project):
         match = _REQUIREMENT.fullmatch(line.strip())
         name = leading_name(line)
         wish = ("", "")
@@ -89,7 +94,7 @@ def uv_mismatches(
             wish = _wish(name, extras, match["specifier"], direct)
         now.setdefault(name, set()).add(wish)
     return [
-        _difference(udf, name, before.get(name), now.get(name))
+        _difference(source, name, before.get(name), now.get(name))
         for name in sorted({*before, *now})
         if not _same(before.get(name), now.get(name))
     ]
@@ -125,11 +130,11 @@ def _same(before: set[Wish] | None, now: set[Wish] | None) -> bool:
         return False
 
 
-def _difference(udf: Udf, name: str, before: set[Wish] | None, now: set[Wish] | None) -> str:
+def _difference(source: str, name: str, before: set[Wish] | None, now: set[Wish] | None) -> str:
     if before is None:
         return f"{name} not found in it"
     if now is None:
-        return f"{name} is no longer in {udf.declared_in}"
+        return f"{name} is no longer in {source}"
     return f"{name}{_listed(now)} was locked as {name}{_listed(before)}"
 
 

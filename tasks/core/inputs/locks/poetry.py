@@ -66,7 +66,7 @@ def _check(udf: Udf, path: Path, data: Mapping[str, Any]) -> None:
     hashed = bool(data.get("metadata", {}).get("content-hash"))
     if hashed and is_fresh(udf.project, data):
         return
-    if wrong := mismatches(udf, data.get("package", [])):
+    if wrong := mismatches(udf.project, data.get("package", [])):
         raise out_of_date(udf, NAME, "; ".join(wrong))
     # A newer Poetry may take its hash of more: then the versions have to do.
     made_by = _GENERATED.search(read_text(path)[:200])

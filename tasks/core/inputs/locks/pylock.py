@@ -35,7 +35,7 @@ _NEVER: Final = 'python_version < "3"'
 def read(udf: Udf, path: Path) -> Lock:
     """The lock of a UDF at ``path``; raises :class:`ProjectFileError` if it is out of date."""
     data = read_toml(path)
-    if wrong := mismatches(udf, data.get("packages", [])):
+    if wrong := mismatches(udf.project, data.get("packages", [])):
         raise out_of_date(udf, NAME, "; ".join(wrong))
     found = _parsed(data)
     packages = _packages(found, frozenset(found.default_groups or ()))

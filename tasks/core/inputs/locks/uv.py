@@ -31,10 +31,16 @@ def read(udf: Udf, path: Path) -> Lock:
         raise out_of_date(udf, NAME, f"{place} is not in it")
     if root is None:
         raise invalid(path, _NO_PROJECT)
-    if wrong := uv_mismatches(udf, root, entries):
+    if wrong := _mismatches(udf, root, entries):
         raise out_of_date(udf, NAME, "; ".join(wrong))
     roots = root.get("dependencies", [])
     return _lock(entries, root, roots, f"UDF {udf.name}", path.parent)
+
+
+def _mismatches(
+    udf: Udf, root: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    return uv_mismatches(udf.project, root, entries, udf.declared_in)
 
 
 def _of_script(
@@ -42,7 +48,7 @@ def _of_script(
 ) -> Lock:
     """The lock of a program, which is no project: it says at its start what was asked for."""
     asked = data.get("manifest", {}).get("requirements", [])
-    if wrong := uv_mismatches(udf, {"metadata": {"requires-dist": asked}}, entries):
+    if wrong := _mismatches(udf, {"metadata": {"requires-dist": asked}}, entries):
         raise out_of_date(udf, path.name, "; ".join(wrong))
     owner = f"UDF {udf.name}"
     roots = [{**each, "extra": each.get("extras", ())} for each in asked]
@@ -57,6 +63,13 @@ def of_group(data: Mapping[str, Any], group: str, folder: Path) -> Lock:
         raise invalid(folder / NAME, _NO_PROJECT)
     roots = root.get("dev-dependencies", {}).get(group, [])
     return _lock(entries, root, roots, f"the group {group}", folder)
+
+
+def group_mismatches(project: Mapping[str, Any], group: str, data: Mapping[str, Any]) -> list[str]:
+    """How a dependency group of a project, in the form of one, differs from what was locked."""
+    entries = data.get("package", [])
+    had = (_root(entries) or {}).get("metadata", {}).get("requires-dev", {}).get(group, [])
+    return uv_mismatches(project, {"metadata": {"requires-dist": had}}, entries)
 
 
 def _lock(

@@ -14,15 +14,14 @@ from ...inputs import group
 from ...inputs import pipelines as manifests
 from ...inputs.added import added_packages
 from ...inputs.changes import CASES
-from ...inputs.environment import udf_group
+from ...inputs.environment import stale, udf_group
 from ...inputs.files import ContextFile, chunks, context_files
-from ...inputs.locks.poetry import is_fresh
 from ...inputs.names import SDK, normalised
 from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import SHIPPED
 from ...model.places import repository as own_repository
-from ...model.reading import read_text, read_toml, shown
+from ...model.reading import read_text, shown
 from ...model.settings import Settings
 from ...model.udf import KINDS, Udf, listed_roots, scan
 from ...output import report
@@ -70,7 +69,6 @@ def _dockerignore() -> Iterator[Finding]:
 
 def _lock(relock: Fix | None) -> Iterator[Finding]:
     name = "lock of the base"
-    project, lock = group.project(), group.lock()
     names = {normalised(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in udf_group()}
     if absent := [each for each in _NEEDED if each not in names]:
         detail = f"the group udf of pyproject.toml lacks {' and '.join(absent)}"
@@ -79,13 +77,11 @@ def _lock(relock: Fix | None) -> Iterator[Finding]:
     if told := group.source():
         yield ok(name, told)
         return
-    if lock.is_file() and is_fresh(read_toml(project), read_toml(lock)):
+    if not (detail := stale()):
         yield ok(name, f"up to date; {len(base_versions())} packages in the base")
         return
-    detail = (
-        "poetry.lock does not fit pyproject.toml" if lock.is_file() else "poetry.lock not found"
-    )
-    yield fail(name, detail, "run `poetry lock`, and commit both files", relock)
+    tool = "uv" if group.lock().name == "uv.lock" else "poetry"
+    yield fail(name, detail, f"run `{tool} lock`, and commit both files", relock)
 
 
 # --- UDFs -------------------------------------------------------------------------------------
