@@ -26,6 +26,17 @@ Place = Literal[
 ]
 
 API: Final = "numaflow.numaproj.io/"
+MAPS: Final = ("map", "mapstream", "batchmap")
+_KINDS: Final[Mapping[Place, tuple[str, ...]]] = {
+    "source": ("source",),
+    "transformer": ("sourcetransform",),
+    "sink": ("sink",),
+    "fallback": ("sink",),
+    "onSuccess": ("sink",),
+    "side input": ("sideinput",),
+    "store": (),
+}
+_OF_WINDOWS: Final[Mapping[str, tuple[str, ...]]] = {"session": (), "accumulator": ("accumulator",)}
 ENDINGS: Final = (".yaml", ".yml")
 """How the name of a file with manifests ends."""
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -56,6 +67,15 @@ class Use:
     def where(self) -> str:
         """The file and the line of the image, as a person reads them."""
         return f"{shown(self.path)}:{self.line}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of UDF that can stand there; none where the SDK has no server for it."""
+        if self.place != "udf":
+            return _KINDS[self.place]
+        if self.window in ("fixed", "sliding"):
+            return ("reducestream",) if self.streaming else ("reduce",)
+        return _OF_WINDOWS.get(self.window, MAPS)
 
     @property
     def literal_env(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from ..build.specs import base_versions
 from ..inputs.added import added_packages
 from ..inputs.files import context_root
 from ..inputs.names import SDK
+from ..inputs.old_sdk import too_old
 from ..model.errors import MigrationError, ProjectFileError, UdfError
 from ..model.reading import read_toml, shown
 from ..model.reference import NAME
@@ -254,6 +255,9 @@ class _Udf:
         python = str(self.options.get("python", "")) or python_version(self.settings.python_image)
         try:
             extra = added_packages(self._as_udf(), base_versions(), python=python)
+            if problem := too_old(extra, self.migration.kind):
+                path = self.folder / extra.source
+                self.hand(Where(path, line_of(path, SDK)), f"{problem}: update it")
             for name, has, wants in extra.overrides:
                 if name == SDK:
                     text = f"it uses {SDK} {wants}, the base has {has}: the image gets its own copy"

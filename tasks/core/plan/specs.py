@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 from ..inputs.added import AddedPackages
 from ..inputs.files import ContextFile, text_file
 from ..inputs.fingerprint import digest, short
+from ..inputs.names import SDK
 from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
 from ..model.labels import Inputs
+from ..model.loading import lazily
 from ..model.reference import ImageReference
 from ..model.running import HOME
 from ..model.settings import Settings
@@ -26,6 +28,9 @@ from .installer import Installer, without_wheel
 
 if TYPE_CHECKING:
     from ..inputs.own_dockerfile import OwnDockerfile
+
+with lazily():
+    from ..inputs import old_sdk
 
 BASE_REPOSITORY: Final = "numaflow-python-base"
 
@@ -179,6 +184,10 @@ class ImageSpec:
         lines = [
             f"overrides {name} {before} -> {after}" for name, before, after in self.extra.overrides
         ]
+        if any(name == SDK for name, *_ in self.extra.overrides) and (
+            problem := old_sdk.too_old(self.extra, self.udf.kind)
+        ):
+            lines.append(f"warning: {problem}")
         if self.extra and not self.extra.locked:
             lines.append(f"adds packages without a lock ({self.extra.source})")
         if self.udf.system_packages:

@@ -9,7 +9,9 @@ from typing import Final
 
 from ..build.specs import base_of
 from ..engine import Engine
+from ..inputs.added import added_packages
 from ..inputs.changes import CASES
+from ..inputs.old_sdk import too_old
 from ..inputs.pipelines import Use, uses_of
 from ..inputs.selection import Selected
 from ..model.contract import (
@@ -18,9 +20,11 @@ from ..model.contract import (
     READ_TIMEOUT_MS,
     SIDE_INPUTS_FOLDER,
 )
-from ..model.errors import ProjectFileError, UdfError
+from ..model.errors import ProjectFileError, UdfError, VerifyFailedError
+from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
+from ..plan.specs import Base, python_version
 from . import cases as reading
 from . import load, pipelines
 from .checks import CheckResult
@@ -134,17 +138,19 @@ def candidates(
     in the folder of each UDF: then only what these run is a candidate.
     """
     found: dict[str, list[_Run] | UdfError] = {}
-    bases: dict[str, str] = {}
+    found_bases: dict[str, Base] = {}
     for udf in selected.udfs:
         try:
-            if udf.python not in bases:
-                bases[udf.python] = base_of(settings, udf.python).image
+            if udf.python not in found_bases:
+                found_bases[udf.python] = base_of(settings, udf.python)
+            _check_sdk(settings, udf, found_bases[udf.python])
             mine = uses_of(udf) if uses is None else [use for use in uses if use.names(udf)]
             runs = _runs(udf, mine)
             found[udf.name] = runs if uses is None else [each for each in runs if each.uses]
         except UdfError as error:
             found[udf.name] = error
     names = [udf.image(settings) for udf in selected.udfs if isinstance(found[udf.name], list)]
+    bases = {python: base.image for python, base in found_bases.items()}
     existing = engine.images([*names, *bases.values()]) if names else {}
     result: list[Candidate | Verdict] = []
     for udf in selected.udfs:
@@ -164,6 +170,18 @@ def candidates(
             ]
     result += [Verdict(udf=each.name, error=each.error) for each in selected.invalid]
     return result
+
+
+def _check_sdk(settings: Settings, udf: Udf, base: Base) -> None:
+    """Raise the error of a UDF whose SDK writes no info file: Numaflow would wait in vain."""
+    try:
+        python = python_version(base.python_image)
+        added = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
+    except UdfError:
+        return  # a build tells
+    if problem := too_old(added, udf.kind):
+        step = f"update pynumaflow in {shown(udf.path / added.source)}, then build it again"
+        raise VerifyFailedError(problem, next_step=step)
 
 
 @dataclass(frozen=True, kw_only=True)

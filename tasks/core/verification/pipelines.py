@@ -17,18 +17,6 @@ from ..model.running import HOME, IN_FRONT, Variant, is_of_the_pod
 from ..model.udf import Udf
 from .checks import CheckResult, Status
 
-_KINDS: Final = {
-    "source": ("source",),
-    "transformer": ("sourcetransform",),
-    "sink": ("sink",),
-    "fallback": ("sink",),
-    "onSuccess": ("sink",),
-    "side input": ("sideinput",),
-    "store": (),
-}
-"""The kinds that fit a place, but for ``udf``."""
-
-_MAPS: Final = ("map", "mapstream", "batchmap")
 _REDUCES: Final = ("reduce", "reducestream")
 _OURS: Final = (HOME, "/opt/venv", "/opt/deps", "/usr/local/bin", RUN_FOLDER)
 _PYTHON: Final = re.compile(r"(?:.*/)?python[0-9.]*")
@@ -91,37 +79,22 @@ def _of_use(udf: Udf, use: Use) -> Iterator[Contradiction]:
 
 
 def _kind(kind: str, use: Use) -> Iterator[tuple[str, str]]:
-    if not kind:
+    if not kind or kind in use.kinds:
         return
-    fitting = _KINDS.get(use.place)
-    if fitting is not None and kind not in fitting:
-        yield _wrong_place(kind, use.place, fitting)
-    elif fitting is None and not use.window and kind not in _MAPS:
-        if kind in (*_REDUCES, "accumulator"):
-            yield f"the image is a {kind}, and the vertex has no groupBy", "add groupBy"
-        else:
-            yield _wrong_place(kind, "udf", _MAPS)
-    elif fitting is None and use.window:
-        yield from _windowed(kind, use)
-
-
-def _windowed(kind: str, use: Use) -> Iterator[tuple[str, str]]:
+    grouping = kind in (*_REDUCES, "accumulator")
     if use.window == "session":
         yield "pynumaflow has no server for session windows", "use a fixed or a sliding window"
-    elif use.window == "accumulator":
-        if kind != "accumulator":
-            yield _wrong_place(kind, "udf with an accumulator window", ("accumulator",))
-    elif kind == "accumulator":
-        text = f"the image is an accumulator, and the window is {use.window}"
-        yield text, "use an accumulator window"
-    elif kind not in _REDUCES:
-        yield _wrong_place(kind, "udf with groupBy", _REDUCES)
-    elif kind == "reducestream" and not use.streaming:
+    elif use.place == "udf" and not use.window and grouping:
+        yield f"the image is a {kind}, and the vertex has no groupBy", "add groupBy"
+    elif kind == "reducestream" and use.kinds == ("reduce",):
         text = f"the image is a reducestream, and the {use.window} window has no streaming: true"
         yield text, "add it: without it, Numaflow waits for another info file for ever"
-    elif kind == "reduce" and use.streaming:
+    elif kind == "reduce" and use.kinds == ("reducestream",):
         text = f"the image is a reduce, and the {use.window} window has streaming: true"
         yield text, "remove it, or serve with ReduceStreamServer"
+    else:
+        window = f" with a window of the kind {use.window}" if use.window else ""
+        yield _wrong_place(kind, f"{use.place}{window}", use.kinds)
 
 
 def _wrong_place(kind: str, place: str, fitting: Sequence[str]) -> tuple[str, str]:

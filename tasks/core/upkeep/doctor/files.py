@@ -17,6 +17,7 @@ from ...inputs.changes import CASES
 from ...inputs.environment import stale, udf_group
 from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.names import SDK, normalised
+from ...inputs.old_sdk import too_old
 from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import SHIPPED
@@ -176,8 +177,9 @@ def _manifests(udf: Udf) -> Iterator[Finding]:
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Finding]:
     python = python_version(base_of(settings, udf.python).python_image)
-    added_packages(udf, base_versions(), python=python, sdk=settings.sdk is not None)
-    return iter(())
+    added = added_packages(udf, base_versions(), python=python, sdk=settings.sdk is not None)
+    if problem := too_old(added, udf.kind):
+        yield fail(udf.name, f"{added.source}: {problem}", "update pynumaflow there")
 
 
 def _large(udf: Udf, files: Iterable[ContextFile], size: int) -> Iterator[Finding]:
