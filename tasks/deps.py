@@ -15,9 +15,9 @@ from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
 from .core.output.interrupts import interruptible
-from .core.plan.specs import python_version
 
 with lazily():
+    from .core.build.specs import python_of
     from .core.upkeep import relock, udf_locks
     from .core.upkeep.deps import gather, upgrades
     from .core.upkeep.deps import report as text
@@ -60,7 +60,7 @@ def deps(
     found = gather.dependencies(engine, settings, selected.udfs, selected.invalid)
     newer = []
     if outdated:
-        python = python_version(settings.python_image)
+        _, python = python_of(settings)
         newer = found.upgrades(upgrades.newest(found.in_use(), python=python, say=report.say))
     moved: dict[str, str] = {}
     if apply and engine is not None:

@@ -10,6 +10,7 @@ from .core.model.settings import Settings
 from .core.output import report
 
 with lazily():
+    from .core.build.specs import python_of
     from .core.private_engine import private, setup
 
 
@@ -36,7 +37,7 @@ def engine(
         text = f"private engine {word}" if done else f"no private engine found: nothing was {word}"
         report.show(report.as_json({word: done}) if json else text)
         return
-    image = settings.python_image
+    image, _ = python_of(settings)
     found = setup.status(image) if status else setup.ensure(image, report.say)
     report.show(report.as_json(found.as_dict()) if json else _text(found))
 

@@ -42,7 +42,11 @@ def udf(name: str = "map/a", **more: Any) -> Udf:  # noqa: ANN401 (any field of 
 def base(python: str = "3.13", *, registry: str = "", target: str = "base") -> Base:
     image = f"python:{python}-slim-trixie"
     return Base(
-        registry=registry, python_image=image, inputs={"python image": image}, target=target
+        registry=registry,
+        python_image=image,
+        python=python,
+        inputs={"python image": image},
+        target=target,
     )
 
 

@@ -11,7 +11,7 @@ from tasks.core.inputs.files import text_file
 from tasks.core.inputs.fingerprint import digest, short
 from tasks.core.inputs.recipe import Strategy
 from tasks.core.model import labels
-from tasks.core.model.errors import ConfigError, ImageNameError
+from tasks.core.model.errors import ImageNameError
 from tasks.core.model.udf import Udf
 from tasks.core.plan.decide import reason
 from tasks.core.plan.specs import (
@@ -22,8 +22,6 @@ from tasks.core.plan.specs import (
     base_targets,
     check_images,
     content_tag,
-    python_image,
-    python_version,
     requirement_files,
     target_names,
 )
@@ -59,44 +57,6 @@ class TestBaseNames:
             "base-python-3-12-slim-trixie": "python:3.12-slim-trixie",
             "base-python-3-11-slim-trixie": "python:3.11-slim-trixie",
         }
-
-
-class TestPythonImage:
-    @pytest.mark.parametrize(
-        ("image", "python", "found"),
-        [
-            (PYTHON, "", PYTHON),
-            (PYTHON, "3.12", "python:3.12-slim-trixie"),
-            ("python:3.13", "3.9", "python:3.9"),
-            ("python:3.13.2-slim", "3.12", "python:3.12-slim"),
-            ("reg.example:5000/x/python:3.13", "3.12", "reg.example:5000/x/python:3.12"),
-            ("mine/own:1", "", "mine/own:1"),
-            (f"python:3.13@sha256:{'a' * 64}", "", f"python:3.13@sha256:{'a' * 64}"),
-        ],
-    )
-    def test_the_version_that_a_udf_asks_for(self, image: str, python: str, found: str) -> None:
-        assert python_image(settings(python_image=image), python) == found
-
-    @pytest.mark.parametrize(
-        ("image", "said"),
-        [
-            ("mine/own:1", "names no Python version"),
-            ("mypython:3.13", "names no Python version"),
-            ("python:slim", "names no Python version"),
-            (f"python:3.13@sha256:{'a' * 64}", "is pinned by its digest"),
-        ],
-    )
-    def test_no_other_version_can_be_told(self, image: str, said: str) -> None:
-        with pytest.raises(ConfigError) as caught:
-            python_image(settings(python_image=image), "3.12")
-        assert said in caught.value.what
-
-    @pytest.mark.parametrize(
-        ("image", "version"),
-        [(PYTHON, "3.13"), ("python:3.9.1", "3.9"), ("x/python:3.14-slim", "3.14"), ("own:1", "")],
-    )
-    def test_version_of_an_image(self, image: str, version: str) -> None:
-        assert python_version(image) == version
 
 
 class TestTargetNames:

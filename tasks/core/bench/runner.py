@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from ..build.specs import python_of
 from ..engine.bake import LOG
 from ..model.contract import CONTRACTS
 from ..model.errors import BuildFailedError
 from ..model.progress import Say
 from ..model.settings import Settings
-from ..plan.specs import BASE_REPOSITORY, python_version
+from ..plan.specs import BASE_REPOSITORY
 from . import process, readiness
 from .approaches import APPROACHES, BASE, Approach
 from .commands import INVOKE, NOWHERE, Build, Machine
@@ -65,7 +66,7 @@ class Runner:
     def state(self, approach: Approach) -> State:
         """What an approach has; its copy is made when it is first asked for."""
         if approach.name not in self._states:
-            python = python_version(self.settings.python_image)
+            _, python = python_of(self.settings)
             path = self.lab.folder / approach.name
             made = State(workspace=Workspace.copy(self.place.repository, path, approach, python))
             self._states[approach.name] = made
@@ -257,7 +258,7 @@ class Runner:
         (folder / "patched").write_text(self._mark(), encoding="utf-8")
         text = "ARG PYTHON_IMAGE\nFROM ${PYTHON_IMAGE}\nCOPY patched /etc/\n"
         (folder / "Dockerfile").write_text(text, encoding="utf-8")
-        version = python_version(self.settings.python_image)
+        version = python_of(self.settings)[1]
         image = f"{NOWHERE}/python:{version}-{next(self._counter)}"
         argv = self.machine.docker(f"{folder}/Dockerfile", str(folder), "--tag", image)
         self.run([argv], self.state(APPROACHES["assembled"]).workspace, "patching Python")

@@ -6,13 +6,14 @@ import contextlib
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
 from invoke.exceptions import Exit
 
+from ..build.specs import python_of
 from ..model.errors import ConfigError, did_you_mean
 from ..model.places import SHIPPED
 from ..model.progress import Say
@@ -152,6 +153,8 @@ def run(request: Request, *, say: Say, show: Say) -> None:
 
 def _measure(request: Request, results: Results, say: Say) -> None:
     settings, pair, todo = request.settings, request.pair, request.jobs
+    # Every approach starts from the same image, pinned or not.
+    settings = replace(settings, python_image=python_of(settings)[0])
     if not packages.suits_host() and any(map(_needs_debian, todo)):
         say("left out: `buildah` and what is pushed, which need Debian and root")
         todo = [job for job in todo if not _needs_debian(job)]

@@ -10,6 +10,7 @@ from ..inputs.environment import check_sdk, environment
 from ..inputs.files import ContextFile, Memory, context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
+from ..inputs.pythons import pins
 from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model.errors import UdfError
 from ..model.loading import lazily
@@ -22,7 +23,6 @@ from ..plan.specs import (
     arguments_of,
     base_targets,
     python_image,
-    python_version,
     requirement_files,
     target_names,
 )
@@ -33,8 +33,9 @@ with lazily():
 
 def base_of(settings: Settings, python: str = "") -> Base:
     """The base image for the default Python, or for the version that a UDF asks for."""
-    image = python_image(settings, python)
-    version = python_version(image)
+    found_pins = pins()
+    image = python_image(settings, found_pins, python)
+    version = found_pins.version(image)
     machines = dict.fromkeys((*MACHINES, *(machine_of(each) for each in settings.targets)))
     found = environment(version, tuple(machines))
     installer: Installer = "tools"
@@ -47,11 +48,19 @@ def base_of(settings: Settings, python: str = "") -> Base:
     return Base(
         registry=settings.registry,
         python_image=image,
+        python=version,
         inputs=base_inputs(settings, image, found.lines, tools=installer == "tools"),
         packages=found.packages,
         files=tuple(text_file(name, text) for name, text in sorted(found.files.items())),
         installer=installer,
     )
+
+
+def python_of(settings: Settings) -> tuple[str, str]:
+    """The Python image that everything starts from, and its version or ``""``."""
+    found = pins()
+    image = python_image(settings, found)
+    return image, found.version(image)
 
 
 def base_versions() -> dict[str, str]:
@@ -71,7 +80,7 @@ def specs_of(
     memory = Memory()
     specs, invalid = [], []
     for udf in udfs:
-        base = bases[python_image(settings, udf.python)]
+        base = bases[udf.python]
         try:
             files = context_files(settings, udf, memory)
             kind = "optimized" if udf.strategy == "optimized" else strategy
@@ -90,10 +99,11 @@ def spec_of(settings: Settings, udf: Udf, strategy: Strategy = "shared-base") ->
 
 
 def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
-    """The bases of ``udfs`` with their bake targets, by Python image."""
-    pythons = dict.fromkeys(udf.python for udf in udfs)
-    named = base_targets(base_of(settings, python) for python in pythons)
-    return {base.python_image: replace(base, target=name) for name, base in named.items()}
+    """The bases of ``udfs`` with their bake targets, by the Python that UDFs ask for."""
+    found = {python: base_of(settings, python) for python in dict.fromkeys(u.python for u in udfs)}
+    named = base_targets({base.python_image: base for base in found.values()}.values())
+    targets = {base.python_image: replace(base, target=name) for name, base in named.items()}
+    return {python: targets[base.python_image] for python, base in found.items()}
 
 
 def _spec(
@@ -104,7 +114,7 @@ def _spec(
     base: Base,
     strategy: Strategy,
 ) -> ImageSpec:
-    python = python_version(base.python_image)
+    python = base.python
     extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
     arguments = arguments_of(udf, extra, base, strategy)
     own = own_dockerfile.own_dockerfile(udf) if udf.dockerfile else None

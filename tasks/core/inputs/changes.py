@@ -19,6 +19,7 @@ from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
 from .locks.forms import NAMES, is_lock, lock_of
+from .pythons import pins, pins_of
 from .recipe import is_recipe
 
 with lazily():
@@ -83,6 +84,8 @@ def _environment_changed(top: Path, revision: str, runner: Runner) -> bool:
     before_project = _toml_at(top, revision, "pyproject.toml", runner)
     lock = group.lock().name
     before = packages_of(_toml_at(top, revision, lock, runner), lock)
+    if pins_of(before_project) != pins():
+        return True
     if not (group.is_own() or udf_group(before_project)):
         return False  # the base is the package's, then as now
     return udf_group(before_project) != udf_group() or _plain(before) != _plain(locked_packages())

@@ -14,7 +14,7 @@ from ..model.loading import lazily
 from ..model.reading import as_toml, invalid, read_toml, shown
 from . import group
 from .declared import requires_python
-from .group import LOCK, OF_UDF, PROJECT
+from .group import LOCK, OF_UDF
 from .locks.export import Exported, export
 from .locks.forms import of_group
 from .locks.freshness import mismatches
@@ -22,7 +22,8 @@ from .locks.packages import Edge, Lock
 from .locks.poetry import is_fresh, needs_of
 from .markers import fits_python
 from .names import normalised
-from .recipe import project_file, project_text
+from .pythons import pins
+from .recipe import project_content, project_file, project_text
 
 with lazily():
     from .locks import uv
@@ -82,6 +83,7 @@ def forget() -> None:
     locked_packages.cache_clear()
     base_needs.cache_clear()
     project_file.cache_clear()
+    pins.cache_clear()
 
 
 def _lock_of_group() -> Lock:
@@ -178,8 +180,7 @@ def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def udf_group(project: Mapping[str, Any] | None = None) -> list[str]:
+def udf_group(content: Mapping[str, Any] | None = None) -> list[str]:
     """The requirements of the group ``udf`` in a project file, by default this project's."""
-    if project is None:
-        project = as_toml(project_text(PROJECT), group.project())
-    return group.group_of(project) or []
+    content = project_content() if content is None else content
+    return group.group_of(content) or []

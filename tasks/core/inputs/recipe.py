@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ..model.places import SHIPPED, repository
-from ..model.reading import as_text, read_bytes
+from ..model.reading import as_text, as_toml, read_bytes
 from . import group
 from .files import SHORT, ContextFile, sha256
 from .group import PROJECT
@@ -102,6 +102,16 @@ def runtime_stage() -> list[tuple[str, str]]:
     _, _, text = project_text(BASE_DOCKERFILE).partition(" AS runtime\n")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
+def project_content() -> Mapping[str, Any]:
+    """What the project file with the group holds; :class:`ProjectFileError` where it is invalid."""
+    return _content(project_text(PROJECT))
+
+
+@functools.lru_cache(maxsize=4)
+def _content(text: str) -> Mapping[str, Any]:
+    return as_toml(text, _source(PROJECT))
 
 
 def _scripts(folder: str) -> list[str]:

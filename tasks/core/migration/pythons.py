@@ -12,7 +12,6 @@ from ..inputs.markers import fits_python
 from ..model.places import SHIPPED
 from ..model.reading import read_toml
 from ..model.udf import Udf
-from ..plan.specs import python_version
 from .dependencies import line_of
 from .image import OldImage
 from .remarks import Remark, Where
@@ -29,12 +28,12 @@ class Choice:
     notes: list[Remark] = field(default_factory=list)
 
 
-def choose(udf: Udf, image: OldImage, python_image: str) -> Choice:
+def choose(udf: Udf, image: OldImage, python_image: str, default: str) -> Choice:
     """The version for ``udf``: the nearest to that of its old image that it and the base allow.
 
-    A wheel of an old pin is most likely there for the nearest. ``python_image`` is the base's.
+    A wheel of an old pin is most likely there for the nearest. ``python_image`` is the base's,
+    and ``default`` its version.
     """
-    default = python_version(python_image)
     choice = Choice(version=image.python or default)
     where = image.dockerfile.stages[0].where
     release, new_release = _release(image.base), _release(python_image)

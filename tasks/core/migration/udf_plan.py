@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ..build.specs import base_versions
+from ..build.specs import base_versions, python_of
 from ..inputs.added import added_packages
 from ..inputs.files import context_root
 from ..inputs.names import SDK
@@ -18,7 +18,6 @@ from ..model.reading import read_toml, shown
 from ..model.reference import NAME
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf, image_name
-from ..plan.specs import python_version
 from . import files, ignored, journal, legacy, process, pythons, sources, stages
 from .dependencies import LOCKS, Dependencies, is_sdk, line_of
 from .image import OldImage
@@ -164,10 +163,10 @@ class _Udf:
         return read
 
     def _python(self, image: OldImage) -> None:
-        default = python_version(self.settings.python_image)
+        base, default = python_of(self.settings)
         if "python" in self.given or not default:
             return
-        choice = pythons.choose(self._as_udf(), image, self.settings.python_image)
+        choice = pythons.choose(self._as_udf(), image, base, default)
         self._say(choice)
         if choice.version != default:
             self.options["python"] = choice.version
@@ -252,7 +251,7 @@ class _Udf:
         if found.requirements is not None:
             self._write(self.folder / "requirements.txt", found.requirements)
             return
-        python = str(self.options.get("python", "")) or python_version(self.settings.python_image)
+        python = str(self.options.get("python", "")) or python_of(self.settings)[1]
         try:
             extra = added_packages(self._as_udf(), base_versions(), python=python)
             if problem := too_old(extra, self.migration.kind):

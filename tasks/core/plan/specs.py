@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 from ..inputs.added import AddedPackages
 from ..inputs.files import ContextFile, text_file
 from ..inputs.fingerprint import digest, short
+from ..inputs.group import PROJECT
 from ..inputs.names import SDK
+from ..inputs.pythons import DIGEST_FORM, TABLE, Pins, named_version, renamed, tag_of
 from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
@@ -40,19 +42,19 @@ BASE_REPOSITORY: Final = "numaflow-python-base"
 # name of the base points to a port that refuses at once, so that no build leaves the machine.
 LOCAL_REGISTRY: Final = "127.0.0.1:1"
 
-_VERSION: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\.[0-9]+)?")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
     """The base image for one Python: its names follow from its inputs.
 
-    ``target`` is its name in a bake definition. ``packages`` are the versions of its
-    environment, and ``files`` the requirement files that ``installer`` makes it from.
+    ``python`` is the version of its Python, ``""`` where nothing tells it. ``target`` is its
+    name in a bake definition. ``packages`` are the versions of its environment, and ``files``
+    the requirement files that ``installer`` makes it from.
     """
 
     registry: str
     python_image: str
+    python: str
     inputs: Inputs
     target: str = "base"
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -149,8 +151,7 @@ class ImageSpec:
 
     def from_source(self, platform: str) -> tuple[str, ...]:
         """The packages that it adds and that are built from source for a platform."""
-        python = python_version(self.base.python_image)
-        return without_wheel(self.extra.wheels, platform, python)
+        return without_wheel(self.extra.wheels, platform, self.base.python)
 
     @property
     def cache(self) -> str:
@@ -230,8 +231,7 @@ def packages_inputs(spec: ImageSpec, platform: str) -> dict[str, str]:
     The base takes part by its Python version, and where there is no lock also by the packages
     that it has: the rest is resolved to fit these.
     """
-    image = spec.base.python_image
-    inputs = {"python": python_version(image) or image, "platform": platform}
+    inputs = {"python": spec.base.python or spec.base.python_image, "platform": platform}
     inputs |= {
         name: state
         for name, state in spec.inputs.items()
@@ -251,26 +251,27 @@ def content_tag(fingerprint: str) -> str:
     return f"fp-{short(fingerprint)}"
 
 
-def python_image(settings: Settings, python: str) -> str:
-    """The Python image of a UDF: the setting's, with the version that the UDF asks for."""
-    if not python:
-        return settings.python_image
-    match = _VERSION.match(settings.python_image)
-    if not match:
-        what = f"Python {python} is asked for, but {settings.python_image} names no Python version"
-        step = "set udf.python_image to an image named like python:3.13-slim-trixie"
-        raise ConfigError(what, next_step=step)
-    if "@" in settings.python_image:
-        what = f"Python {python} is asked for, but {settings.python_image} is pinned by its digest"
-        step = "set udf.python_image to a tag without a digest, or remove python from the UDF"
-        raise ConfigError(what, next_step=step)
-    return f"{match['name']}{python}{settings.python_image[match.end() :]}"
+def python_image(settings: Settings, pins: Pins, python: str = "") -> str:
+    """The Python image of the setting, or of the version that a UDF asks for.
 
-
-def python_version(image: str) -> str:
-    """``3.13`` for ``python:3.13-slim-trixie``; ``""`` where the name does not tell."""
-    match = _VERSION.match(image)
-    return match["version"] if match else ""
+    The setting wins where somebody gives it; else, and for another version, the table does. A
+    tag that the table pins gets its digest.
+    """
+    own = settings.python_image
+    image = pins.pinned(own)
+    if settings.sources["python_image"] == "default":
+        image = pins.images.get(named_version(own), image)
+    if python and python != pins.version(image):
+        image = pins.images.get(python) or pins.pinned(renamed(own, python))
+    if not image:
+        what = f"Python {python} is asked for, but {own} names no Python version"
+        step = f'add "{python}" = "{DIGEST_FORM}" to [tool.numaflow-udf.{TABLE}] of {PROJECT}'
+        raise ConfigError(what, next_step=step.replace("3.13", python))
+    if re.search(r"\balpine|\bmusl", image):
+        what = f"the Python image {image} has musl as its C library; images need glibc"
+        step = "choose an image of Debian, Ubuntu, UBI or Wolfi, such as python:3.13-slim-trixie"
+        raise ConfigError(what, next_step=step)
+    return image
 
 
 def requirement_files(extra: AddedPackages) -> tuple[ContextFile, ...]:
@@ -294,7 +295,7 @@ def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
     """Bake target names of several bases: ``base`` for the first, then by Python version."""
     named: dict[str, Base] = {}
     for base in bases:
-        name = "base" if "base" not in named else f"base-{_slug(base.python_image)}"
+        name = "base" if "base" not in named else f"base-{_slug(tag_of(base.python_image))}"
         named[name] = base
     return named
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import tomlkit
 
+from ..build.specs import python_of
 from ..engine import Engine
 from ..inputs import credentials, group
 from ..inputs.environment import forget, packages_of
@@ -106,7 +107,7 @@ def made(
     cannot be made.
     """
     if engine.needs_python_image:
-        ensure_image(engine.endpoint, settings.python_image, say)
+        ensure_image(engine.endpoint, python_of(settings)[0], say)
     gathered = credentials.gather(os.environ)
     with tempfile.TemporaryDirectory() as name:
         context, out = Path(name, "context"), Path(name, "out")
@@ -140,7 +141,7 @@ def _definition(
         "context": str(SHIPPED),
         "dockerfile": BASE_DOCKERFILE,
         "target": "tools",
-        "args": {"PYTHON_IMAGE": settings.python_image},
+        "args": {"PYTHON_IMAGE": python_of(settings)[0]},
         "output": ["type=cacheonly"],
         **machine,
     }

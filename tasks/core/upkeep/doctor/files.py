@@ -26,7 +26,7 @@ from ...model.reading import read_text, shown
 from ...model.settings import Settings
 from ...model.udf import KINDS, Udf, listed_roots, scan
 from ...output import report
-from ...plan.specs import check_images, python_version
+from ...plan.specs import check_images
 from ...verification import cases, pipelines
 from .finding import Finding, Fix, fail, guarded, of_error, ok, warn
 from .script import entry
@@ -176,7 +176,7 @@ def _manifests(udf: Udf) -> Iterator[Finding]:
 
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Finding]:
-    python = python_version(base_of(settings, udf.python).python_image)
+    python = base_of(settings, udf.python).python
     added = added_packages(udf, base_versions(), python=python, sdk=settings.sdk is not None)
     if problem := too_old(added, udf.kind):
         yield fail(udf.name, f"{added.source}: {problem}", "update pynumaflow there")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...build.specs import base_of
+from ...build.specs import base_of, python_of
 from ...engine import Engine, store, survey
 from ...engine.layout import cache_folder
 from ...engine.registries import registry_for
@@ -122,7 +122,7 @@ def _bundle_problem(path: Path) -> str:
 
 def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
     """The engine, buildx, the image store, platforms, the network."""
-    status = setup.describe(engine.endpoint, settings.python_image)
+    status = setup.describe(engine.endpoint, python_of(settings)[0])
     version = tuple(int(part) for part in status.version.split(".")[:2] if part.isdigit())
     detail = f"{status.version}, {engine.endpoint.owner}, {engine.endpoint.host}"
     if version and version < MINIMUM_ENGINE:
