@@ -20,11 +20,13 @@ from .core.model.errors import BuildxError, ConfigError, EngineUnreachableError
 from .core.model.loading import lazily
 from .core.model.progress import Say
 from .core.model.settings import Settings
+from .core.model.udf import scan
 from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
     from .core.build import bases, graph
+    from .core.upkeep import refresh as refreshing
     from .core.upkeep import sbom as sboms
 
 _INTERRUPTED = "the build was interrupted; what was built so far stays in the cache"
@@ -35,10 +37,14 @@ _BASE = (
 _IMAGES = ("root", "tag", *_BASE, "assemble")
 
 
-@options.verb(settings=_BASE)
+@options.verb(
+    settings=_BASE,
+    help={"refresh": "first pin the newest Python images, and take Debian's updates for UDFs"},
+)
 def base(
     c: Context,
     settings: Settings,
+    refresh: bool = False,
     force: bool = False,
     no_cache: bool = False,
     push: bool = False,
@@ -50,6 +56,9 @@ def base(
     if told := group.source():
         _say(quiet)(told)
     engine = connect(settings.builder) if settings.builds else None
+    if refresh:
+        udfs, _ = scan(settings)
+        settings = refreshing.refresh(engine, settings, udfs, say=_say(quiet))
     plan = plan_base(engine, settings, force=force, fresh=no_cache, push=push)
     with interruptible(_INTERRUPTED):
         made = bases.build_base(engine, settings, plan, say=_say(quiet))

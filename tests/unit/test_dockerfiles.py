@@ -236,12 +236,21 @@ def test_every_argument_of_the_tasks_is_declared() -> None:
                 "CACHE",
                 "SYSTEM",
                 "SYSTEM_PACKAGES",
+                "SYSTEM_PACKAGES_DATE",
                 "DEPENDENCIES",
             },
         ),
         (
             SHARED,
-            {"BASE_IMAGE", "BUILDER_IMAGE", "CACHE", "SYSTEM", "SYSTEM_PACKAGES", "DEPENDENCIES"},
+            {
+                "BASE_IMAGE",
+                "BUILDER_IMAGE",
+                "CACHE",
+                "SYSTEM",
+                "SYSTEM_PACKAGES",
+                "SYSTEM_PACKAGES_DATE",
+                "DEPENDENCIES",
+            },
         ),
     ):
         declared = set(re.findall(r"(?m)^ARG (\w+)", path.read_text(encoding="utf-8")))

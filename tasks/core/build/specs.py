@@ -116,7 +116,7 @@ def _spec(
 ) -> ImageSpec:
     python = base.python
     extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
-    arguments = arguments_of(udf, extra, base, strategy)
+    arguments = arguments_of(udf, extra, base, strategy, pins().system_packages)
     own = own_dockerfile.own_dockerfile(udf) if udf.dockerfile else None
     inputs = udf_inputs(
         udf,

@@ -1,8 +1,8 @@
 """The Python images that a repository pins: a table in its project file.
 
-``[tool.numaflow-udf.python-images]`` holds an image for each Python version in use, and below it
-``created``, the day on which each of these images was made, by its digest. ``invoke base
---refresh`` writes both. A row pins the tag that it names, wherever that tag is meant.
+``[tool.numaflow-udf.python-images]`` holds an image for each Python version in use, ``default``,
+the version of UDFs that name none, and below it ``created``, the day on which each of these
+images was made, by its digest. ``invoke base --refresh`` writes it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .recipe import project_content
 
 TABLE: Final = "python-images"
 CREATED: Final = "created"
+DEFAULT: Final = "default"
 SYSTEM_PACKAGES: Final = "system-packages-date"
 
 _WHERE: Final = f"[tool.numaflow-udf.{TABLE}] of {PROJECT}"
@@ -36,18 +37,14 @@ _NAMED: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\
 class Pins:
     """The images of the table by Python version, and when they were made, by digest.
 
+    ``default`` is the version of UDFs that name none, ``""`` for that of the default setting.
     ``system_packages`` says when the Debian packages of UDFs were last taken anew.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
     created: Mapping[str, date] = field(default_factory=dict)
+    default: str = ""
     system_packages: str = ""
-
-    def pinned(self, image: str) -> str:
-        """``image`` with the digest that the table has for its tag, or as it is."""
-        if "@" in image:
-            return image
-        return next((row for row in self.images.values() if tag_of(row) == image), image)
 
     def version(self, image: str) -> str:
         """The Python version of an image, such as ``3.13``; ``""`` where nothing tells it.
@@ -98,16 +95,25 @@ def own_file() -> Path:
 def pins_of(content: Mapping[str, Any]) -> Pins:
     """What a project file pins."""
     options = content.get("tool", {}).get("numaflow-udf", {})
-    table = options.get(TABLE, {}) if isinstance(options, Mapping) else {}
+    table = options.get(TABLE, {}) if isinstance(options, Mapping) else None
     if not isinstance(table, Mapping):
-        what = f"{TABLE} in {PROJECT} is not a table"
-        raise ConfigError(what, next_step=f"write [tool.numaflow-udf.{TABLE}], one row an image")
-    when = options.get(SYSTEM_PACKAGES, "") if isinstance(options, Mapping) else ""
+        what = f"{_WHERE} is not a table"
+        raise ConfigError(what, next_step="write one row for each Python version below that line")
+    when = options.get(SYSTEM_PACKAGES, "")
+    rows = {key: value for key, value in table.items() if key not in (CREATED, DEFAULT)}
     return Pins(
-        images={key: _row(key, value) for key, value in table.items() if key != CREATED},
+        images={key: _row(key, value) for key, value in rows.items()},
+        default=_default(table.get(DEFAULT, "")),
         created=_created(table.get(CREATED, {})),
         system_packages=when.isoformat() if isinstance(when, date) else str(when),
     )
+
+
+def _default(value: object) -> str:
+    if isinstance(value, str) and (not value or _KEY.fullmatch(value)):
+        return value
+    what = f"{_WHERE}: {DEFAULT} is {value!r}, which is no Python version"
+    raise ConfigError(what, next_step=f'write a version, such as {DEFAULT} = "3.13"')
 
 
 def _row(key: str, value: object) -> str:

@@ -252,17 +252,17 @@ def content_tag(fingerprint: str) -> str:
 
 
 def python_image(settings: Settings, pins: Pins, python: str = "") -> str:
-    """The Python image of the setting, or of the version that a UDF asks for.
+    """The Python image of UDFs that name no version, or of the version that they ask for.
 
-    The setting wins where somebody gives it; else, and for another version, the table does. A
-    tag that the table pins gets its digest.
+    Where somebody gives the setting, it wins for the version that it has; else the table does.
+    What neither pins is a tag.
     """
-    own = settings.python_image
-    image = pins.pinned(own)
+    own = image = settings.python_image
     if settings.sources["python_image"] == "default":
-        image = pins.images.get(named_version(own), image)
+        version = pins.default or named_version(own)
+        image = pins.images.get(version) or renamed(own, version)
     if python and python != pins.version(image):
-        image = pins.images.get(python) or pins.pinned(renamed(own, python))
+        image = pins.images.get(python) or renamed(own, python)
     if not image:
         what = f"Python {python} is asked for, but {own} names no Python version"
         step = f'add "{python}" = "{DIGEST_FORM}" to [tool.numaflow-udf.{TABLE}] of {PROJECT}'
@@ -279,13 +279,21 @@ def requirement_files(extra: AddedPackages) -> tuple[ContextFile, ...]:
     return tuple(text_file(name, text) for name, text in sorted(extra.files.items()))
 
 
-def arguments_of(udf: Udf, extra: AddedPackages, base: Base, strategy: Strategy) -> dict[str, str]:
-    """The build arguments of an image that say what is in it."""
+def arguments_of(
+    udf: Udf, extra: AddedPackages, base: Base, strategy: Strategy, refreshed: str = ""
+) -> dict[str, str]:
+    """The build arguments of an image that say what is in it.
+
+    ``refreshed`` is when Debian packages were last taken anew: the step that installs them runs
+    again after that, whatever the build cache has.
+    """
     arguments = {}
     if strategy == "optimized":
         arguments["PYTHON_IMAGE"] = base.python_image
     if udf.system_packages:
         arguments |= {"SYSTEM": "some", "SYSTEM_PACKAGES": " ".join(udf.system_packages)}
+        if refreshed:
+            arguments["SYSTEM_PACKAGES_DATE"] = refreshed
     if extra:
         arguments["DEPENDENCIES"] = "some"
     return arguments
