@@ -74,6 +74,9 @@ A relative path of a flag starts where you stand, every other one at the root of
 nearest folder, from where you stand, with `invoke.yaml`, `tasks.py` or `[tool.numaflow-udf]` in its
 `pyproject.toml`. The search ends at the top level of git.
 
+Without `udf.python_image`, the table `[tool.numaflow-udf.python-images]` of `pyproject.toml` says
+which images bases start from: [bases](bases.md).
+
 ## Other variables that are used
 
 | variable | what for |

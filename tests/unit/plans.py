@@ -39,8 +39,10 @@ def udf(name: str = "map/a", **more: Any) -> Udf:  # noqa: ANN401 (any field of 
     return Udf(name=name, path=Path("/udfs", name), **given)
 
 
-def base(python: str = "3.13", *, registry: str = "", target: str = "base") -> Base:
-    image = f"python:{python}-slim-trixie"
+def base(
+    python: str = "3.13", *, registry: str = "", target: str = "base", image: str = ""
+) -> Base:
+    image = image or f"python:{python}-slim-trixie"
     return Base(
         registry=registry,
         python_image=image,

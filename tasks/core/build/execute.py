@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 with lazily():
     from ..inputs import credentials, origin
-    from . import assemble, bases, graph, host, layers, packages, publish, upload
+    from . import assemble, bases, graph, host, layers, packages
+    from . import publish, python_images, upload
 
 
 def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) -> list[Result]:
@@ -176,7 +177,7 @@ def _packages(
     failed: dict[str, BakeRun] = {}
     if plan.packages and engine is not None:
         pythons = dict.fromkeys(step.spec.base.python_image for step in plan.packages)
-        graph.ensure_python_images(engine, settings, pythons, say)
+        python_images.ensure(engine, settings, pythons, say)
         gathered = credentials.gather(os.environ)
         where = graph.environment_of(engine, settings, plan, gathered.secrets)
         found, failed = packages.make_packages(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..engine import Engine
@@ -17,17 +18,15 @@ from ..inputs.origin import origin_of
 from ..inputs.own_dockerfile import OwnDockerfile
 from ..inputs.recipe import DOCKERFILES, build_context, project_text
 from ..model import labels
-from ..model.errors import ConfigError
 from ..model.progress import Say
-from ..model.reference import DOCKER_HUB, ImageReference
-from ..model.settings import Settings, native_platform
+from ..model.settings import Settings
 from ..plan.decide import Plan, Step
 from ..plan.dockerfile import with_runtime
 from ..plan.facts import added_bytes
 from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
-from ..private_engine.standin import ensure_image
 from ..registry import faults
+from . import python_images
 from .failures import base_failed, isolate, push_error
 from .results import Result
 from .staging import in_own_folder, stage
@@ -45,10 +44,12 @@ def run_graph(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[
     if plan.is_empty:
         return {}
     gathered = credentials.gather(os.environ)
-    ensure_python_images(engine, settings, _python_images(plan), say)
+    python_images.ensure(engine, settings, _python_images(plan), say)
     if engine.builds:
         _name_bases(engine, plan)
     where = environment_of(engine, settings, plan, gathered.secrets)
+    pythons = python_images.contents(engine, _recorded_pythons(plan))
+    where = replace(where, pythons=pythons)
     definition = bake(plan, where)
     runs: list[BakeRun] = []
 
@@ -121,28 +122,6 @@ def created() -> int:
     return int(os.environ.get("SOURCE_DATE_EPOCH") or labels.EPOCH)
 
 
-def ensure_python_images(
-    engine: Engine, settings: Settings, images: Iterable[str], say: Say
-) -> None:
-    """Have Python images on an engine that may have no registry to pull from.
-
-    Others pull while they build.
-    """
-    if engine.needs_python_image:
-        for image in images:
-            _ensure_python(engine, settings, image, say)
-
-
-def _ensure_python(engine: Engine, settings: Settings, image: str, say: Say) -> None:
-    state = ensure_image(engine.endpoint, image, say)
-    foreign = [each for each in settings.platforms if each != native_platform()]
-    # One that has been given to another registry may be there for more platforms.
-    if state == "stand-in" and foreign and ImageReference.parse(image).host == DOCKER_HUB:
-        what = f"{image} is a stand-in on this engine, which has no {foreign[0]}"
-        step = "set udf.python_image to an image for all platforms in a registry that answers"
-        raise ConfigError(what, next_step=step)
-
-
 def _require_bases(
     engine: Engine, plan: Plan, done: BakeRun, run: Callable[[Sequence[str]], BakeRun]
 ) -> None:
@@ -171,6 +150,13 @@ def _python_images(plan: Plan) -> list[str]:
         if step.spec.extra or step.spec.strategy == "optimized"
     ]
     return list(dict.fromkeys(images))
+
+
+def _recorded_pythons(plan: Plan) -> list[str]:
+    """Those of which an image that is made records the content."""
+    images = [each.base.python_image for each in plan.missing_bases]
+    optimized = [step.spec for step in plan.to_build if step.spec.strategy == "optimized"]
+    return images + [spec.base.python_image for spec in optimized]
 
 
 def _name_bases(engine: Engine, plan: Plan) -> None:

@@ -49,6 +49,7 @@ class ChangedInputs:
 def differences(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> list[ChangedInputs]:
     """What differs between each UDF and its image, by the strategy that built the image."""
     images = engine.images([udf.image(settings) for udf in udfs])
+    bases: dict[str, str] = {}
     result = []
     for udf in udfs:
         image = images.get(udf.image(settings))
@@ -59,8 +60,26 @@ def differences(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> list
         was = recorded(image.labels) if image else None
         if was and FILES in was.inputs:
             was = replace(was, inputs=_with_files(engine, spec, was))
-        result.append(changed_inputs(spec, was))
+        found = changed_inputs(spec, was)
+        if image and was and was.base_fingerprint == spec.base.fingerprint:
+            base = spec.base.image
+            if base not in bases:
+                stored = engine.images([base]).get(base)
+                bases[base] = stored.labels.get(labels.BASE_PYTHON, "") if stored else ""
+            found = with_content(found, image.labels.get(labels.BASE_PYTHON, ""), bases[base])
+        result.append(found)
     return result
+
+
+def with_content(found: ChangedInputs, image: str, base: str) -> ChangedInputs:
+    """The difference with that of the Python image's content, where both are recorded.
+
+    A tag may mean another image than when the first of two equal bases was made.
+    """
+    if not labels.differ(image, base):
+        return found
+    row = ("base: content of the Python image", labels.brief(image), labels.brief(base))
+    return replace(found, inputs=(*found.inputs, row))
 
 
 def _with_files(engine: Engine, spec: ImageSpec, image: RecordedInputs) -> Inputs:

@@ -15,6 +15,8 @@ BASE_FINGERPRINT: Final = f"{PREFIX}.base.fingerprint"
 BASE_INPUTS: Final = f"{PREFIX}.base.inputs"
 BASE_MADE_BY: Final = f"{PREFIX}.base.made-by"
 """On a base that no builder made: what made it."""
+BASE_PYTHON: Final = f"{PREFIX}.base.python"
+"""What the Python image of the base was: its digest, or that of its layers."""
 NAME: Final = f"{PREFIX}.name"
 KIND: Final = f"{PREFIX}.kind"
 STRATEGY: Final = f"{PREFIX}.strategy"
@@ -57,6 +59,17 @@ def recorded(labels: Mapping[str, str]) -> RecordedInputs:
         base_fingerprint=labels.get(BASE_FINGERPRINT, ""),
         base_inputs=_mapping(labels.get(BASE_INPUTS, "")),
     )
+
+
+def differ(one: str, other: str) -> bool:
+    """Whether two values of :data:`BASE_PYTHON` are known to be of different content."""
+    kinds = {each.partition(":")[0] for each in (one, other)}
+    return one != other and len(kinds) == 1
+
+
+def brief(content: str) -> str:
+    """A value of :data:`BASE_PYTHON` as it is shown."""
+    return content.partition(":")[2][:12]
 
 
 def packed(inputs: Inputs) -> str:

@@ -73,6 +73,13 @@ class BuildEnvironment:
     cache_to: str = ""
     cache_from: str = ""
     fresh: bool = False
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    """What Python images of which only a tag is known are now: a digest, or their layers'."""
+
+    def start(self, image: str) -> str:
+        """The Python image that a build starts from: what its tag means now, where known."""
+        now = self.pythons.get(image, "")
+        return f"{image}@{now}" if now.startswith("sha256:") else image
 
 
 def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
@@ -164,10 +171,10 @@ def part(definition: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]
 def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
     """The target of one base image."""
     tags = base.tags if where.base_output == STORE else (base.image,)
-    target = _common(where, BASE_DOCKERFILE, tags, base_labels(base))
+    target = _common(where, BASE_DOCKERFILE, tags, base_labels(base, where.pythons))
     target["output"] = [where.base_output]
     target["args"] = {
-        "PYTHON_IMAGE": base.python_image,
+        "PYTHON_IMAGE": where.start(base.python_image),
         "INSTALLER": base.installer,
         **_epoch(where),
     }
@@ -194,6 +201,7 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
     linked = spec.own is not None or (spec.strategy == "shared-base" and bool(base.reason))
     if spec.strategy == "optimized":
         arguments |= _environment_arguments(step)
+        arguments["PYTHON_IMAGE"] = where.start(spec.base.python_image)
         contexts |= _base_contexts(spec.base, where)
         if spec.own:
             contexts["runtime"] = f"target:{_own_name(spec)}"
@@ -209,7 +217,8 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
             arguments |= {"BUILDER_IMAGE": _BUILDER_CONTEXT, "CACHE": spec.cache}
             contexts[_BUILDER_CONTEXT] = f"target:{_builder_name(step)}"
     tags = [spec.image, *([spec.content_image] if where.output == REGISTRY else [])]
-    target = _common(where, DOCKERFILES[spec.strategy], tags, image_labels(spec))
+    labels = image_labels(spec, where.pythons)
+    target = _common(where, DOCKERFILES[spec.strategy], tags, labels)
     if spec.target in where.dockerfiles:
         del target["dockerfile"]
         target["dockerfile-inline"] = where.dockerfiles[spec.target]
@@ -262,7 +271,7 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
     if spec.strategy == "optimized":
         runtime = f"base-runtime-{spec.target}"
         start, links = _BASE_CONTEXT, {_BASE_CONTEXT: f"target:{runtime}"}
-        arguments = {"PYTHON_IMAGE": spec.base.python_image, **_environment_arguments(step)}
+        arguments = {"PYTHON_IMAGE": where.start(spec.base.python_image), **_environment_arguments(step)}
         targets[runtime] = {
             "context": where.repository,
             "dockerfile": DOCKERFILES["optimized"],
@@ -307,7 +316,7 @@ def _builder(
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
         "args": {
-            "PYTHON_IMAGE": base.python_image,
+            "PYTHON_IMAGE": where.start(base.python_image),
             "INSTALLER": _installer(spec),
             **_tools(from_source),
             **_epoch(where),

@@ -16,7 +16,7 @@ from ..inputs.files import ContextFile, text_file
 from ..inputs.fingerprint import digest, short
 from ..inputs.group import PROJECT
 from ..inputs.names import SDK
-from ..inputs.pythons import DIGEST_FORM, TABLE, Pins, named_version, renamed, tag_of
+from ..inputs.pythons import DIGEST_FORM, TABLE, Pins, digest_in, named_version, renamed, tag_of
 from ..inputs.recipe import Strategy
 from ..model import labels
 from ..model.errors import ConfigError, ImageNameError
@@ -198,20 +198,22 @@ class ImageSpec:
         return tuple(lines)
 
 
-def base_labels(base: Base) -> dict[str, str]:
-    """What a base image says of itself."""
+def base_labels(base: Base, pythons: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a base image says of itself; ``pythons`` is what tags of Python images mean now."""
+    content = digest_in(base.python_image) or (pythons or {}).get(base.python_image, "")
     return {
         labels.BASE_FINGERPRINT: base.fingerprint,
         labels.BASE_INPUTS: labels.packed(base.inputs),
+        **({labels.BASE_PYTHON: content} if content else {}),
         "org.opencontainers.image.title": BASE_REPOSITORY,
         "org.opencontainers.image.version": short(base.fingerprint),
         "org.opencontainers.image.base.name": base.python_image,
     }
 
 
-def image_labels(spec: ImageSpec) -> dict[str, str]:
+def image_labels(spec: ImageSpec, pythons: Mapping[str, str] | None = None) -> dict[str, str]:
     """What the image of a UDF says of itself, beside what it takes over from a shared base."""
-    base = base_labels(spec.base) if spec.strategy == "optimized" else {}
+    base = base_labels(spec.base, pythons) if spec.strategy == "optimized" else {}
     return {
         **base,
         labels.FINGERPRINT: spec.fingerprint,

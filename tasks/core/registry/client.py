@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from ..model.errors import PushFailedError
@@ -17,7 +18,7 @@ from . import faults
 from .authentication import push
 from .connection import Connection
 from .credentials import Logins, stored_login
-from .manifests import ACCEPT, Manifest, Summary, digest_of, images_of, platform_name
+from .manifests import ACCEPT, Manifest, Published, Summary, digest_of, images_of, platform_name
 from .transport import Sleep, Transport, listed_as_insecure
 
 _HEADERS: Final = {"Accept": ACCEPT}
@@ -104,6 +105,22 @@ class Registry:
         if config is None:
             raise self._refusal(reference, f"its config {digest} does not exist there any more")
         return {manifest.digest: platform_name(json.loads(config))}
+
+    def image(self, reference: ImageReference, platform: str) -> Published | None:
+        """What a tag or digest names, and its config for a platform; ``None`` if absent."""
+        top = self.manifest(reference)
+        if top is None:
+            return None
+        children = self.platforms(reference, top)
+        found = Published(digest=top.digest, platforms=tuple(children.values()))
+        child = next((digest for digest, each in children.items() if each == platform), "")
+        own = top if child == top.digest else None
+        own = own or (self.manifest(reference.with_digest(child)) if child else None)
+        if own is None:
+            return found
+        config = self.blob(reference, str(own.data["config"]["digest"]))
+        layers = tuple(str(each["digest"]) for each in own.data.get("layers", ()))
+        return replace(found, config=json.loads(config or b"{}"), layers=layers)
 
     # --- changes ------------------------------------------------------------------------------
 

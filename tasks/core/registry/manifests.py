@@ -51,6 +51,20 @@ class Summary:
     size: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """An image of a registry for one platform, and what else its tag names.
+
+    ``digest`` is that of the tag. ``config`` and ``layers``, their digests, are of the platform
+    that was asked for; both are empty where ``platforms`` lacks it.
+    """
+
+    digest: str
+    platforms: tuple[str, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+
+
 def images_of(index: Manifest) -> dict[str, str]:
     """The platforms of the images in an index by their digest, attestations left out."""
     found = {}

@@ -6,7 +6,6 @@ table of the project file is written with its form kept.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,8 +122,9 @@ def _by_the_table(settings: Settings, say: Say) -> Settings:
     if source == "default" or digest_in(settings.python_image):
         return settings
     if source.startswith("flag"):
-        own = {"python_image": DEFAULTS["python_image"]}
-        return replace(settings, **own, sources={**settings.sources, "python_image": "default"})
+        own = DEFAULTS["python_image"]
+        sources = {**settings.sources, "python_image": "default"}
+        return replace(settings, python_image=own, sources=sources)
     say(f"udf.python_image ({source}) goes before the table: remove it, so that the pin counts")
     return settings
 
@@ -156,27 +156,21 @@ def _image_at(
 ) -> PythonImage | None:
     """What a registry has for a tag, or at a digest; ``None`` where it does not exist."""
     reference = ImageReference.parse(image)
-    registry = ask(reference.host)
-    top = registry.manifest(reference.with_digest(digest) if digest else reference)
-    if top is None:
+    wanted = reference.with_digest(digest) if digest else reference
+    found = ask(reference.host).image(wanted, platforms[0])
+    if found is None:
         return None
-    children = registry.platforms(reference, top)
-    if absent := [each for each in platforms if each not in children.values()]:
+    if absent := [each for each in platforms if each not in found.platforms]:
         if digest:
             return None
-        what = f"{image} does not exist for {absent[0]}: it is for {', '.join(children.values())}"
+        what = f"{image} does not exist for {absent[0]}: it is for {', '.join(found.platforms)}"
         raise ConfigError(what, next_step="choose another image, or other udf.platforms")
-    child = next(each for each, platform in children.items() if platform == platforms[0])
-    manifest = top if child == top.digest else registry.manifest(reference.with_digest(child))
-    data = manifest.data if manifest else {}
-    content = registry.blob(reference, str(data.get("config", {}).get("digest", "")))
-    config = json.loads(content or b"{}")
     return PythonImage(
         image=image,
-        digest=top.digest,
-        created=_created(config) or today,
-        python=_environment(config).get("PYTHON_VERSION", ""),
-        layers=tuple(str(each["digest"]) for each in data.get("layers", ())),
+        digest=found.digest,
+        created=_created(found.config) or today,
+        python=_environment(found.config).get("PYTHON_VERSION", ""),
+        layers=found.layers,
     )
 
 

@@ -13,7 +13,7 @@ from ...model.progress import Say
 from ...model.settings import Settings
 from ...model.udf import scan
 from .. import relock
-from . import files, machine
+from . import bases, files, machine
 from .finding import Finding, guarded, of_error
 
 
@@ -42,12 +42,13 @@ def examine(
 
 
 def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]:
+    udfs, _ = scan(settings)
     try:
         engine = connect(settings.builder)
         find.check(engine.endpoint)
     except UdfError as error:
-        return None, [of_error("engine", error)]
-    udfs, _ = scan(settings)
+        images = guarded("Python image", lambda: bases.python_images(None, settings, udfs))
+        return None, [of_error("engine", error), *images]
 
     def build() -> None:
         build_base(engine, settings, plan_base(engine, settings), say=say)
@@ -56,9 +57,10 @@ def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]
         "engine": lambda: machine.engine(engine, settings),
         "platforms": lambda: machine.emulation(engine, settings, udfs),
         "disk": lambda: machine.disk(engine),
-        "base image": lambda: machine.bases(engine, settings, udfs, build),
+        "Python image": lambda: bases.python_images(engine, settings, udfs),
+        "base image": lambda: bases.bases(engine, settings, udfs, build),
         "leftovers": lambda: machine.leftovers(engine),
-        "registry": lambda: machine.registry(engine, settings),
+        "registry": lambda: bases.registry(engine, settings),
     }
     return engine, [check for name, part in parts.items() for check in guarded(name, part)]
 

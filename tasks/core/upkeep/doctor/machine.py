@@ -10,22 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...build.specs import base_of, python_of
+from ...build.specs import python_of
 from ...engine import Engine, store, survey
 from ...engine.layout import cache_folder
-from ...engine.registries import registry_for
 from ...inputs import credentials
-from ...inputs.fingerprint import short
 from ...model import labels
-from ...model.errors import UdfError
-from ...model.reference import ImageReference
 from ...model.settings import Settings
 from ...model.udf import Udf
 from ...output import report
-from ...plan.specs import BASE_REPOSITORY, Base
 from ...private_engine import setup
 from .. import cleaning
-from .finding import Finding, Fix, Status, fail, of_error, ok, warn
+from .finding import Finding, Status, fail, ok, warn
 
 PYTHONS: Final = ((3, 11), (3, 14))
 """The oldest and the newest Python that these tasks run on."""
@@ -140,14 +135,6 @@ def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
         detail = "build steps have no network: this engine runs without a bridge"
         fix = "`export INVOKE_UDF_NETWORK=host`"
         yield fail("network", detail, fix)
-    if status.python_image_state == "stand-in":
-        detail = f"{settings.python_image} is a stand-in made of Debian packages"
-        fix = "for production, build where its registry is reachable: docs/engine.md"
-        yield warn("Python image", detail, fix)
-    else:
-        present = status.python_image_state == "present"
-        state = "present" if present else "the first build pulls it"
-        yield ok("Python image", f"{settings.python_image}: {state}")
 
 
 def _store(status: setup.Status, settings: Settings) -> Finding:
@@ -196,30 +183,6 @@ def disk(engine: Engine) -> Iterator[Finding]:
     yield Finding(name="build cache", status=much, detail=detail, fix=fix)
 
 
-def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Fix) -> Iterator[Finding]:
-    """The base of each Python that UDFs use: whether it exists and is up to date, its size."""
-    for python in sorted({"", *(udf.python for udf in udfs)}):
-        base = base_of(settings, python)
-        yield _base(engine, base, build if not python else None)
-
-
-def _base(engine: Engine, base: Base, build: Fix | None) -> Finding:
-    image = engine.images([base.image]).get(base.image)
-    if image and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint:
-        return ok("base image", f"{base.image}, {image.size / 1e6:.0f} MB")
-    others = [
-        tag
-        for tags, other in engine.every_image()
-        if labels.BASE_FINGERPRINT in other.labels and labels.FINGERPRINT not in other.labels
-        for tag in tags
-        if tag.startswith(f"{base.repository}:") and not tag.endswith(":latest")
-    ]
-    state = f"out of date: only {others[0]} exists" if others else "not built yet"
-    detail = f"{BASE_REPOSITORY}:{short(base.fingerprint)} is {state}"
-    fix = "`invoke base`; the first build of a UDF builds it too"
-    return warn("base image", detail, fix, build)
-
-
 def leftovers(engine: Engine) -> Iterator[Finding]:
     """Containers and volumes that killed runs of verify have left."""
     volumes = store.volumes(engine, labels.VERIFY_RUN)
@@ -235,22 +198,3 @@ def leftovers(engine: Engine) -> Iterator[Finding]:
         yield warn("leftovers", detail, fix, remove)
     else:
         yield ok("leftovers", "no killed runs of verify")
-
-
-# --- the registry -----------------------------------------------------------------------------
-
-
-def registry(engine: Engine, settings: Settings) -> Iterator[Finding]:
-    """The registry of the images: whether it answers and accepts the login."""
-    if not settings.registry:
-        detail = "not set: images stay on this engine"
-        yield ok("registry", detail)
-        return
-    reference = ImageReference.parse(f"{settings.registry}/{BASE_REPOSITORY}:latest")
-    try:
-        digest = registry_for(engine, reference.host).digest(reference)
-    except UdfError as error:
-        yield of_error("registry", error)
-        return
-    state = "has a base" if digest else "has no base yet"
-    yield ok("registry", f"{settings.registry} answers and {state}")
