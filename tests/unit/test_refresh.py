@@ -15,10 +15,11 @@ import pytest
 
 from tasks.core.build.specs import spec_of
 from tasks.core.engine import Engine
-from tasks.core.inputs import environment, recipe
+from tasks.core.inputs import environment, pythons
 from tasks.core.inputs.pythons import Pins, pins
 from tasks.core.model.errors import ConfigError, RegistryUnreachableError
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.places import SHIPPED
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import Udf
 from tasks.core.plan.specs import python_image
 from tasks.core.registry.client import Registry
@@ -43,8 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project file of its own."""
     path = tmp_path / "pyproject.toml"
     path.write_text("# mine\n[tool.other]\nx = 1 # why\n")
-    monkeypatch.setattr(recipe, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(refresh, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(pythons, "repository", lambda: tmp_path)
     environment.forget()
     yield path
     environment.forget()
@@ -337,7 +337,7 @@ def test_rows_keep_their_form(found: refresh.PythonImage) -> None:
 
 
 def test_this_project_itself(found: refresh.PythonImage) -> None:
-    text = (REPOSITORY / "pyproject.toml").read_text()
+    text = (SHIPPED / "pyproject.toml").read_text()
     changed = refresh.with_pins(text, {"3.13": found}, None)
     assert changed.startswith(text.rstrip("\n"))
     assert tomllib.loads(changed)["tool"]["numaflow-udf"]["python-images"]["3.13"]

@@ -271,7 +271,10 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
     if spec.strategy == "optimized":
         runtime = f"base-runtime-{spec.target}"
         start, links = _BASE_CONTEXT, {_BASE_CONTEXT: f"target:{runtime}"}
-        arguments = {"PYTHON_IMAGE": where.start(spec.base.python_image), **_environment_arguments(step)}
+        arguments = {
+            "PYTHON_IMAGE": where.start(spec.base.python_image),
+            **_environment_arguments(step),
+        }
         targets[runtime] = {
             "context": where.repository,
             "dockerfile": DOCKERFILES["optimized"],

@@ -10,8 +10,8 @@ from ...build.specs import base_of
 from ...engine import Engine
 from ...engine.registries import registry_for
 from ...inputs.fingerprint import short
+from ...inputs.group import PROJECT
 from ...inputs.pythons import TABLE, Pins, digest_in, pins, tag_of
-from ...inputs.recipe import PROJECT
 from ...model import labels
 from ...model.errors import UdfError
 from ...model.reference import ImageReference
