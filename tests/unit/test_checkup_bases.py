@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.build import python_images
+from tasks.core.build import pythons
 from tasks.core.build import specs as build_specs
 from tasks.core.build.why import ChangedInputs, with_content
 from tasks.core.inputs.pythons import Pins
@@ -117,12 +117,12 @@ class TestContent:
     """What the tag of a Python image meant when a base was made."""
 
     def test_it_is_a_label_and_the_build_is_held_to_it(self) -> None:
-        pythons = {PYTHON: A}
-        made = targets(definition(bases=[base()], pythons=pythons))["base"]
+        meant = {PYTHON: A}
+        made = targets(definition(bases=[base()], pythons=meant))["base"]
         assert made["args"]["PYTHON_IMAGE"] == f"{PYTHON}@{A}"
         assert made["labels"][BASE_PYTHON] == A
 
-        optimized = targets(definition(step(strategy="optimized"), pythons=pythons))["map-a"]
+        optimized = targets(definition(step(strategy="optimized"), pythons=meant))["map-a"]
         assert optimized["args"]["PYTHON_IMAGE"] == f"{PYTHON}@{A}"
         assert optimized["labels"][BASE_PYTHON] == A
 
@@ -181,14 +181,14 @@ class Docker:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(python_images, "registry_for", lambda _, host: Registry(host))
+    monkeypatch.setattr(pythons, "registry_for", lambda _, host: Registry(host))
     monkeypatch.setattr(bases, "registry_for", lambda _, host: Registry(host))
 
 
 @pytest.mark.usefixtures("asked")
 class TestContents:
     def contents(self, engine: Docker, *images: str) -> Mapping[str, str]:
-        return python_images.contents(engine, images)  # type: ignore[arg-type]
+        return pythons.contents(engine, images)  # type: ignore[arg-type]
 
     def test_the_digest_of_the_registry(self, hub: FakeRegistry) -> None:
         hub.manifests["python", "3.13"] = ("application/json", b"{}")

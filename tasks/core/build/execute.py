@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 with lazily():
     from ..inputs import credentials, origin
-    from . import assemble, bases, graph, host, layers, packages
-    from . import publish, python_images, upload
+    from . import assemble, bases, graph, host, layers, packages, publish, pythons, upload
 
 
 def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) -> list[Result]:
@@ -176,8 +175,8 @@ def _packages(
     found: dict[str, PackagesLayer] = {}
     failed: dict[str, BakeRun] = {}
     if plan.packages and engine is not None:
-        pythons = dict.fromkeys(step.spec.base.python_image for step in plan.packages)
-        python_images.ensure(engine, settings, pythons, say)
+        images = dict.fromkeys(step.spec.base.python_image for step in plan.packages)
+        pythons.ensure(engine, settings, images, say)
         gathered = credentials.gather(os.environ)
         where = graph.environment_of(engine, settings, plan, gathered.secrets)
         found, failed = packages.make_packages(

@@ -26,7 +26,7 @@ from ..plan.facts import added_bytes
 from ..plan.graph import CACHE, REGISTRY, STORE, BuildEnvironment, bake, batches, part
 from ..plan.specs import Base
 from ..registry import faults
-from . import python_images
+from . import pythons
 from .failures import base_failed, isolate, push_error
 from .results import Result
 from .staging import in_own_folder, stage
@@ -44,12 +44,12 @@ def run_graph(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[
     if plan.is_empty:
         return {}
     gathered = credentials.gather(os.environ)
-    python_images.ensure(engine, settings, _python_images(plan), say)
+    pythons.ensure(engine, settings, _python_images(plan), say)
     if engine.builds:
         _name_bases(engine, plan)
     where = environment_of(engine, settings, plan, gathered.secrets)
-    pythons = python_images.contents(engine, _recorded_pythons(plan))
-    where = replace(where, pythons=pythons)
+    contents = pythons.contents(engine, _recorded_pythons(plan))
+    where = replace(where, pythons=contents)
     definition = bake(plan, where)
     runs: list[BakeRun] = []
 

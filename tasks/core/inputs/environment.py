@@ -14,7 +14,7 @@ from ..model.loading import lazily
 from ..model.reading import as_toml, invalid, read_toml, shown
 from . import group
 from .declared import requires_python
-from .group import LOCK, OF_UDF
+from .group import LOCK, OF_UDF, PROJECT
 from .locks.export import Exported, export
 from .locks.forms import of_group
 from .locks.freshness import mismatches

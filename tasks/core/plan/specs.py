@@ -66,11 +66,6 @@ class Base:
         return digest(self.inputs)
 
     @property
-    def python(self) -> str:
-        """The version of its Python as ``3.13``; ``""`` where its name does not tell."""
-        return python_version(self.python_image)
-
-    @property
     def repository(self) -> str:
         return f"{self.registry}/{BASE_REPOSITORY}" if self.registry else BASE_REPOSITORY
 
