@@ -476,7 +476,7 @@ class TestWithoutABuilder:
                 "the base has a package that is built from source",
             ),
             (
-                lambda self: spec(on=replace(base(), python_image="mirror/snake:3.13")),
+                lambda self: spec(on=replace(base(), python_image="mirror/snake:3.13", python="")),
                 "does not tell its version of Python",
             ),
         ],
