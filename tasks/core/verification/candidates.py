@@ -24,7 +24,7 @@ from ..model.errors import ProjectFileError, UdfError, VerifyFailedError
 from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
-from ..plan.specs import Base, python_version
+from ..plan.specs import Base
 from . import cases as reading
 from . import load, pipelines
 from .checks import CheckResult
@@ -175,8 +175,7 @@ def candidates(
 def _check_sdk(settings: Settings, udf: Udf, base: Base) -> None:
     """Raise the error of a UDF whose SDK writes no info file: Numaflow would wait in vain."""
     try:
-        python = python_version(base.python_image)
-        added = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
+        added = added_packages(udf, base.packages, python=base.python, sdk=settings.sdk is not None)
     except UdfError:
         return  # a build tells
     if problem := too_old(added, udf.kind):
