@@ -41,6 +41,7 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "load": "send many messages instead of the cases, and measure throughput and latency",
         "messages": "how many messages --load sends (default: 10000)",
         "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
+        "platform": "run the images for this platform, such as linux/arm64, if the engine can",
         "non-root": "connect as another user than root, as a Numaflow that does not run as root",
     },
 )
@@ -61,6 +62,7 @@ def verify(
     messages: int = 0,
     max_ready: str = "",
     pipeline: str = "",
+    platform: str = "",
 ) -> None:
     """Test images of UDFs the way Numaflow would use them, without a cluster."""
     written.check(junit=junit, summary=summary)
@@ -73,8 +75,11 @@ def verify(
         load=load,
         messages=messages,
         max_ready=max_ready,
+        platform=platform,
     )
     engine = connect(settings.builder)
+    if platform:
+        preparing.check_platform(engine, platform)
     uses = None
     if pipeline:
         uses = pipelines.read(Path(pipeline).absolute())

@@ -16,7 +16,7 @@ from typing import Any, Final
 from ..core.model.contract import CONTRACTS, END_MARK, MAP_MODE, MAP_SOCKETS, RUN_FOLDER
 from .files import SideInputs, read
 from .kinds import Client, Service, service
-from .kinds.base import EndedError, HandshakeError, UnansweredError
+from .kinds.base import EndedError, HandshakeError, UnansweredError, settled
 from .load import Load
 from .outcome import FailedError, Flags, fail
 from .wire import BrokenError, ClosedError, SilentError
@@ -55,7 +55,7 @@ class Session:
         self.contract = CONTRACTS[spec["kind"], spec["container"]]
         self.folder = Path(spec.get("folder", RUN_FOLDER))
         self.socket = self.contract.socket
-        self.service_class: type[Service] = service(spec["kind"])
+        self.service_class: type[Service]
         self.service: Service
         self.client: Client | None = None
         self.multiproc = 0
@@ -65,10 +65,11 @@ class Session:
         """Carry it out. A failure ends it, after the events before it were reported."""
         side_inputs = SideInputs(self.spec.get("side_inputs_folder", ""))
         side_inputs.write(self.spec["side_inputs"])
-        self.emit({"event": "waiting"})
-        self.deadline = time.monotonic() + self.spec["ready_seconds"]
         steps = {"info": self.info, "connect": self.connect, "ready": self.ready}
         try:
+            self.load_stubs()
+            self.emit({"event": "waiting"})
+            self.deadline = time.monotonic() + self.spec["ready_seconds"]
             for step in self.contract.order:
                 steps[step]()
             self.handshake()
@@ -94,6 +95,15 @@ class Session:
         finally:
             if self.client:
                 self.client.close()
+
+    def load_stubs(self) -> None:
+        """The messages of the kind, which the SDK of this image has, or not."""
+        try:
+            self.service_class = service(self.spec["kind"])
+        except ImportError as error:
+            least = self.contract.minimum_sdk
+            text = f"the pynumaflow of the image has no {self.contract.kind}: {least} is the oldest"
+            fail("sdk-version", f"{text} that Numaflow accepts for it ({error})")
 
     @contextlib.contextmanager
     def check(self, name: str) -> Iterator[dict[str, Any]]:
@@ -267,7 +277,7 @@ class Session:
         deadline = time.monotonic() + case["within_ms"] / 1000
         while True:
             answers = self.service.play(case)
-            if _settled(answers, case["until"]) or time.monotonic() > deadline:
+            if settled(answers, case["until"]) or time.monotonic() > deadline:
                 return answers
             time.sleep(0.02)
 
@@ -378,20 +388,6 @@ class Session:
                 "problem": problem,
             }
         )
-
-
-def _settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] | None]) -> bool:
-    for results, wanted in zip(answers, until, strict=True):
-        if wanted is None:
-            continue
-        values = [item["value"] for item in results]
-        if len(values) != len(wanted):
-            return False
-        if any(
-            want is not None and want != have for want, have in zip(wanted, values, strict=True)
-        ):
-            return False
-    return True
 
 
 def _mode(path: Path) -> str:

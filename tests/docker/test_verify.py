@@ -442,6 +442,22 @@ def test_an_error_is_one_line_and_a_next_step(
     assert step.startswith("next: ")
 
 
+def test_another_platform_is_refused_unless_the_engine_can_run_it(
+    examples: str, engine: Engine
+) -> None:
+    where = ("--tag", examples, "--udf", "map/even_odd")
+    own, *_ = engine.builder.platforms
+    done = invoke("verify", *where, "--platform", own)
+    assert done.returncode == 0, done.stderr
+    done = invoke("verify", *where, "--platform", "linux/s390x")
+    if "linux/s390x" in engine.builder.platforms:
+        assert done.returncode == 31
+        assert f"does not have map-even-odd:{examples} for linux/s390x" in done.stderr
+    else:
+        assert done.returncode == 32
+        assert done.stderr.startswith("error: this engine cannot run linux/s390x, only linux/")
+
+
 def test_an_error_in_cases_toml_is_found_before_anything_is_started(
     tmp_path: Path, engine: Engine
 ) -> None:

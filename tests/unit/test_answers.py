@@ -35,6 +35,7 @@ def listed(found: list[Mismatch]) -> list[tuple[str, str, str]]:
 
 
 DROPPED = result(tags=("U+005C__DROP__",))
+NACKED = result(tags=("U+005C__NACK__",))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,13 @@ DROPPED = result(tags=("U+005C__DROP__",))
     [
         pytest.param('[{ value = "a" }]', [result("a", "k", tags=("t",))], [], id="not checked"),
         pytest.param("[{}]", [DROPPED], [], id="anything"),
+        pytest.param("[{ nack = true }]", [NACKED], [], id="a nack"),
+        pytest.param(
+            "[{ nack = true }]",
+            [DROPPED],
+            [("result 1, whole result", "a nacked message", "a dropped message")],
+            id="a drop instead of a nack",
+        ),
         pytest.param(
             "[{ value = { int = 4 } }]",
             [result("\5\0\0\0\0\0\0\0")],

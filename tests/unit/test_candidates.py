@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,18 +17,26 @@ from tasks.core.inputs.selection import Selected
 from tasks.core.model.contract import CONTRACTS
 from tasks.core.model.errors import (
     CasesError,
+    EmulationError,
     EngineUnreachableError,
     NoProgramError,
     NotBuiltError,
     ProjectFileError,
 )
+from tasks.core.model.programs import Done
 from tasks.core.model.running import Variant
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import KINDS, InvalidUdf, Udf
 from tasks.core.verification import probing
-from tasks.core.verification.candidates import Candidate, candidate, candidates
+from tasks.core.verification.candidates import (
+    Candidate,
+    candidate,
+    candidates,
+    check_platform,
+)
 from tasks.core.verification.cases import parse
 from tasks.core.verification.conditions import Conditions
+from tasks.core.verification.messages import Cases
 from tasks.core.verification.observed import Observed
 from tasks.core.verification.run import verify
 from tasks.core.verification.verdict import Verdict
@@ -147,6 +156,63 @@ def test_the_error_of_one_udf_says_what_to_do(
     with pytest.raises(ProjectFileError, match="the kind of x/y is unknown") as wrong:
         candidate(engine, settings, udf(tmp_path, "x/y", kind=""))
     assert "[tool.numaflow-udf]" in wrong.value.next_step
+
+
+@pytest.mark.parametrize("name", ["sessionreduce/x", "session-reduce/x", "serving_store/x"])
+def test_a_kind_that_the_sdk_has_no_server_for_is_named(
+    name: str, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_with(monkeypatch)
+    with pytest.raises(ProjectFileError, match="pynumaflow has no server for") as raised:
+        candidate(engine, settings, udf(tmp_path, name, kind=""))
+    assert "--exclude" in raised.value.next_step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_is_told_how_much_is_read_at_once(kind: str, tmp_path: Path) -> None:
+    found = Candidate(udf=udf(tmp_path, kind=kind), image="x", probe_image="y", cases=Cases())
+    env = found.probe_run("main", Conditions()).env
+    read = {name: env.get(name) for name in env if name.startswith("NUMAFLOW_READ_")}
+    expected = {"NUMAFLOW_READ_BATCH_SIZE": "500", "NUMAFLOW_READ_TIMEOUT_MS": "1000"}
+    assert read == (expected if kind == "source" else {})
+    assert (env["NUMAFLOW_CPU_REQUEST"], env["NUMAFLOW_MEMORY_REQUEST"]) == ("0", "0")
+    assert int(env["NUMAFLOW_CPU_LIMIT"]) >= 1
+    assert env["NUMAFLOW_MEMORY_LIMIT"] == str(1 << 30)
+
+
+@pytest.mark.parametrize(("probe", "platform"), [("base", ""), ("x", "linux/arm64")])
+def test_the_probe_needs_no_emulation_where_the_base_is(
+    probe: str, platform: str, tmp_path: Path
+) -> None:
+    found = Candidate(udf=udf(tmp_path), image="x", probe_image=probe, cases=Cases())
+    wanted = found.probe_run("main", Conditions(platform="linux/arm64"))
+    assert (wanted.platform, wanted.probe_platform) == ("linux/arm64", platform)
+
+
+def inspected(*platforms: str) -> Endpoint:
+    def run(argv: Sequence[str], **_: object) -> Done:
+        return Done(argv=tuple(argv), code=0, stdout=f"Platforms: {', '.join(platforms)}\n")
+
+    return Endpoint(host="unix:///nowhere", run=run)
+
+
+def test_a_platform_that_the_engine_cannot_run_is_refused() -> None:
+    engine = Engine(endpoint=inspected("linux/amd64*", "linux/386"))
+    check_platform(engine, "linux/386")
+    with pytest.raises(EmulationError, match=r"cannot run linux/arm64, only linux/amd64, linux/"):
+        check_platform(engine, "linux/arm64")
+    check_platform(Engine(endpoint=inspected("linux/amd64", "linux/arm64")), "linux/arm64")
+
+
+def test_a_run_under_load_has_its_own_environment(tmp_path: Path) -> None:
+    text = f"[env]\nCOUNT = '8'\n[load.env]\nCOUNT = '900'\n{ONE_CASE}"
+    usual = probe_run(tmp_path / "a", text, Conditions())
+    loaded = probe_run(tmp_path / "b", text, Conditions(load=700))
+    assert (usual.env["COUNT"], loaded.env["COUNT"]) == ("8", "900")
+    assert "load" not in usual.spec
+    assert (loaded.spec["load"]["count"], loaded.spec["load"]["batch"]) == (700, 500)
+    assert [each["value"] for each in loaded.spec["load"]["messages"]] == ["eA=="]
+    assert loaded.limit > usual.limit + 60
 
 
 def probe_run(tmp_path: Path, text: str, conditions: Conditions) -> probing.ProbeRun:

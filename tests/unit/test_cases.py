@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tasks.core.model.errors import CasesError
 from tasks.core.model.udf import KINDS
-from tasks.core.verification import cases
+from tasks.core.verification import cases, patterns
 from tasks.core.verification.cases import EPOCH, FORMATS, parse
 from tasks.core.verification.messages import DROP_TAG, ExpectedResponse, ExpectedResult, Read
 from tasks.core.verification.toml_table import show_time
@@ -560,3 +561,64 @@ def test_the_page_names_every_key() -> None:
     for form in FORMATS.values():
         for key in (*form.case, *form.message, *form.result):
             assert key in page, f"docs/cases.md does not tell of '{key}'"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "message = [{ value = 'x', expect = [{ value = { pattern = 'a{99999999999}' } }] }]",
+        "message = [{ value = 'x', expect = [{ value = { pattern = '@' } }] }]".replace(
+            "@", "a" * 2001
+        ),
+        "message = [{ value = 'x', expect = [{ value = { pattern = '@' } }] }]".replace(
+            "@", "(" * 1900
+        ),
+        "message = [{ value = 'x', event_time = 0001-01-01T00:00:00+23:59 }]",
+        "message = [{ value = 'x', event_time = 9999-12-31T23:59:59-23:59 }]",
+        "message = [{ value = 'x', event_time = 0000-01-01T00:00:00Z }]",
+        "message = [{ value = 'x', event_time = 2026-02-30T00:00:00Z }]",
+        "message = [{ value = 'x', event_time = 2026-01-01 }]",
+        "message = [{ value = 'x', event_time = 12:00:00 }]",
+        "message = [{ value = 'x', watermark = 0001-01-01T00:00:00+23:59 }]",
+        "message = [{ value = { int = 0x@ } }]".replace("@", "f" * 5000),
+        "message = [{ value = { int = 1@ } }]".replace("@", "0" * 5000),
+        "message = [{ value = 'x', event_time = 0x@ }]".replace("@", "f" * 5000),
+        "message = [{ value = { json = { a = 2026-01-01 } } }]",
+        "message = [{ value = 'x', keys = @ }]".replace("@", "[" * 400 + "]" * 400),
+    ],
+    ids=lambda body: body[20:70],
+)
+def test_what_no_udf_can_be_sent_is_one_short_line(body: str) -> None:
+    with pytest.raises(CasesError) as caught:
+        parse(f"[[case]]\nname = 'a'\n{body}", "map")
+    assert len(caught.value.what) < 600
+    assert caught.value.next_step
+
+
+def test_an_odd_time_of_a_window_is_one_line() -> None:
+    window = "{ start = 0001-01-01T00:00:00+23:59, end = 2026-01-01T00:00:00Z }"
+    with pytest.raises(CasesError, match="start = 0001-01-01T00:00:00"):
+        parse(f"[[case]]\nname = 'a'\nwindow = {window}\nmessage = [{{ value = 'x' }}]", "reduce")
+
+
+def test_a_pattern_is_matched_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SECONDS", 0.3)
+    start = time.monotonic()
+    for pattern in ("(2+)+x", "(2|22)*x", "2*2*2*2*2*2*2*x"):
+        with pytest.raises(CasesError, match="was not matched within"):
+            patterns.matches(pattern, "2" * 2000)
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matched"),
+    [
+        ("[0-9]+ items", "12 items", True),
+        ("(a|b)+c?", "abac", True),
+        ("(a|b)+c?", "abad", False),
+        (r"\{\"count\": 2, .*", '{"count": 2, x}', True),
+        (r"a.*b.*c", "a\u00e4b\U0001f600c", True),
+    ],
+)
+def test_patterns_match_the_whole_text(pattern: str, text: str, *, matched: bool) -> None:
+    assert patterns.matches(pattern, text) is matched

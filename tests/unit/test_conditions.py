@@ -46,6 +46,8 @@ def test_versions_of_numaflow(version: str) -> None:
         ({"max_ready": "0ms"}, "--max-ready 0ms is invalid"),
         ({"max_ready": "-5ms"}, "--max-ready -5ms is invalid"),
         ({"max_ready": "1min"}, "--max-ready 1min is invalid"),
+        ({"platform": "arm64"}, "--platform arm64 is invalid"),
+        ({"platform": "windows/amd64"}, "--platform windows/amd64 is invalid"),
         ({"messages": 5}, "--messages is only for --load"),
         ({"messages": -5, "load": True}, "--messages -5 is invalid"),
         ({"messages": 10**12, "load": True}, "--messages 1000000000000 is invalid"),

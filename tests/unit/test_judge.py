@@ -359,6 +359,13 @@ def test_every_check_is_explained() -> None:
         assert name == "probe" or f"| `{name}" in page, name
 
 
+def test_the_latest_numaflow_is_not_compared() -> None:
+    events = [*START[:1], info(minimum_numaflow_version="99.0.0-z"), *ALL[2:]]
+    assert failed(judged(events)) != {}
+    assert failed(judged(events, numaflow="latest")) == {}
+    assert failed(judged(events, numaflow="v0.0.0-latest")) == {}
+
+
 @pytest.mark.parametrize(("ready", "passed"), [(499.0, True), (501.0, False)])
 def test_a_start_may_take_no_longer_than_allowed(ready: float, passed: bool) -> None:
     observed = Observed(events=tuple(ALL), exit_code=0, stop_ms=100.0, ready_ms=ready)

@@ -252,6 +252,14 @@ def test_a_sink_of_an_older_sdk_is_understood() -> None:
     }
 
 
+def test_a_sink_may_give_an_answer_that_the_probe_does_not_know() -> None:
+    # pynumaflow after 0.14 has nack; the enum of proto3 takes any number.
+    known = {"error": "", "result": {"keys": [], "value": ""}}
+    for number, status in ((5, "nack"), (99, "99"), (2, "fallback")):
+        item = sink_pb2.SinkResponse.Result(id="1", status=number)
+        assert sink_response(item) == {"status": status, **known}
+
+
 def older(kind: Any, *without: str) -> Any:  # noqa: ANN401
     """The message class ``kind`` as an SDK had it before some of its fields existed."""
     pool = descriptor_pool.DescriptorPool()
@@ -548,6 +556,16 @@ def test_the_socket_is_the_one_that_is_dialled(
     failed, detail = failure(probe("map", folder, [], ready=0.5))
     assert failed == name
     assert words in detail
+
+
+def test_an_sdk_without_the_kind_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As pynumaflow 0.9.2, the oldest that Numaflow accepts: it has no accumulator.
+    monkeypatch.setitem(sys.modules, "tasks.probe.kinds.accumulator", None)
+    events = probe("accumulator", folder, [], ready=0.1)
+    name, detail = failure(events)
+    assert name == "sdk-version"
+    assert "has no accumulator: 0.10.0 is the oldest" in detail
+    assert [event["event"] for event in events] == ["check"]
 
 
 def test_a_socket_that_nobody_listens_on(folder: Path) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model import labels
-from ..model.errors import EngineUnreachableError
+from ..model.errors import EngineUnreachableError, NotBuiltError
 from .client_process import Reaper, this_process
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Setup:
     """
 
     image: str
+    platform: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
     read_only: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -124,38 +125,50 @@ class Sandbox:
         return self._volumes[-1]
 
     def create(self, setup: Setup) -> str:
-        """The id of a new container. It is not started."""
+        """The id of a new container. It is not started.
+
+        Raises :class:`NotBuiltError` if the engine does not have the image for its platform.
+        """
+        from docker.errors import ImageNotFound
         from docker.types import LogConfig
 
         binds = [
             f"{name}:{folder}{':ro' if folder in setup.read_only else ''}"
             for folder, name in setup.volumes.items()
         ]
-        made = self._api.create_container(
-            setup.image,
-            entrypoint=list(setup.argv[:1]) or None,
-            command=[*setup.argv[1:], *setup.arguments] or None,
-            user=setup.user or None,
-            working_dir=setup.folder or None,
-            environment=dict(setup.environment),
-            labels=self._labels,
-            host_config=self._api.create_host_config(
-                binds=binds,
-                network_mode="none",
-                cap_drop=["ALL"],
-                cap_add=list(setup.capabilities),
-                security_opt=["no-new-privileges"],
-                mem_limit=setup.memory,
-                memswap_limit=setup.memory,
-                pids_limit=setup.pids,
-                read_only=bool(setup.tmp),
-                # Packages may load libraries that they unpack there.
-                tmpfs={_TMP: f"rw,exec,mode=1777,size={setup.tmp}"} if setup.tmp else None,
-                log_config=LogConfig(
-                    type="json-file", config={"max-size": str(_LOG_FILE), "max-file": "2"}
+        try:
+            made = self._api.create_container(
+                setup.image,
+                platform=setup.platform or None,
+                entrypoint=list(setup.argv[:1]) or None,
+                command=[*setup.argv[1:], *setup.arguments] or None,
+                user=setup.user or None,
+                working_dir=setup.folder or None,
+                environment=dict(setup.environment),
+                labels=self._labels,
+                host_config=self._api.create_host_config(
+                    binds=binds,
+                    network_mode="none",
+                    cap_drop=["ALL"],
+                    cap_add=list(setup.capabilities),
+                    security_opt=["no-new-privileges"],
+                    mem_limit=setup.memory,
+                    memswap_limit=setup.memory,
+                    pids_limit=setup.pids,
+                    read_only=bool(setup.tmp),
+                    # Packages may load libraries that they unpack there.
+                    tmpfs={_TMP: f"rw,exec,mode=1777,size={setup.tmp}"} if setup.tmp else None,
+                    log_config=LogConfig(
+                        type="json-file", config={"max-size": str(_LOG_FILE), "max-file": "2"}
+                    ),
                 ),
-            ),
-        )
+            )
+        except ImageNotFound as error:
+            where = f" for {setup.platform}" if setup.platform else ""
+            what = f"the engine does not have {setup.image}{where}"
+            flag = f" --platforms {setup.platform}" if setup.platform else ""
+            step = f"build it with `invoke image-fast{flag}`"
+            raise NotBuiltError(what, next_step=step) from error
         self._containers.append(str(made["Id"]))
         return self._containers[-1]
 

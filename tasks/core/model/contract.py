@@ -158,6 +158,9 @@ CONTRACTS: Final[dict[tuple[str, str], Contract]] = {
     )
 }
 
+WITHOUT_SERVER: Final = ("sessionreduce", "servingstore")
+"""What Numaflow has, but no released pynumaflow a server for: session windows, serving stores."""
+
 MAP_SOCKETS: Final = {
     contract.map_mode: contract.socket for contract in CONTRACTS.values() if contract.map_mode
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .bounds import read_bounds
+from .contract import WITHOUT_SERVER
 from .errors import ProjectFileError, did_you_mean
 from .reading import shown
 from .running import check_env, wrong_workdir
@@ -75,7 +76,8 @@ def _wrong(key: str, value: object, kinds: Sequence[str]) -> str:
     if key == "workdir":
         return wrong_workdir(value)
     if key == "kind" and value not in kinds:
-        return f"one of {', '.join(kinds)}"
+        hint = " (pynumaflow has no server for it yet)" if value in WITHOUT_SERVER else ""
+        return f"one of {', '.join(kinds)}{hint}"
     if key == "strategy" and value not in STRATEGIES:
         return f"one of {', '.join(STRATEGIES)}"
     if key == "dockerfile" and not _is_inside(value):

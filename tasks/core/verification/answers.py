@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .checks import Mismatch
-from .messages import DROP_TAG, Case, ExpectedResponse, ExpectedResult, Message
+from .messages import MARKS, Case, ExpectedResponse, ExpectedResult, Message
 from .toml_table import show_time
 from .values import Metadata, Window, from_micros, show_bytes
 
@@ -55,10 +55,10 @@ def _fields(where: str, want: ExpectedResult, have: Mapping[str, Any]) -> list[M
     def differ(name: str, expected: str, actual: str) -> None:
         found.append(Mismatch(where=f"{where}, {name}", expected=expected, actual=actual))
 
-    dropped, drop = have.get("tags") == [DROP_TAG], want.tags == (DROP_TAG,)
-    if dropped != drop and want != ExpectedResult():
+    marked, mark = _mark(have.get("tags")), _mark(want.tags)
+    if marked != mark and want != ExpectedResult():
         differ("whole result", _wanted(want), shown(have))
-    if dropped or drop:
+    if marked or mark:
         return found
     if want.keys is not None and list(want.keys) != have["keys"]:
         differ("keys", str(list(want.keys)), str(have["keys"]))
@@ -83,6 +83,11 @@ def _fields(where: str, want: ExpectedResult, have: Mapping[str, Any]) -> list[M
     return found
 
 
+def _mark(tags: Sequence[str] | None) -> str:
+    """What becomes of a message with only this tag, or ``""``."""
+    return MARKS.get(tags[0], "") if tags and len(tags) == 1 else ""
+
+
 def _metadata(
     want: Metadata, have: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
@@ -104,8 +109,8 @@ def _window(have: Mapping[str, Any]) -> Window:
 
 
 def _wanted(want: ExpectedResult) -> str:
-    if want.tags == (DROP_TAG,):
-        return "a dropped message"
+    if mark := _mark(want.tags):
+        return mark
     parts = []
     if want.value is not None:
         parts.append(str(want.value))
@@ -118,8 +123,8 @@ def _wanted(want: ExpectedResult) -> str:
 
 def shown(have: Mapping[str, Any]) -> str:
     """A result of the probe in a few words."""
-    if have.get("tags") == [DROP_TAG]:
-        return "a dropped message"
+    if mark := _mark(have.get("tags")):
+        return mark
     parts = [show_bytes(base64.b64decode(have["value"]))]
     if have["keys"]:
         parts.append(f"keys {have['keys']}")

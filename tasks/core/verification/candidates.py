@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..build.specs import base_of
-from ..engine import Engine
+from ..engine import Engine, builder
 from ..inputs.added import added_packages
 from ..inputs.changes import CASES
 from ..inputs.old_sdk import too_old
@@ -19,8 +19,9 @@ from ..model.contract import (
     READ_BATCH,
     READ_TIMEOUT_MS,
     SIDE_INPUTS_FOLDER,
+    WITHOUT_SERVER,
 )
-from ..model.errors import ProjectFileError, UdfError, VerifyFailedError
+from ..model.errors import EmulationError, ProjectFileError, UdfError, VerifyFailedError
 from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf
@@ -113,6 +114,8 @@ class Candidate:
             grace=conditions.grace,
             non_root=conditions.non_root,
             bounds=self.udf.bounds,
+            platform=conditions.platform,
+            probe_platform=conditions.platform if self.probe_image == self.image else "",
             # A probe that hangs must not hang the whole run.
             limit=conditions.ready * 2 + answers + conditions.grace + 30,
         )
@@ -219,6 +222,18 @@ def _runs(udf: Udf, uses: Sequence[Use]) -> list[_Run]:
     return runs
 
 
+def check_platform(engine: Engine, platform: str) -> None:
+    """Raise :class:`EmulationError` if the engine cannot run containers of ``platform``."""
+    known = builder.inspect(engine.endpoint, engine.endpoint.builder).platforms
+    if platform not in known:
+        what = f"this engine cannot run {platform}, only {', '.join(known)}"
+        step = (
+            "run verify on a machine of that platform, or register an emulator on this one "
+            "(the package qemu-user-static)"
+        )
+        raise EmulationError(what, next_step=step)
+
+
 def candidate(engine: Engine, settings: Settings, udf: Udf) -> Candidate:
     """The first candidate of one UDF. Raises the error of one that cannot be verified."""
     found, *_ = candidates(engine, settings, Selected(udfs=(udf,)))
@@ -229,9 +244,19 @@ def candidate(engine: Engine, settings: Settings, udf: Udf) -> Candidate:
 
 
 def _cases(udf: Udf, name: str) -> Cases:
+    if not udf.kind and (without := _without_server(udf)):
+        what = f"{udf.name} cannot be verified: pynumaflow has no server for a {without} yet"
+        step = "leave it out with --exclude, or set kind under [tool.numaflow-udf]"
+        raise ProjectFileError(what, next_step=step)
     if not udf.kind:
         what = f"the kind of {udf.name} is unknown: neither its path nor its pyproject.toml has it"
         step = f'set kind under [tool.numaflow-udf], such as kind = "map": {", ".join(KINDS)}'
         raise ProjectFileError(what, next_step=step)
     path = udf.path / name
     return reading.load(path, udf.kind) if path.exists() else Cases()
+
+
+def _without_server(udf: Udf) -> str:
+    """What it is by its path, of the kinds that the SDK has no server for; or ``""``."""
+    names = [part.lower().replace("-", "").replace("_", "") for part in udf.name.split("/")]
+    return next((name for name in names if name in WITHOUT_SERVER), "")

@@ -14,14 +14,23 @@ from typing import Final
 
 from ..model.errors import CasesError
 from ..model.reading import read_text, shown
-from .messages import DROP_TAG, Case, Cases, ExpectedResponse, ExpectedResult, Message, Read
+from .messages import (
+    DROP_TAG,
+    NACK_TAG,
+    Case,
+    Cases,
+    ExpectedResponse,
+    ExpectedResult,
+    Message,
+    Read,
+)
 from .toml_table import Source, Table
 from .values import Window, read_metadata, read_side_inputs, read_value, read_window
 
 CONTAINERS: Final = ("main", "fallback", "on-success")
 """The containers of a sink vertex that an image can be."""
 
-SINK_STATUSES: Final = ("success", "failure", "fallback", "serve", "on-success")
+SINK_STATUSES: Final = ("success", "failure", "fallback", "serve", "on-success", "nack")
 """The answers of a sink, in the order of the enum ``Status`` of ``sink.proto``."""
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -91,7 +100,7 @@ _SEND: Final = (
 _MAP: Final = Format(
     case=("message", "side-inputs", "within_ms"),
     message=(*_SEND, "expect"),
-    result=("keys", "value", "tags", "drop", "user_metadata"),
+    result=("keys", "value", "tags", "drop", "nack", "user_metadata"),
 )
 _REDUCE: Final = Format(
     case=("message", "expect", "window"),
@@ -196,11 +205,12 @@ def _results(table: Table, form: Format) -> Results:
 
 
 def _result(table: Table) -> ExpectedResult:
-    if table.flag("drop", default=False):
-        if len(table.content) > 1:
-            what = f"drop = true allows no other key ({table.where})"
-            table.fail("drop", what, "remove the other keys, or drop")
-        return ExpectedResult(tags=(DROP_TAG,))
+    for key, tag in (("drop", DROP_TAG), ("nack", NACK_TAG)):
+        if table.flag(key, default=False):
+            if len(table.content) > 1:
+                what = f"{key} = true allows no other key ({table.where})"
+                table.fail(key, what, f"remove the other keys, or {key}")
+            return ExpectedResult(tags=(tag,))
     return ExpectedResult(
         keys=table.strings("keys"),
         value=read_value(table, "value", expected=True) if "value" in table.content else None,

@@ -14,6 +14,7 @@ _MOST_MESSAGES: Final = 10_000_000
 _MOST_SECONDS: Final = 86_400
 _LATEST: Final = "latest"
 _VERSION: Final = re.compile(r"v?\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:-[0-9A-Za-z.-]{1,40})?")
+_PLATFORM: Final = re.compile(r"linux/[a-z0-9]{1,20}(?:/v[0-9]{1,2})?")
 _TIME: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s?(ms|s)")
 
 
@@ -25,7 +26,8 @@ class Conditions:
     from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root. With
     ``restart``, its container is killed and started again. ``load`` is the number of messages of
     a run under load, which takes the place of the cases; 0 is none. ``max_ready_ms`` is what the
-    start may take, in milliseconds; 0 sets no limit.
+    start may take, in milliseconds; 0 sets no limit. ``platform`` is the one to run the image
+    for; ``""`` is that of the engine.
     """
 
     ready: float = READY_SECONDS
@@ -36,6 +38,7 @@ class Conditions:
     restart: bool = True
     load: int = 0
     max_ready_ms: float = 0.0
+    platform: str = ""
 
 
 def read(
@@ -49,6 +52,7 @@ def read(
     load: bool = False,
     messages: int = 0,
     max_ready: str = "",
+    platform: str = "",
 ) -> Conditions:
     """The conditions that flags name. Raises :class:`ConfigError` for one that is invalid."""
     for flag, seconds in (("ready", ready), ("answer", answer), ("grace", grace)):
@@ -61,6 +65,8 @@ def read(
         raise ConfigError(what, next_step="add --load, or leave out --messages")
     if messages and not 1 <= messages <= _MOST_MESSAGES:
         raise _invalid(messages, "messages", f"a number from 1 to {_MOST_MESSAGES}")
+    if platform and not _PLATFORM.fullmatch(platform):
+        raise _invalid(platform, "platform", "a platform, such as linux/arm64")
     return Conditions(
         ready=ready,
         answer=answer,
@@ -70,6 +76,7 @@ def read(
         restart=restart,
         load=(messages or LOAD_MESSAGES) if load else 0,
         max_ready_ms=_milliseconds(max_ready) if max_ready else 0.0,
+        platform=platform,
     )
 
 

@@ -12,6 +12,12 @@ from .values import Metadata, Value, Window, micros
 DROP_TAG: Final = "U+005C__DROP__"
 """The tag that makes the core drop a message; ``pynumaflow._constants.DROP``."""
 
+NACK_TAG: Final = "U+005C__NACK__"
+"""The tag that makes the core read a message again; SDKs after 0.14 have it."""
+
+MARKS: Final = {DROP_TAG: "a dropped message", NACK_TAG: "a nacked message"}
+"""Tags that say what becomes of a message; the rest of such a result does not count."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedResult:

@@ -40,7 +40,7 @@ class ProbeRun:
     ``command`` and ``args`` are in the place of those of the image, as in a pod.
     ``grace`` is the time in seconds from SIGTERM to SIGKILL, ``limit`` that of the whole run.
     ``non_root`` makes the probe another user than root and than that of the UDF.
-    ``bounds`` are those of the UDF's container.
+    ``bounds`` are those of the UDF's container. The platforms are empty for that of the engine.
     """
 
     image: str
@@ -53,6 +53,8 @@ class ProbeRun:
     limit: float = 120.0
     non_root: bool = False
     bounds: Bounds = STANDARD
+    platform: str = ""
+    probe_platform: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
         probe = sandbox.create(
             Setup(
                 image=wanted.probe_image,
+                platform=wanted.probe_platform,
                 volumes=volumes,
                 argv=[_PYTHON, "-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
@@ -130,6 +133,7 @@ class _Run:
         self.wanted = wanted
         self.setup = Setup(
             image=wanted.image,
+            platform=wanted.platform,
             volumes=prepared.volumes,
             read_only=frozenset({SIDE_INPUTS_FOLDER}),
             environment=wanted.env,
@@ -141,6 +145,7 @@ class _Run:
             arguments=wanted.args,
         )
         self.udf = ""
+        self.started = False
         self.killed = ""
         self.ended = threading.Event()
         self.exit_code: int | None = None
@@ -200,6 +205,7 @@ class _Run:
             self.killed = self.udf
         elif event == "waiting":
             if self.killed:  # as a pod does: a new container on the same volumes
+                self.started = False
                 self.ended.clear()
                 self.exit_code = None
                 self.udf = self.sandbox.create(self.setup)
@@ -211,6 +217,7 @@ class _Run:
                 name = "restart" if self.killed else "start"
                 detail = f"the container does not start: {error}"
                 return [_failure(name, detail), {"event": "end"}]
+            self.started = True
             self.sandbox.watch(self.udf, self._has_ended)
         elif event == "loading":
             self.gauge = Gauge(self.sandbox, self.udf)
@@ -231,6 +238,8 @@ class _Run:
 
     def _end_udf(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Wait out the grace period if the UDF was asked to stop; else end it now."""
+        if not self.started:
+            return
         seconds = 0.0
         if self.terminated:
             seconds = self.wanted.grace - (time.monotonic() - self.terminated)

@@ -16,12 +16,24 @@ from ..model.errors import CasesError, did_you_mean
 Path = tuple[str | int, ...]
 """The way to a table: names of tables; after that of a list of tables, the number in it."""
 
+_LONGEST: Final = 200
 _HEADER: Final = re.compile(r"\s*\[{1,2}([^\[\]]+)\]{1,2}\s*(?:#.*)?$")
 
 
 def show_time(time: datetime) -> str:
     """A time as a person reads it, in UTC."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short, whatever it is."""
+    try:
+        aware = isinstance(value, datetime) and value.tzinfo
+        text = show_time(value) if isinstance(value, datetime) and aware else repr(value)
+    except (OverflowError, ValueError, RecursionError):
+        # A time of the year 0 in UTC, a number of thousands of digits, a very deep list.
+        return "..." if not isinstance(value, datetime) else value.isoformat()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class Source:
@@ -110,8 +122,7 @@ class Table:
     def wrong(self, key: str, allowed: str) -> NoReturn:
         if key not in self.content:
             self.fail(key, f"'{key}' is missing{self._in()}", f"give {allowed}")
-        value = self.content[key]
-        text = show_time(value) if isinstance(value, datetime) and value.tzinfo else f"{value!r}"
+        text = _shown(self.content[key])
         self.fail(key, f"{key} = {text}{self._in()} is not allowed", f"give {allowed}")
 
     def text(self, key: str, allowed: str = "a non-empty string") -> str:
@@ -170,7 +181,10 @@ class Table:
             self.wrong(
                 key, "a time with a time zone and without quotes, such as 2026-01-01T00:00:00Z"
             )
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            self.wrong(key, "a time in the years 1 to 9999, in UTC as well")
 
     def table(self, key: str, keys: tuple[str, ...], where: str) -> Table:
         content = self.content.get(key)

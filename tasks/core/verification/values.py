@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from . import patterns
 from .toml_table import Table, show_time
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ class Value:
             except ValueError:
                 return False
         if self.encoding == "pattern":
-            return re.fullmatch(self.data.decode(), data.decode(errors="replace")) is not None
+            return patterns.matches(self.data.decode(), data.decode(errors="replace"))
         return data == self.data
 
     def show(self, data: bytes) -> str:
@@ -209,7 +209,7 @@ def _int(table: Table) -> Value:
 def _json(table: Table) -> Value:
     try:
         text = json.dumps(table.content["json"], separators=(",", ":"), ensure_ascii=False)
-    except TypeError:
+    except (TypeError, ValueError, RecursionError):
         table.wrong("json", "what JSON can hold: tables, lists, strings, numbers, true and false")
     return Value(encoding="json", data=text.encode())
 
@@ -223,10 +223,8 @@ def _base64(table: Table) -> Value:
 
 
 def _pattern(table: Table) -> Value:
-    try:
-        re.compile(table.content["pattern"])
-    except (re.error, TypeError):
-        table.wrong("pattern", "a regular expression, in quotes")
+    if not patterns.is_valid(table.content["pattern"]):
+        table.wrong("pattern", f"a regular expression of at most {patterns.LONGEST} characters")
     return Value(encoding="pattern", data=table.content["pattern"].encode())
 
 

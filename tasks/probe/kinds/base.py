@@ -149,3 +149,18 @@ def metadata(answer: Any) -> dict[str, Any]:  # noqa: ANN401
 def numbers(ids: Iterable[str]) -> str:
     """The numbers of the messages with these ids, from 1."""
     return ", ".join(str(int(identity.rsplit("-", 1)[1]) + 1) for identity in ids)
+
+
+def settled(answers: list[list[dict[str, Any]]], until: list[list[str | None] | None]) -> bool:
+    """Whether the values of the answers are those of ``until``, where ``None`` stands for any."""
+    for results, wanted in zip(answers, until, strict=True):
+        if wanted is None:
+            continue
+        values = [item["value"] for item in results]
+        if len(values) != len(wanted):
+            return False
+        if any(
+            want is not None and want != have for want, have in zip(wanted, values, strict=True)
+        ):
+            return False
+    return True

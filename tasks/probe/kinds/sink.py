@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from typing import Any
+from typing import Any, Final
 
 from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
 
@@ -19,6 +19,9 @@ from .base import (
     numbers,
     payload,
 )
+
+_NEWER: Final = {5: "NACK"}
+"""Answers that a UDF may give whose SDK is newer than that of the probe."""
 
 
 class Sink(Service):
@@ -82,7 +85,8 @@ class Sink(Service):
 def response(item: Any) -> dict[str, Any]:  # noqa: ANN401
     """The response to one message, as JSON can hold it. Older SDKs do not have every field."""
     known = item.DESCRIPTOR.fields_by_name
-    status = sink_pb2.Status.Name(item.status).lower().replace("_", "-")
+    names = {**_NEWER, **{number: name for name, number in sink_pb2.Status.items()}}
+    status = names.get(item.status, str(item.status)).lower().replace("_", "-")
     found = {"status": status, "error": item.err_msg, "result": {"keys": [], "value": ""}}
     if "on_success_msg" in known and item.HasField("on_success_msg"):
         message = item.on_success_msg
