@@ -19,7 +19,7 @@ from .core.output.interrupts import interruptible
 with lazily():
     from .core.build.specs import python_of
     from .core.upkeep import relock, udf_locks
-    from .core.upkeep.deps import gather, upgrades
+    from .core.upkeep.deps import gather, sizes, upgrades
     from .core.upkeep.deps import report as text
 
 _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "sdk")
@@ -31,6 +31,7 @@ _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "s
     help={
         "lock": "lock the UDFs that are named, and others that have a lock, with their own tool",
         "apply": "add what several UDFs share to the base's group, and lock it",
+        "size": "also show what of the base no UDF loads at run time",
         "outdated": "also ask the package index for newer versions",
     },
 )
@@ -40,6 +41,7 @@ def deps(
     selected: Selected,
     lock: bool = False,
     apply: bool = False,
+    size: bool = False,
     outdated: bool = False,
     json: bool = False,
 ) -> None:
@@ -50,7 +52,7 @@ def deps(
     try:
         engine = connect(settings.builder)
     except (BuildxError, EngineUnreachableError) as error:
-        if apply or lock:
+        if apply or lock or size:
             raise
         report.say(f"{error.what}: sizes and import names are not known")
     locked = []
@@ -62,6 +64,7 @@ def deps(
     if outdated:
         _, python = python_of(settings)
         newer = found.upgrades(upgrades.newest(found.in_use(), python=python, say=report.say))
+    unloaded = sizes.of_base(engine, settings, selected.udfs) if size and engine else None
     moved: dict[str, str] = {}
     if apply and engine is not None:
         with interruptible("deps was interrupted; pyproject.toml and poetry.lock are unchanged"):
@@ -69,6 +72,7 @@ def deps(
     if json:
         rows = found.as_dict()
         rows |= {"outdated": [asdict(each) for each in newer]} if outdated else {}
+        rows |= {"size": unloaded.as_dict()} if unloaded else {}
         rows |= {"locked": [each.row() for each in locked]} if lock else {}
         rows |= {"moved": moved} if apply else {}
         report.show(report.as_json(rows))
@@ -76,6 +80,8 @@ def deps(
     report.show(text.text(found))
     if outdated:
         report.show(text.outdated(newer))
+    if unloaded:
+        report.show(text.unloaded(unloaded))
     if lock:
         report.show(text.locked(locked))
     if apply:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.engine import Engine
 from tasks.core.inputs.environment import packages_of
 from tests.conftest import Invoke
-from tests.docker.repository import add_udf
+from tests.docker.repository import add_udf, run
 
 VERSION = "1.2.0"
 
@@ -71,3 +72,26 @@ def test_what_several_add_moves_into_the_base(
     found = json.loads(again.stdout)
     assert found["suggested"] == {}
     assert [row["adds"] for row in found["udfs"]] == [{}, {}]
+
+
+def test_what_no_udf_loads_is_not_loaded(invoke: Invoke, base: str, engine: Engine) -> None:
+    done = invoke("deps", "--size", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["size"]
+    assert found["image"] == base
+    assert found["bytes_not_loaded"] < found["bytes"]
+    parts = {part["what"]: part["packages"] for part in found["not_loaded"]}
+    tools = parts["tools for builds"]
+    assert {"grpcio-tools", "setuptools"} <= tools.keys()
+    program = (
+        "import importlib, json, pkgutil, pynumaflow, sys\n"
+        "for each in pkgutil.walk_packages(pynumaflow.__path__, 'pynumaflow.'):\n"
+        "    importlib.import_module(each.name)\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    loaded = set(json.loads(run(engine, base, "python", "-c", program)))
+    assert {"grpc", "google.protobuf", "pynumaflow"} <= loaded
+    # grpcio looks whether it is there, and setuptools hooks itself into each start of Python.
+    of_tools = {name for name in loaded if name.startswith(("grpc_tools", "setuptools", "pip"))}
+    assert of_tools <= {"grpc_tools"}
+    assert {name for name in loaded if "_distutils_hack" in name} <= {"_distutils_hack"}

@@ -41,11 +41,12 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldFile:
-    """A file or a link of an image; ``digest`` is the SHA-256 of its content."""
+    """A file or a link of an image: ``size`` in bytes, and the SHA-256 of its content."""
 
     path: str
     executable: bool
     target: str
+    size: int
     digest: str
 
 
@@ -153,6 +154,7 @@ def held_files(engine: Engine, image: str, folder: str) -> list[HeldFile]:
                 path=str(PurePosixPath(path).relative_to(folder)),
                 executable=bool(member.mode & 0o111),
                 target=member.linkname if member.issym() else "",
+                size=member.size,
                 digest=_digest(stream),
             )
             for path, member, stream in _members(engine, container, folder)

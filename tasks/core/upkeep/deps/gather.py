@@ -61,7 +61,7 @@ def dependencies(
             spec.udf,
             spec.extra,
             base,
-            source=imports.read(_texts(spec.files)),
+            source=imports.read(texts_of(spec.files)),
             installed=images.current.get(spec.udf.name, {}),
             layer=images.layers.get(spec.udf.name),
             known=images.packages,
@@ -105,7 +105,7 @@ def _read(engine: Engine, image: str, folder: str) -> dict[str, Distribution]:
     return distributions(found.files)
 
 
-def _texts(files: Iterable[ContextFile]) -> dict[str, str]:
+def texts_of(files: Iterable[ContextFile]) -> dict[str, str]:
     """The files of an image that can import something, or start something."""
     texts = {}
     for file in files:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...output import report
 from ..udf_locks import LockedUdfs
 from .findings import Analysis, Dependencies, Differing, Shared, Undeclared, Upgrade
+from .sizes import Sizes
 
 
 def text(found: Dependencies) -> str:
@@ -137,6 +138,19 @@ def outdated(newer: Sequence[Upgrade]) -> str:
         return "\nno outdated packages found"
     rows = [(each.package, each.version, each.newest, ", ".join(each.users)) for each in newer]
     return "\n" + report.table(("outdated", "version", "newest", "where"), rows)
+
+
+def unloaded(found: Sizes) -> str:
+    """What of the base no UDF loads, and how much of the whole that is."""
+    rows = [(part.what, report.size(part.bytes), _largest(part.packages)) for part in found.parts]
+    shown = report.table(("not loaded", "bytes", "packages"), rows, align=("left", "right", "left"))
+    whole = report.size(found.bytes)
+    return f"\n{shown}\n\n{report.size(found.unloaded)} of {whole} in {found.image}"
+
+
+def _largest(packages: Mapping[str, int]) -> str:
+    names = [f"{name} {report.size(size)}" for name, size in packages.items()]
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def locked(locks: Sequence[LockedUdfs]) -> str:
