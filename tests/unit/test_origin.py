@@ -57,6 +57,12 @@ def test_a_commit_its_time_and_its_remote(repository: Path) -> None:
     )
 
 
+def test_a_change_in_any_of_several_folders_makes_it_dirty(repository: Path) -> None:
+    (repository / "two" / "example.py").write_text("2\n")
+    assert origin_of(repository / "one", repository / "two").revision.endswith("-dirty")
+    assert not origin_of(repository / "one").revision.endswith("-dirty")
+
+
 def test_only_a_change_in_the_folder_itself_makes_it_dirty(repository: Path) -> None:
     (repository / "one" / "example.py").write_text("2\n")
     assert origin_of(repository / "one").revision.endswith("-dirty")

@@ -20,10 +20,14 @@ from tasks.core.model.settings import DEFAULTS
 from tests import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
+STARTER = REPOSITORY / "tasks/core/upkeep/starter.yml"  # what `invoke init` writes
 GITLAB = REPOSITORY / "docs/gitlab-ci.yml"
 PAGE = REPOSITORY / "docs/ci.md"
 
-each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+each_workflow = pytest.mark.parametrize("path", [*WORKFLOWS, STARTER], ids=lambda path: path.name)
+each_called = pytest.mark.parametrize(
+    "path", [*WORKFLOWS, STARTER, GITLAB], ids=lambda path: path.name
+)
 each_file = pytest.mark.parametrize("path", [*WORKFLOWS, GITLAB], ids=lambda path: path.name)
 
 # What a step may run. Everything else is logic, and belongs into a task.
@@ -94,7 +98,7 @@ def test_there_is_one_for_pull_requests_and_one_for_main() -> None:
     "schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"]
 )
 def test_workflows_follow_the_published_schema(schema: str) -> None:
-    done = run("check-jsonschema", "--builtin-schema", schema, *map(str, WORKFLOWS))
+    done = run("check-jsonschema", "--builtin-schema", schema, *map(str, [*WORKFLOWS, STARTER]))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -106,14 +110,14 @@ def test_the_example_for_gitlab_follows_its_schema() -> None:
 
 def test_zizmor_finds_nothing() -> None:
     options = ["--offline", "--no-config", "--no-progress", "--persona", "pedantic"]
-    done = run("zizmor", *options, *map(str, WORKFLOWS))
+    done = run("zizmor", *options, *map(str, [*WORKFLOWS, STARTER]))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No findings" in done.stdout
 
 
 def test_actions_are_pinned_by_commit_and_say_their_version() -> None:
     pins: dict[str, set[str]] = {}
-    for path in WORKFLOWS:
+    for path in [*WORKFLOWS, STARTER]:
         for line in path.read_text().splitlines():
             if "uses:" in line:
                 match = re.fullmatch(
@@ -131,7 +135,7 @@ def test_permissions_are_the_least(path: Path) -> None:
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
         allowed = {"contents": "read"}
-        if name == "images":
+        if name in ("images", "test"):
             allowed["packages"] = "read"
         if name == "push":
             allowed["packages"] = "write"
@@ -141,7 +145,12 @@ def test_permissions_are_the_least(path: Path) -> None:
 @each_workflow
 def test_a_newer_run_takes_the_place_of_an_older_one_or_waits_for_it(path: Path) -> None:
     concurrency = load(path)["concurrency"]
-    assert concurrency["cancel-in-progress"] is (path.name == "pull-request.yml")
+    asked = {
+        "pull-request.yml": True,
+        "main.yml": False,
+        "starter.yml": "${{ github.event_name == 'pull_request' }}",
+    }
+    assert concurrency["cancel-in-progress"] == asked[path.name]
 
 
 @each_workflow
@@ -153,7 +162,7 @@ def test_workflows_hold_no_logic(path: Path) -> None:
         assert not SHELL.search(line), line
 
 
-@each_file
+@each_called
 def test_every_task_and_flag_that_is_called_exists(path: Path) -> None:
     calls = [re.sub(r"^\S*invoke ", "", line) for line in commands(path) if "invoke " in line]
     assert calls
@@ -163,7 +172,7 @@ def test_every_task_and_flag_that_is_called_exists(path: Path) -> None:
         assert flags <= flags_of(task), f"{call}: {sorted(flags - flags_of(task))}"
 
 
-@each_file
+@each_called
 def test_every_setting_exists(path: Path) -> None:
     names = set(re.findall(r"INVOKE_UDF_([A-Z_]+)", path.read_text()))
     assert names

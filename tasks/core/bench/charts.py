@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..model.errors import MissingExtraError
+from ..model.places import extra
 from ..output.report import seconds
 from .results import Results
 from .summary import Cell, cells, growth
@@ -80,7 +81,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
         import matplotlib as mpl
     except ImportError as error:
         what = "the charts need matplotlib, which is not installed"
-        step = "install the extra: `pip install -e '.[bench]'`"
+        step = f"install the extra: `{extra('bench')}`"
         raise MissingExtraError(what, next_step=step) from error
     every = [cell for cell in cells(results).values() if cell.scenario != "list"]
     some = [cell for cell in every if cell.scenario in _IN_README]

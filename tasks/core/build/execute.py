@@ -114,7 +114,7 @@ def _upload_assembled(
         registry=registry,
         platforms=settings.targets,
         created=graph.created(),
-        origin=origin.origin_of(settings.root),
+        origin=origin.origin_of(*settings.roots),
     )
     added = [step.spec for step in steps if step.spec.extra]
     published = {} if plan.fresh else upload.published_packages(registry, added, settings.targets)

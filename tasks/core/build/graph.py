@@ -98,7 +98,7 @@ def environment_of(
         output=output,
         # A base that is sent from builder to engine is a tenth of a gigabyte of no use to it.
         base_output=CACHE if plan.steps and not engine.builds else output,
-        origin=origin_of(settings.root) if plan.attest else None,
+        origin=origin_of(*settings.roots) if plan.attest else None,
         dockerfiles={
             spec.target: with_runtime(project_text(DOCKERFILES[spec.strategy]), spec)
             for spec in specs

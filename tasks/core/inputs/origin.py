@@ -28,17 +28,18 @@ class Origin:
     created: str = ""
 
 
-def origin_of(folder: Path, *, runner: Runner = run) -> Origin:
+def origin_of(folder: Path, *more: Path, runner: Runner = run) -> Origin:
     """The origin of ``folder``; empty where no repository with a commit holds it, or without git.
 
-    Only what differs in the folder itself makes its revision ``-dirty``. The source is the
-    remote that the branch follows, else ``origin``, else the only one.
+    Only what differs in the folder, or in one of ``more``, makes its revision ``-dirty``.
+    The source is the remote that the branch follows, else ``origin``, else the only one.
     """
     head = _said(folder, "log", "-1", "--format=%H %ct", runner=runner)
     if not head:
         return Origin()
     revision, seconds = head.split()
-    if _said(folder, "status", "--porcelain", "--", ".", runner=runner):
+    folders = (folder, *more)
+    if any(_said(each, "status", "--porcelain", "--", ".", runner=runner) for each in folders):
         revision += "-dirty"
     return Origin(
         source=without_credentials(_remote(folder, runner)),

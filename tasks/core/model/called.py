@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from .places import IS_INSTALLED, SHIPPED
+
 CONSOLE: Final = "numaflow-udf-build"
 """The console script of the package."""
 
@@ -39,7 +41,9 @@ def collection() -> str:
 
 
 def as_called(text: str) -> str:
-    """``text`` with each command as the user would type it."""
+    """``text`` with each command as the user would type it, and each page where the user has it."""
+    if IS_INSTALLED and "docs/" in text:
+        text = re.sub(r"(?<![\w/])docs/(?=[\w-]+\.md\b)", f"{SHIPPED}/docs/", text)
     name, inside = program(), collection()
     if (name, inside) == ("invoke", "") or "invoke " not in text:
         return text

@@ -18,6 +18,9 @@ _INSIDE: Final = _PACKAGE / "shipped"
 SHIPPED: Final = _INSIDE if _INSIDE.is_dir() else _PACKAGE.parent
 """The folder with Dockerfiles, scripts, ignore rules, examples, the default group and its lock."""
 
+IS_INSTALLED: Final = SHIPPED == _INSIDE
+"""Whether the package is installed, and no clone of this project."""
+
 PROGRAMS: Final = ("entry.sh", "example.py")
 """What makes a folder a UDF, in the order in which the image looks for it."""
 
@@ -51,6 +54,12 @@ def _found_from(folder: Path) -> Path:
     # Neither git nor a file of ours: a build context, if there is one, else the folder itself.
     ignoring = (each for each in (folder, *folder.parents) if (each / ".dockerignore").is_file())
     return next(ignoring, folder)
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra of this project."""
+    what = f"'numaflow-udf-build[{name}]'" if IS_INSTALLED else f"-e '.[{name}]'"
+    return f"pip install {what}"
 
 
 def version() -> str:

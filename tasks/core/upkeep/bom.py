@@ -14,6 +14,7 @@ from ..inputs.names import normalised
 from ..inputs.origin import without_credentials
 from ..model.errors import MissingExtraError
 from ..model.labels import PREFIX
+from ..model.places import extra
 from ..model.reference import ImageReference
 from .locked_files import Files, wheel_of
 
@@ -63,7 +64,7 @@ def require_library() -> None:
     """Raise :class:`MissingExtraError` where the library that writes SBOMs is not installed."""
     if importlib.util.find_spec("cyclonedx") is None:
         what = "an SBOM needs cyclonedx-python-lib, which is not installed"
-        raise MissingExtraError(what, next_step="run `.venv/bin/pip install -e '.[sbom]'`")
+        raise MissingExtraError(what, next_step=f"run `{extra('sbom')}`")
 
 
 def _bom(image: DescribedImage, packages: Sequence[Distribution], files: Files) -> Bom:
