@@ -165,3 +165,16 @@ def test_three_ways_to_call_the_tasks(programs: Path, tmp_path: Path) -> None:
     assert Path(page).is_file()
     missing = run(invoke, "images.image-fast", "--udf", "map/b", cwd=tmp_path, code=11)
     assert "run `invoke images.list` to see the UDFs" in missing.stderr
+
+
+# With an engine; tests/cli/test_situations.py calls every task without one.
+WHERE_NO_UDF_IS = ("clean --dry-run --json", "doctor --json", "engine --status", "list --only x")
+
+
+def test_with_an_engine_in_an_empty_folder(engine: Engine, programs: Path, tmp_path: Path) -> None:
+    codes = {
+        line: run(programs / TOOL, *line.split(), cwd=tmp_path, code=None).returncode
+        for line in WHERE_NO_UDF_IS
+    }
+    assert codes == dict(zip(WHERE_NO_UDF_IS, (0, 42, 0, 10), strict=True))
+    assert list(tmp_path.iterdir()) == []

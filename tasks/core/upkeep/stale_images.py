@@ -41,7 +41,8 @@ def stale_images(engine: Engine, settings: Settings, parts: Collection[Part]) ->
     if "images" in parts:
         replaced = replaced_images(images, running)
         found += [each for each in replaced if is_ours(store.history(engine, each.id))]
-    if "bases" in parts:
+    # Without UDFs, nobody can tell which bases they need.
+    if "bases" in parts and settings.root.is_dir():
         gone = {each.id for each in found}
         left = [each for each in images if each[1].id not in gone]
         udfs, _ = scan(settings)

@@ -42,7 +42,7 @@ def examine(
 
 
 def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]:
-    udfs, _ = scan(settings)
+    udfs = scan(settings)[0] if settings.root.is_dir() else []
     try:
         engine = connect(settings.builder)
         find.check(engine.endpoint)
