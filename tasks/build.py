@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from invoke.context import Context
 
@@ -78,11 +79,17 @@ def image_fast(
     metadata: str = "",
     sbom: str = "",
     summary: str = "",
+    outputs: str = "",
+    checksums: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs on the shared base: the fast way."""
-    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet)
+    how = _How(
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        json=json,
+        quiet=quiet,
+    )
     _build(settings, selected, "shared-base", how)
 
 
@@ -97,11 +104,17 @@ def image(
     metadata: str = "",
     sbom: str = "",
     summary: str = "",
+    outputs: str = "",
+    checksums: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs from nothing: the self-contained way."""
-    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet)
+    how = _How(
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        json=json,
+        quiet=quiet,
+    )
     _build(settings, selected, "optimized", how)
 
 
@@ -124,6 +137,8 @@ def image_all(
     metadata: str = "",
     sbom: str = "",
     summary: str = "",
+    outputs: str = "",
+    checksums: str = "",
     dry_run: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -147,7 +162,12 @@ def image_all(
         report.show(report.as_json(graph.definition_of(engine, settings, plan)))
         return
     sbom = options.folder(sbom)
-    how = _How(force, no_cache, push, metadata, sbom, summary, json=json, quiet=quiet, many=True)
+    how = _How(
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        json=json,
+        quiet=quiet,
+        many=True,
+    )
     _build(settings, selected, strategy, how)
 
 
@@ -161,13 +181,20 @@ class _How:
     metadata: str
     sbom: str
     summary: str
+    outputs: str
+    checksums: str
     json: bool = False
     quiet: bool = False
     many: bool = False
 
 
 def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How) -> None:
-    written.check(metadata=how.metadata, summary=how.summary)
+    written.check(
+        metadata=how.metadata,
+        summary=how.summary,
+        outputs=how.outputs,
+        checksums=how.checksums,
+    )
     if how.sbom:
         sboms.check(selected.udfs, how.sbom)
     engine = _engine(settings, how)
@@ -196,6 +223,10 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         sboms.write_built(engine, settings, selected.udfs, made, how.sbom, specs)
     if how.summary:
         report.append(how.summary, "Images", texts.summary(made))
+    if how.outputs:
+        written.write(Path(how.outputs), results.outputs(made), append=True)
+    if how.checksums:
+        written.write(Path(how.checksums), results.checksums(made))
     if error := results.failed(made):
         raise error
 

@@ -49,6 +49,8 @@ FLAGS: Final = {
     "metadata": "write image, tags, digest, size and platforms to this file as JSON",
     "sbom": "write the SBOM of each image to this file; of several, to files in this folder",
     "summary": "add the result to this file in Markdown, such as $GITHUB_STEP_SUMMARY",
+    "outputs": "add the image references to this file as outputs of a step, such as $GITHUB_OUTPUT",
+    "checksums": "write the digests of pushed images to this file, as sha256sum does",
     "json": "print the result as JSON",
     "quiet": "print only image references, one a line",
 }

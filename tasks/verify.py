@@ -19,9 +19,9 @@ with lazily():
     from .core.inputs import pipelines
     from .core.verification import candidates as preparing
     from .core.verification import conditions as reading
+    from .core.verification import pulling, verdict
     from .core.verification import report as verdicts
     from .core.verification import run as verification
-    from .core.verification import verdict
 
 _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
 
@@ -42,6 +42,7 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "messages": "how many messages --load sends (default: 10000)",
         "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
         "platform": "run the images for this platform, such as linux/arm64, if the engine can",
+        "pull": "pull the images from the registry first",
         "non-root": "connect as another user than root, as a Numaflow that does not run as root",
     },
 )
@@ -57,6 +58,7 @@ def verify(
     answer: int = ANSWER_SECONDS,
     grace: int = GRACE_SECONDS,
     numaflow: str = NUMAFLOW,
+    pull: bool = False,
     non_root: bool = False,
     load: bool = False,
     messages: int = 0,
@@ -84,6 +86,8 @@ def verify(
     if pipeline:
         uses = pipelines.read(Path(pipeline).absolute())
         selected = pipelines.named(selected, uses, pipeline)
+    if pull:
+        pulling.pull(engine, settings, selected, report.say)
     found = preparing.candidates(engine, settings, selected, uses)
     with interruptible(_INTERRUPTED):
         made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.core.build import report as texts
-from tasks.core.build.results import Result
+from tasks.core.build.results import Result, checksums, outputs
 from tasks.core.output import report
 from tasks.core.verification import report as verdicts
 from tasks.core.verification.checks import CheckResult
@@ -81,3 +81,18 @@ def test_sections_are_added_to_what_a_job_has_written_before(tmp_path: Path) -> 
     report.append(str(file), "Images", "one")
     report.append(str(file), "Verify", "two")
     assert file.read_text() == "### Images\n\none\n\n### Verify\n\ntwo\n\n"
+
+
+# --- for the steps of CI that follow ------------------------------------------------------------
+
+
+def test_outputs_and_checksums_name_digests() -> None:
+    digest = f"sha256:{'ab' * 32}"
+    pushed = Result(name="map/a", image="r.test/map-a:stable", result="built", digest=digest)
+    local = Result(name="map/b", image="map-b:stable", result="unchanged")
+    broken = Result(name="map/c", image="map-c:stable", result="failed")
+    made = [pushed, local, broken]
+    reference = f"r.test/map-a@{digest}"
+    assert outputs(made) == f'images={{"map/a":"{reference}","map/b":"map-b:stable"}}\n'
+    assert outputs([pushed]).splitlines()[1] == f"image={reference}"
+    assert checksums(made) == f"{'ab' * 32}  r.test/map-a\n"

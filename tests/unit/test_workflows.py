@@ -88,10 +88,27 @@ def flags_of(task: str) -> frozenset[str]:
 
 
 def test_there_is_one_for_pull_requests_and_one_for_main() -> None:
-    assert [path.name for path in WORKFLOWS] == ["main.yml", "pull-request.yml"]
     # YAML reads the key "on" as a truth value.
-    triggers: list[Any] = [yaml.load(path.read_text(), yaml.BaseLoader)["on"] for path in WORKFLOWS]
-    assert triggers == [{"push": {"branches": ["main"]}}, {"pull_request": ""}]
+    triggers = {path.name: yaml.load(path.read_text(), yaml.BaseLoader)["on"] for path in WORKFLOWS}
+    assert triggers == {
+        "main.yml": {"push": {"branches": ["main"]}},
+        "pull-request.yml": {"pull_request": "", "merge_group": ""},
+    }
+
+
+def test_the_tag_moves_after_the_images_were_verified_on_both_platforms() -> None:
+    jobs = load(REPOSITORY / ".github/workflows/main.yml")["jobs"]
+    assert jobs["verify"]["strategy"]["matrix"]["runner"] == ["ubuntu-24.04", "ubuntu-24.04-arm"]
+    assert (jobs["verify"]["needs"], jobs["publish"]["needs"]) == ("build", "verify")
+    tags = {
+        name: [
+            "--tag candidate" in step["run"]
+            for step in job["steps"]
+            if "invoke" in step.get("run", "")
+        ]
+        for name, job in jobs.items()
+    }
+    assert tags == {"build": [True], "verify": [True], "publish": [False] * 3}
 
 
 @pytest.mark.parametrize(
@@ -133,13 +150,16 @@ def test_actions_are_pinned_by_commit_and_say_their_version() -> None:
 def test_permissions_are_the_least(path: Path) -> None:
     workflow = load(path)
     assert workflow["permissions"] == {}
+    more = {
+        "images": {"packages": "read"},
+        "test": {"packages": "read"},
+        "push": {"packages": "write"},
+        "build": {"packages": "write"},
+        "verify": {"packages": "read"},
+        "publish": {"packages": "write", "id-token": "write", "attestations": "write"},
+    }
     for name, job in workflow["jobs"].items():
-        allowed = {"contents": "read"}
-        if name in ("images", "test"):
-            allowed["packages"] = "read"
-        if name == "push":
-            allowed["packages"] = "write"
-        assert job["permissions"] == allowed, name
+        assert job["permissions"] == {"contents": "read", **more.get(name, {})}, name
 
 
 @each_workflow

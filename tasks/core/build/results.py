@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -131,6 +132,27 @@ def failed(results: Sequence[Result]) -> UdfError | None:
     fix = f"fix what the lines above show, then run `invoke image-fast --udf {bad[0].name}`"
     step = failures.next_step("\n".join(f"{each.error}\n{each.tail}" for each in bad), fix)
     return BuildFailedError(what, next_step=step, detail=detail)
+
+
+def outputs(results: Sequence[Result]) -> str:
+    """Image references as outputs of a CI step: ``images`` as JSON by UDF, and ``image`` of one.
+
+    An image in a registry is named by its digest.
+    """
+    references = {result.name: result.reference for result in results if result}
+    lines = [f"images={json.dumps(references, separators=(',', ':'))}"]
+    if len(references) == 1:
+        lines += [f"image={each}" for each in references.values()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def checksums(results: Sequence[Result]) -> str:
+    """The digests and names of images in a registry, one a line, as ``sha256sum`` writes them."""
+    return "".join(
+        f"{result.digest.removeprefix('sha256:')}  {result.reference.partition('@')[0]}\n"
+        for result in results
+        if result and result.digest
+    )
 
 
 def metadata(
