@@ -132,6 +132,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             (r"/v2/(.+)/blobs/uploads/(.*)", self._upload),
             (r"/v2/(.+)/blobs/(.+)", self._blob),
             (r"/v2/(.+)/manifests/(.+)", self._manifest),
+            (r"/v2/(.+)/tags/(list)", self._tags),
         ):
             if match := re.fullmatch(pattern, path):
                 return act(match[1], match[2], query)
@@ -231,6 +232,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._answer(206, content[int(wanted[6:].partition("-")[0]) :])
         return self._answer(200, content)
 
+    def _tags(self, name: str, _list: str, query: dict[str, str]) -> None:
+        """Two tags a page."""
+        named = (tag for repository, tag in self.registry.manifests if repository == name)
+        every = sorted(tag for tag in named if not tag.startswith("sha256:"))
+        left = [tag for tag in every if tag > query.get("last", "")]
+        data = json.dumps({"name": name, "tags": left[:2]}).encode()
+        more = f'</v2/{name}/tags/list?last={left[1]}&n=2>; rel="next"' if left[2:] else ""
+        self._answer(200 if every else 404, data, headers={"Link": more} if more else {})
+
     def _manifest(self, name: str, target: str, _query: dict[str, str]) -> None:
         registry, data = self.registry, self._body()
         if self.command == "PUT":
@@ -244,6 +254,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             kept = (self.headers["Content-Type"], data)
             registry.manifests[name, target] = registry.manifests[name, digest_of(data)] = kept
             return self._answer(201)
+        if self.command == "DELETE":
+            # With every tag that names it.
+            held = list(registry.manifests.items())
+            gone = [key for key, kept in held if key[0] == name and digest_of(kept[1]) == target]
+            for key in gone:
+                del registry.manifests[key]
+            return self._answer(202 if gone else 404)
         if (name, target) not in registry.manifests:
             return self._answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
         kind, content = registry.manifests[name, target]

@@ -30,6 +30,11 @@ def push(repository: str) -> str:
     return f"repository:{repository}:pull,push"
 
 
+def delete(repository: str) -> str:
+    """The scope of a token that may delete from a repository."""
+    return f"repository:{repository}:pull,delete"
+
+
 class Authentication:
     """What a registry was shown so far, for which scopes. Safe to use from threads."""
 

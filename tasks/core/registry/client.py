@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..model.errors import PushFailedError
 from ..model.parallel import parallel
 from ..model.reference import ImageReference
 from . import faults
-from .authentication import push
+from .authentication import delete, push
 from .connection import Connection
 from .credentials import Logins, stored_login
 from .manifests import ACCEPT, Manifest, Published, Summary, digest_of, images_of, platform_name
@@ -122,6 +123,21 @@ class Registry:
         layers = tuple(str(each["digest"]) for each in own.data.get("layers", ()))
         return replace(found, config=json.loads(config or b"{}"), layers=layers)
 
+    def tags(self, reference: ImageReference) -> list[str]:
+        """All tags of the repository of ``reference``; none where it does not exist."""
+        found: list[str] = []
+        query = "n=1000"
+        while query:
+            path = f"tags/list?{query}"
+            answer = self.connection.ask("GET", reference.repository, path)
+            if answer is None:
+                break
+            found += json.loads(answer.content).get("tags") or []
+            # The next page, such as </v2/NAME/tags/list?last=TAG&n=1000>; rel="next".
+            following = answer.headers.get("Link", "").partition(">")[0].lstrip("<")
+            query = urlsplit(following).query
+        return found
+
     # --- changes ------------------------------------------------------------------------------
 
     def put(self, reference: ImageReference, manifest: Manifest) -> None:
@@ -144,6 +160,17 @@ class Registry:
         if answer.status in (400, 409) and self.digest(reference) == manifest.digest:
             return
         self.connection.require(answer, repository)
+
+    def delete(self, reference: ImageReference, digest: str) -> None:
+        """Delete a manifest of the repository of ``reference``, with every tag that names it."""
+        repository = reference.repository
+        place = f"v2/{repository}/manifests/{digest}"
+        answer = self.connection.send("DELETE", place, delete(repository))
+        if answer.status == 405:
+            name = f"{self.host}/{repository}"
+            raise self.connection.refusal(name, "it does not allow images to be deleted this way")
+        if answer.status != 404:
+            self.connection.require(answer, repository)
 
     def copy_tag(self, source: ImageReference, *tags: str) -> str:
         """Make further tags of its repository name what ``source`` names; its digest."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from ..model.errors import ConfigError
 
-Part = Literal["images", "bases", "runs", "cache", "contexts", "backups"]
+Part = Literal["images", "bases", "runs", "cache", "contexts", "backups", "registry"]
 
 PARTS: Final[Mapping[Part, str]] = {
     "images": "images of UDFs that a newer build has replaced",
@@ -18,8 +18,9 @@ PARTS: Final[Mapping[Part, str]] = {
     "cache": "build cache of these tasks that was not used recently",
     "contexts": "staged files and layers of builds that were not used recently",
     "backups": "backups that `invoke migrate` has made",
+    "registry": "images in the registry that nothing uses any more; by itself, and with --apply",
 }
-"""What can be cleaned: all but the backups, unless parts are named."""
+"""What can be cleaned: all but the backups and the registry, unless parts are named."""
 
 DEFAULT_PARTS: Final[tuple[Part, ...]] = ("images", "bases", "runs", "cache", "contexts")
 
@@ -60,6 +61,13 @@ def parts_of(names: Iterable[str], *, backups: bool = False) -> tuple[Part, ...]
             raise ConfigError(what, next_step=f"give one of {', '.join(PARTS)}")
     chosen = tuple(known[name] for name in asked) or DEFAULT_PARTS
     return (*chosen, "backups") if backups and "backups" not in chosen else chosen
+
+
+def check_alone(parts: Collection[str]) -> None:
+    """:class:`ConfigError` where the registry is to be cleaned together with anything else."""
+    if len(parts) > 1:
+        what = "the registry is cleaned by itself: what it loses is lost for everybody"
+        raise ConfigError(what, next_step="give --only registry alone")
 
 
 def seconds_of(text: str) -> float:
