@@ -26,7 +26,7 @@ from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
-    from .core.build import bases, graph
+    from .core.build import bases, graph, signing
     from .core.upkeep import refresh as refreshing
     from .core.upkeep import sbom as sboms
 
@@ -81,12 +81,14 @@ def image_fast(
     summary: str = "",
     outputs: str = "",
     checksums: str = "",
+    sign: bool = False,
+    key: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs on the shared base: the fast way."""
     how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
         json=json,
         quiet=quiet,
     )
@@ -106,12 +108,14 @@ def image(
     summary: str = "",
     outputs: str = "",
     checksums: str = "",
+    sign: bool = False,
+    key: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Build the images of UDFs from nothing: the self-contained way."""
     how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
         json=json,
         quiet=quiet,
     )
@@ -139,6 +143,8 @@ def image_all(
     summary: str = "",
     outputs: str = "",
     checksums: str = "",
+    sign: bool = False,
+    key: str = "",
     dry_run: bool = False,
     json: bool = False,
     quiet: bool = False,
@@ -163,7 +169,7 @@ def image_all(
         return
     sbom = options.folder(sbom)
     how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums),
+        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
         json=json,
         quiet=quiet,
         many=True,
@@ -183,6 +189,8 @@ class _How:
     summary: str
     outputs: str
     checksums: str
+    sign: bool
+    key: str
     json: bool = False
     quiet: bool = False
     many: bool = False
@@ -195,6 +203,8 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         outputs=how.outputs,
         checksums=how.checksums,
     )
+    if how.sign or how.key:
+        signing.check_sign(sign=how.sign, push=how.push, key=how.key)
     if how.sbom:
         sboms.check(selected.udfs, how.sbom)
     engine = _engine(settings, how)
@@ -210,6 +220,8 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
     with interruptible(_INTERRUPTED), _folded(title, how):
         made = execute.build(engine, settings, plan, say=_say(how.quiet))
+    if how.sign:
+        signing.sign([each.reference for each in made if each and each.digest], how.key)
     if how.json:
         report.show(report.as_json([each.row() for each in made]))
     elif how.quiet:

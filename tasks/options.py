@@ -51,6 +51,8 @@ FLAGS: Final = {
     "summary": "add the result to this file in Markdown, such as $GITHUB_STEP_SUMMARY",
     "outputs": "add the image references to this file as outputs of a step, such as $GITHUB_OUTPUT",
     "checksums": "write the digests of pushed images to this file, as sha256sum does",
+    "sign": "sign the pushed images with cosign, which must be installed",
+    "key": "key of cosign, a file or the URI of a KMS; without it, keyless",
     "json": "print the result as JSON",
     "quiet": "print only image references, one a line",
 }

@@ -16,10 +16,11 @@ from .core.output import report, written
 from .core.output.interrupts import interruptible
 
 with lazily():
+    from .core.build import publish, signing
     from .core.inputs import pipelines
     from .core.verification import candidates as preparing
     from .core.verification import conditions as reading
-    from .core.verification import pulling, verdict
+    from .core.verification import pulling, signatures, verdict
     from .core.verification import report as verdicts
     from .core.verification import run as verification
 
@@ -43,6 +44,10 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
         "platform": "run the images for this platform, such as linux/arm64, if the engine can",
         "pull": "pull the images from the registry first",
+        "signature": "check with cosign that the images in the registry are signed",
+        "key": "public key of who must have signed, a file or the URI of a KMS",
+        "identity": "who must have signed without a key, as a regular expression",
+        "issuer": "URL of who has checked that identity",
         "non-root": "connect as another user than root, as a Numaflow that does not run as root",
     },
 )
@@ -59,6 +64,10 @@ def verify(
     grace: int = GRACE_SECONDS,
     numaflow: str = NUMAFLOW,
     pull: bool = False,
+    signature: bool = False,
+    key: str = "",
+    identity: str = "",
+    issuer: str = "",
     non_root: bool = False,
     load: bool = False,
     messages: int = 0,
@@ -79,6 +88,8 @@ def verify(
         max_ready=max_ready,
         platform=platform,
     )
+    signer = signing.Signer(key=key, identity=identity, issuer=issuer)
+    signing.check_signer(signer, wanted=signature)
     engine = connect(settings.builder)
     if platform:
         preparing.check_platform(engine, platform)
@@ -89,6 +100,8 @@ def verify(
     if pull:
         pulling.pull(engine, settings, selected, report.say)
     found = preparing.candidates(engine, settings, selected, uses)
+    if signature:
+        found = signatures.signed(publish.registry_of(engine, settings), found, signer)
     with interruptible(_INTERRUPTED):
         made = verification.verify(engine, found, conditions, jobs=jobs, say=report.say)
     report.show(report.as_json(verdicts.rows(made)) if json else verdicts.text(made))

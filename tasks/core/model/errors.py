@@ -146,6 +146,11 @@ class DoctorError(UdfError):
     cause = "doctor found problems that stop images from being built or from working"
 
 
+class SignatureError(UdfError):
+    exit_code = 43
+    cause = "an image is not signed by who must have signed it"
+
+
 class BenchWorseError(UdfError):
     exit_code = 41
     cause = "a measurement is worse than its reference"
