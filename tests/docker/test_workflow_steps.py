@@ -131,6 +131,14 @@ def test_pull_request(steps: Steps, cloned: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("base")
+def test_refresh(steps: Steps, tmp_path: Path) -> None:
+    workflow = load("refresh.yml")
+    # What it asks is the registry of the Python images.
+    steps(workflow["jobs"]["refresh"], workflow, "--refresh")
+    assert "sink/log" in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+
+
+@pytest.mark.usefixtures("base")
 def test_the_snippet_of_the_page(steps: Steps, hub: Registry) -> None:
     page = (REPOSITORY / "docs/ci.md").read_text()
     snippet = re.search(r"(?s)## In a workflow that you have.*?```yaml\n(.*?)```", page)
