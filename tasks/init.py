@@ -43,7 +43,7 @@ def init(
         return
     if not apply:
         for file in plan.files:
-            report.show(file.diff())
+            report.show(file.diff(), literal=True)
     verb = "wrote" if apply else "would write"
     for row in plan.rows():
         report.show(f"{verb} {row['file']}" + (" (changed)" if row["action"] == "changed" else ""))

@@ -54,7 +54,9 @@ def pipeline(
         report.say(f"warning: the images of other UDFs stay as they are: {', '.join(left)}")
     images = {each: wanted[name] for name in named if name in wanted for each in names[name]}
     # What is printed ends with one line end of its own.
-    report.show(pipelines.with_images(text, images, shown=shown(path)).removesuffix("\n"))
+    report.show(
+        pipelines.with_images(text, images, shown=shown(path)).removesuffix("\n"), literal=True
+    )
 
 
 def _names(settings: Settings, udf: Udf) -> set[str]:

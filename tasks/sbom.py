@@ -51,7 +51,7 @@ def sbom(
     images = {chosen[0].name: image} if image else {}
     if not output:
         [text] = sboms.documents(engine, settings, chosen, images=images, platform=platform)
-        report.show(text.removesuffix("\n"))
+        report.show(text.removesuffix("\n"), literal=True)
         return
     for path in sboms.write(engine, settings, chosen, output, images=images, platform=platform):
         report.show(f"{path} written")

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.core.engine import Engine
 from tasks.core.inputs import credentials
-from tasks.core.model.settings import REPOSITORY
+from tests import REPOSITORY
 from tests.docker import repository
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]

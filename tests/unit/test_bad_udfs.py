@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.model.settings import REPOSITORY, Settings
+from tasks.core.model.settings import Settings
 from tasks.core.model.udf import scan
 from tasks.core.upkeep.deps import gather
 from tasks.core.upkeep.doctor import files
+from tests import REPOSITORY
 from tests.conftest import Invoke
 
 Plant = Callable[[Path], object]

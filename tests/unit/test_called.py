@@ -40,6 +40,33 @@ CALLS = {
 }
 
 
+RUNNERS = {
+    "installed": ("/home/x/.venv", "numaflow-udf-build"),
+    "as a tool of uv": ("/home/x/.local/share/uv/tools/numaflow-udf-build", "numaflow-udf-build"),
+    "uvx": ("/home/x/.cache/uv/archive-v0/2HYVqHlRp", "uvx numaflow-udf-build"),
+    "installed with pipx": ("/home/x/pipx/venvs/numaflow-udf-build", "numaflow-udf-build"),
+    "pipx run": ("/home/x/.cache/pipx/0123456789abcde", "pipx run numaflow-udf-build"),
+    "pipx run, before": ("/home/x/.local/pipx/.cache/012345", "pipx run numaflow-udf-build"),
+}
+
+
+@pytest.mark.parametrize(("prefix", "wanted"), RUNNERS.values(), ids=RUNNERS)
+def test_what_runs_it_from_a_cache_is_named(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, wanted: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{prefix}/bin/numaflow-udf-build", "list"])
+    monkeypatch.setattr("sys.prefix", prefix)
+    assert as_called("`invoke list`") == f"`{wanted} list`"
+
+
+def test_the_content_of_a_file_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["numaflow-udf-build", "init"])
+    report.show("- run: invoke list", literal=True)
+    assert capsys.readouterr().out == "- run: invoke list\n"
+
+
 @pytest.mark.parametrize(("argv", "wanted"), CALLS.values(), ids=CALLS)
 def test_the_next_command(
     monkeypatch: pytest.MonkeyPatch,

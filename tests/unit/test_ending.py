@@ -15,9 +15,9 @@ from invoke.exceptions import Exit
 
 from tasks import options
 from tasks.core.model.errors import ConfigError, FileError, UnexpectedError
-from tasks.core.model.settings import REPOSITORY
 from tasks.core.output import report
 from tasks.core.output.ending import ending, error_of
+from tests import REPOSITORY
 
 ERRORS = [
     (OSError(errno.ENOSPC, "No space left on device", "a"), "a: No space left", "free some disk"),

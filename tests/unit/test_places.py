@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tasks.core.inputs.changes import changed_since
+from tasks.core.inputs.files import context_files
 from tasks.core.model import places
 from tasks.core.model.errors import ConfigError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import discover, name_of, scan, select
+from tasks.core.upkeep import new
 from tests import REPOSITORY
 
 UDF = "[tool.numaflow-udf]\nkind = 'map'\n"
@@ -178,6 +183,39 @@ class TestSeveralRoots:
         other = tmp_path_factory.mktemp("other")
         settings = replace(settings, more_roots=(other,))
         assert name_of(settings, other / "map/x") == f"{other.name}/map/x"
+
+    def test_a_udf_of_it_has_the_rules_of_its_own_repository(
+        self, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        other = tmp_path_factory.mktemp("other")
+        write(other, ".git/HEAD")
+        write(other, ".dockerignore", "**/data.csv\n")
+        for name in ("example.py", "data.csv"):
+            write(other, f"udfs/map/x/{name}")
+        write(settings.root, "map/a/data.csv")
+        settings = replace(settings, more_roots=(other / "udfs",))
+        found = {
+            udf.name: [file.path for file in context_files(settings, udf)]
+            for udf in discover(settings)
+        }
+        assert found == {"map/a": ["data.csv", "example.py"], "udfs/map/x": ["example.py"]}
+
+    def test_a_new_udf_in_another_root(self, top: Path, settings: Settings) -> None:
+        made = new.create(settings, "libs/more/map/c")
+        assert made.udf.path == top / "libs/more/map/c"
+        assert (made.udf.name, made.udf.repository) == ("libs/more/map/c", "libs-more-map-c")
+        assert [path.name for path in top.rglob(".new-udf-*")] == []
+
+    def test_what_changed_in_any_of_them(
+        self, top: Path, settings: Settings, tmp_path: Path
+    ) -> None:
+        shutil.rmtree(top / ".git")
+        git = ("git", "-c", "user.name=x", "-c", "user.email=x@example.com")
+        for command in ("init -q", "add .", "commit -qm x"):
+            subprocess.run([*git, *command.split()], cwd=top, check=True, capture_output=True)
+        write(top, "libs/more/sink/b/example.py", "changed\n")
+        changed = changed_since(settings, discover(settings), "HEAD")
+        assert [udf.name for udf in changed] == ["libs/more/sink/b"]
 
     def test_the_repository_itself(self, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(top, "map/a/example.py")

@@ -155,6 +155,12 @@ def test_udfs_that_exist_are_enough(own: Path) -> None:
         starter.plan(Settings.from_config({}), root="other")
 
 
+def test_a_file_in_place_of_the_folder(own: Path) -> None:
+    (own / "udfs").touch()
+    with pytest.raises(ConfigError, match="udfs is a file"):
+        starter.plan(Settings.from_config({}))
+
+
 def test_a_file_that_was_made_meanwhile_is_not_overwritten(own: Path) -> None:
     plan = starter.plan(Settings.from_config({}))
     (own / "tasks.py").write_text("mine\n")

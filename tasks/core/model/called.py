@@ -25,8 +25,15 @@ def declare(task: str) -> None:
 
 
 def program() -> str:
-    """``invoke``, or the console script where it runs."""
-    return CONSOLE if sys.argv and Path(sys.argv[0]).name == CONSOLE else "invoke"
+    """``invoke``, or the console script where it runs, with what ran it from a cache."""
+    if not sys.argv or Path(sys.argv[0]).name != CONSOLE:
+        return "invoke"
+    above = Path(sys.prefix).parent
+    if above.name.startswith("archive-v"):
+        return f"uvx {CONSOLE}"
+    if "pipx" in (above.name, above.parent.name) and above.name != "venvs":
+        return f"pipx run {CONSOLE}"
+    return CONSOLE
 
 
 def collection() -> str:

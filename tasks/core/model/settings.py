@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .errors import ConfigError, did_you_mean
-from .places import SHIPPED, repository
+from .places import repository
 from .reference import COMPONENT, HOST, REFERENCE, REGISTRY, TAG
-
-REPOSITORY: Final = SHIPPED  # until no test imports it from here
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "root": "examples",

@@ -33,13 +33,15 @@ def say(line: str) -> None:
         _discard(sys.stderr)
 
 
-def show(text: str) -> None:
-    """A result, on stdout. A reader that has seen enough (``| head``) ends the task quietly.
+def show(text: str, *, literal: bool = False) -> None:
+    """A result, on stdout; ``literal`` where it is the content of a file.
+
+    A reader that has seen enough (``| head``) ends the task quietly.
 
     Raises :class:`FileError` where stdout is a file that cannot be written to.
     """
     try:
-        print(as_called(text), flush=True)
+        print(text if literal else as_called(text), flush=True)
     except BrokenPipeError:
         raise closed_pipe() from None
     except OSError as error:

@@ -158,6 +158,9 @@ def _root(settings: Settings, root: str) -> tuple[Path, bool]:
         what = f"--root {root} names several folders"
         raise ConfigError(what, next_step="name the folder for the first UDF")
     folder = Path(os.path.normpath(Path.cwd() / root if root else repository() / ROOT))
+    if folder.exists() and not folder.is_dir():
+        what = f"{shown(folder)} is a file, and no folder for UDFs"
+        raise ConfigError(what, next_step="name another folder with --root")
     if settings.sources["root"] == "default" and not settings.root.is_dir():
         return folder, False
     if root and folder not in settings.roots:
