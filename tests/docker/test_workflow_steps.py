@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.core.model.settings import REPOSITORY, native_platform
+from tasks.core.model.settings import native_platform
+from tests import REPOSITORY
 from tests.docker.registry import Registry
 
 pytestmark = pytest.mark.slow
