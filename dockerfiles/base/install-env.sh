@@ -50,13 +50,19 @@ python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$VENV/lib"
 rm -f "$VENV/.lock" "$VENV/.gitignore"
 find "$VENV" ! -type l -perm /022 -exec chmod go-w {} +
 
+. /scripts/fit-python.sh
 mkdir -p /rootfs/opt /rootfs/etc /rootfs/usr/local/bin
 mv "$VENV" /rootfs/opt/venv
-install -m 0755 /scripts/start-udf.sh /rootfs/usr/local/bin/start-udf
+start='start-udf.sh'
+[ -e "/runtime$(inside /bin/sh)" ] || start='start-udf.py'
+install -m 0755 "/scripts/$start" /rootfs/usr/local/bin/start-udf
 install -d -m 0755 /rootfs/udf
 # In a pod a volume is mounted here; without one, the server must still be able to start.
 install -d -m 1777 /rootfs/run/numaflow
-cp /etc/passwd /etc/group /rootfs/etc/
+for name in passwd group; do
+    file=$(inside "/etc/$name")
+    cp "/runtime$file" "/rootfs/etc/$name" || cp "/etc/$name" /rootfs/etc # none in the image
+done
 echo "udf:x:$USER_ID:$USER_ID:UDF:/udf:/usr/sbin/nologin" >>/rootfs/etc/passwd
 echo "udf:x:$USER_ID:" >>/rootfs/etc/group
 

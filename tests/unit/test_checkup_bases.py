@@ -15,6 +15,7 @@ from tasks.core.build import specs as build_specs
 from tasks.core.build.why import ChangedInputs, with_content
 from tasks.core.inputs.pythons import Pins
 from tasks.core.model import labels
+from tasks.core.model.errors import ConfigError
 from tasks.core.model.labels import BASE_PYTHON
 from tasks.core.model.settings import native_platform
 from tasks.core.model.udf import Udf
@@ -167,16 +168,16 @@ def hub() -> Iterator[FakeRegistry]:
 class Docker:
     """An engine that has one image, and an endpoint that may be private."""
 
-    def __init__(self, *, private: bool = False, layers: str = "") -> None:
+    def __init__(self, *, private: bool = False, layers: str = "", env: str = "null") -> None:
         self.needs_python_image = private
-        self._layers = layers
+        self._said = f"{layers} {env}\n" if layers else ""
 
     def docker(self, *_: str) -> Any:  # noqa: ANN401 (as much of it as is asked for)
         class Done(SimpleNamespace):
             def __bool__(self) -> bool:
                 return bool(self.stdout)
 
-        return Done(stdout=self._layers)
+        return Done(stdout=self._said)
 
 
 @pytest.fixture
@@ -185,32 +186,61 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bases, "registry_for", lambda _, host: Registry(host))
 
 
+def has_python(hub: FakeRegistry, platform: str = "", python: str = "3.13.9") -> str:
+    """Have the registry have a Python image under a tag; its digest."""
+    system, architecture = (platform or native_platform()).split("/")
+    config = {"config": {"Env": [f"PYTHON_VERSION={python}"]}}
+    return put(hub, "python", "3.13", config | {"os": system, "architecture": architecture})
+
+
+def put(hub: FakeRegistry, name: str, tag: str, config: dict[str, Any]) -> str:
+    digest = hub.has(name, json.dumps(config).encode())
+    content = json.dumps({"config": {"digest": digest}, "layers": []}).encode()
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    hub.manifests[name, tag] = hub.manifests[name, digest_of(content)] = (kind, content)
+    return digest_of(content)
+
+
 @pytest.mark.usefixtures("asked")
 class TestContents:
     def contents(self, engine: Docker, *images: str) -> Mapping[str, str]:
-        return pythons.contents(engine, images)  # type: ignore[arg-type]
+        made = [base(image=image) for image in images]
+        return pythons.contents(engine, settings(), made)  # type: ignore[arg-type]
 
     def test_the_digest_of_the_registry(self, hub: FakeRegistry) -> None:
-        hub.manifests["python", "3.13"] = ("application/json", b"{}")
+        digest = has_python(hub)
         image = f"{hub.host}/python:3.13"
-        found = self.contents(Docker(layers="[]"), image, image, f"{PYTHON}@{A}")
-        assert found == {image: digest_of(b"{}")}
-        assert len(hub.seen) == 1
+        found = self.contents(Docker(layers="[]"), image, image, f"{image}@{digest}")
+        assert found == {image: digest}
 
     def test_the_store_where_no_registry_answers(self, hub: FakeRegistry) -> None:
         image = f"{hub.host}/python:3.13"  # the registry does not have it
-        one = self.contents(Docker(layers='["sha256:1"]\n'), image)
-        other = self.contents(Docker(layers='["sha256:2"]\n'), image)
+        one = self.contents(Docker(layers='["sha256:1"]'), image)
+        other = self.contents(Docker(layers='["sha256:2"]'), image)
         assert one[image].startswith("layers:")
         assert labels.differ(one[image], other[image])
         assert self.contents(Docker(), image) == {}
 
     def test_an_engine_that_may_have_a_stand_in_asks_nobody(self, hub: FakeRegistry) -> None:
-        hub.manifests["python", "3.13"] = ("application/json", b"{}")
+        has_python(hub)
         image = f"{hub.host}/python:3.13"
         found = self.contents(Docker(private=True, layers='["sha256:1"]'), image)
         assert found[image].startswith("layers:")
         assert hub.seen == []
+
+    def test_another_python_than_its_name_says(self, hub: FakeRegistry) -> None:
+        image = f"{hub.host}/python:3.13"
+        stored = Docker(layers="[]", env='["A=1", "PYTHON_VERSION=3.12.4"]')
+        with pytest.raises(ConfigError, match=r"has Python 3\.12\.4, not 3\.13"):
+            self.contents(stored, image)
+        digest = has_python(hub, python="3.1.3")
+        with pytest.raises(ConfigError, match=r"has Python 3\.1\.3, not 3\.13"):
+            self.contents(Docker(), f"{image}@{digest}")
+
+    def test_another_platform(self, hub: FakeRegistry) -> None:
+        has_python(hub, "linux/s390x")
+        with pytest.raises(ConfigError, match="is for linux/s390x, not for linux/"):
+            self.contents(Docker(), f"{hub.host}/python:3.13")
 
 
 @pytest.mark.usefixtures("asked")
@@ -225,12 +255,8 @@ def test_the_base_of_the_registry(hub: FakeRegistry, here: str, status: str) -> 
         "config": {"Labels": {BASE_PYTHON: A}},
     }
     name, _, tag = image.removeprefix(f"{hub.host}/").partition(":")
-    content = {"config": {"digest": hub.has(name, json.dumps(config).encode())}, "layers": []}
     for each in (tag, "latest"):
-        hub.manifests[name, each] = (
-            "application/vnd.oci.image.manifest.v1+json",
-            json.dumps(content).encode(),
-        )
+        put(hub, name, each, config)
     stored = {image: SimpleNamespace(labels={BASE_PYTHON: here} if here else {})}
     engine: Any = SimpleNamespace(images=lambda _: stored)
     (check,) = bases.registry(engine, own)

@@ -69,7 +69,8 @@ def by_name(path: Path) -> str:
 
 def test_the_parser_sees_every_stage() -> None:
     assert list(stages(BASE)) == [
-        *("sdk", "python-build", "python-target", "uv", "tools", "lock", "env", "runtime")
+        *("sdk", "python-build", "python-target", "uv", "tools", "lock", "python", "env"),
+        "runtime",
     ]
     assert len(stages(SHARED)) == SHARED.read_text().count("\nFROM ")
 

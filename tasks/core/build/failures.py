@@ -21,6 +21,11 @@ _NETWORK: Final = (
 )
 
 
+# A Python image that cannot be used: what a step says of it, and BuildKit where it has no shell.
+_UNFIT: Final = r"the Python image does not fit: [^\n]*"
+_NO_SHELL: Final = r'exec: "/bin/sh"'
+
+
 def isolate(
     targets: Sequence[str], first: BakeRun, run: Callable[[Sequence[str]], BakeRun]
 ) -> dict[str, BakeRun]:
@@ -74,6 +79,13 @@ def base_failed(base: Base, run: BakeRun) -> UdfError:
 
 def next_step(said: str, otherwise: str) -> str:
     """What to do about a build that ended with ``said``, if that tells its cause."""
+    if re.search(_NO_SHELL, said):
+        return (
+            "the Python image has no shell: name one to build with, under "
+            "[tool.numaflow-udf.python-images.build] (docs/bases.md)"
+        )
+    if found := re.search(_UNFIT, said):
+        return f"{found[0]}; choose another one (docs/bases.md)"
     if re.search(_FULL, said, re.IGNORECASE):
         return "free disk space on the engine: `invoke clean`, `docker system df` shows the rest"
     if re.search(_NETWORK, said, re.IGNORECASE):

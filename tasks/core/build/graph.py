@@ -48,7 +48,7 @@ def run_graph(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[
     if engine.builds:
         _name_bases(engine, plan)
     where = environment_of(engine, settings, plan, gathered.secrets)
-    contents = pythons.contents(engine, _recorded_pythons(plan))
+    contents = pythons.contents(engine, settings, _made_bases(plan))
     where = replace(where, pythons=contents)
     definition = bake(plan, where)
     runs: list[BakeRun] = []
@@ -143,20 +143,20 @@ def has_base(engine: Engine, base: Base) -> bool:
 
 def _python_images(plan: Plan) -> list[str]:
     """The Python images that the targets of a plan start from."""
-    images = [each.base.python_image for each in plan.missing_bases]
-    images += [
-        step.spec.base.python_image
+    bases = [each.base for each in plan.missing_bases]
+    bases += [
+        step.spec.base
         for step in plan.to_build
         if step.spec.extra or step.spec.strategy == "optimized"
     ]
+    images = [image for base in bases for image in (base.python_image, base.build_image) if image]
     return list(dict.fromkeys(images))
 
 
-def _recorded_pythons(plan: Plan) -> list[str]:
-    """Those of which an image that is made records the content."""
-    images = [each.base.python_image for each in plan.missing_bases]
-    optimized = [step.spec for step in plan.to_build if step.spec.strategy == "optimized"]
-    return images + [spec.base.python_image for spec in optimized]
+def _made_bases(plan: Plan) -> list[Base]:
+    """Those whose environment is made, in an image of their own or in that of a UDF."""
+    bases = [each.base for each in plan.missing_bases]
+    return bases + [s.spec.base for s in plan.to_build if s.spec.strategy == "optimized"]
 
 
 def _name_bases(engine: Engine, plan: Plan) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 from ..engine import Engine
 from ..engine.registries import registry_for
 from ..inputs.files import sha256
+from ..inputs.pythons import TABLE
 from ..model.errors import ConfigError, UdfError
 from ..model.progress import Say
 from ..model.reference import DOCKER_HUB, ImageReference
 from ..model.settings import Settings, native_platform
+from ..plan.specs import Base
 from ..private_engine.standin import ensure_image
 
 
@@ -34,29 +37,55 @@ def _ensure(engine: Engine, settings: Settings, image: str, say: Say) -> None:
         raise ConfigError(what, next_step=step)
 
 
-def contents(engine: Engine, images: Iterable[str]) -> dict[str, str]:
-    """What the tags among ``images`` mean now, for builds that start from them.
+def contents(engine: Engine, settings: Settings, bases: Iterable[Base]) -> dict[str, str]:
+    """What the tags of the Python images of ``bases`` mean now, for builds that start from them.
 
     The digest in the registry, which the build is then held to; on an engine that may have no
     registry, or where none answers, the content that the store has. A tag of which neither tells
-    anything is left out.
+    anything is left out. Raises :class:`ConfigError` for an image that says of itself that it
+    does not fit: it has another Python, or is not for a platform that is wanted.
     """
-    tags = [each for each in dict.fromkeys(images) if "@" not in each]
-    found = {each: _published(engine, each) or _stored(engine, each) for each in tags}
-    return {image: content for image, content in found.items() if content}
+    found = {}
+    for image, python in {base.python_image: base.python for base in bases}.items():
+        known = _published(engine, image, settings.targets) or _stored(engine, image)
+        if known is None:
+            continue
+        content, environment = known
+        told = next((each[15:] for each in environment if each.startswith("PYTHON_VERSION=")), "")
+        if told and python and not f"{told}.".startswith(f"{python}."):
+            what = f"the Python image {image} has Python {told}, not {python}"
+            step = f"correct its row in [tool.numaflow-udf.{TABLE}], or udf.python_image"
+            raise ConfigError(what, next_step=step)
+        if "@" not in image:
+            found[image] = content
+    return found
 
 
-def _published(engine: Engine, image: str) -> str:
+Known = tuple[str, Sequence[str]]
+"""The content of an image, and the environment in its config."""
+
+
+def _published(engine: Engine, image: str, platforms: Sequence[str]) -> Known | None:
     if engine.needs_python_image:
-        return ""
+        return None
     reference = ImageReference.parse(image)
     try:
-        return registry_for(engine, reference.host).digest(reference)
+        found = registry_for(engine, reference.host).image(reference, platforms[0])
     except UdfError:
-        return ""  # the build itself says what is wrong, or finds a mirror
+        return None  # the build itself says what is wrong, or finds a mirror
+    if found is None:
+        return None
+    if absent := [each for each in platforms if each not in found.platforms]:
+        what = f"the Python image {image} is for {', '.join(found.platforms)}, not for {absent[0]}"
+        raise ConfigError(what, next_step="choose another image, or other udf.platforms")
+    return found.digest, (found.config.get("config") or {}).get("Env") or ()
 
 
-def _stored(engine: Engine, image: str) -> str:
+def _stored(engine: Engine, image: str) -> Known | None:
     """The layers of an image as one digest: an ID is another one in each kind of store."""
-    done = engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
-    return f"layers:{sha256(done.stdout.strip().encode())}" if done else ""
+    template = "{{json .RootFS.Layers}} {{json .Config.Env}}"
+    done = engine.docker("image", "inspect", "--format", template, image)
+    if not done:
+        return None
+    layers, _, environment = done.stdout.strip().partition(" ")
+    return f"layers:{sha256(layers.encode())}", json.loads(environment) or ()

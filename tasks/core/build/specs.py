@@ -49,10 +49,17 @@ def base_of(settings: Settings, python: str = "") -> Base:
         registry=settings.registry,
         python_image=image,
         python=version,
-        inputs=base_inputs(settings, image, found.lines, tools=installer == "tools"),
+        inputs=base_inputs(
+            settings,
+            image,
+            found.lines,
+            tools=installer == "tools",
+            build_image=found_pins.build.get(version, ""),
+        ),
         packages=found.packages,
         files=tuple(text_file(name, text) for name, text in sorted(found.files.items())),
         installer=installer,
+        build_image=found_pins.build.get(version, ""),
     )
 
 

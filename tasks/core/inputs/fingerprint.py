@@ -32,14 +32,22 @@ def short(fingerprint: str) -> str:
 
 
 def base_inputs(
-    settings: Settings, python_image: str, packages: Mapping[str, str], *, tools: bool
+    settings: Settings,
+    python_image: str,
+    packages: Mapping[str, str],
+    *,
+    tools: bool,
+    build_image: str = "",
 ) -> dict[str, str]:
     """Everything that the base image is made from, for the given Python image.
 
     ``packages`` are the lines of its requirements by the package that they are of; ``tools``
-    says that something among them is built from source.
+    says that something among them is built from source. ``build_image`` is the Python image that
+    it is made in, if that is another one.
     """
     inputs = {"python image": python_image}
+    if build_image:
+        inputs["python build image"] = build_image
     inputs |= recipe(*base_recipe(tools=tools))
     inputs["group udf"] = ", ".join(udf_group())
     for name, lines in packages.items():

@@ -26,6 +26,7 @@ from .recipe import project_content
 TABLE: Final = "python-images"
 CREATED: Final = "created"
 DEFAULT: Final = "default"
+BUILD: Final = "build"
 SYSTEM_PACKAGES: Final = "system-packages-date"
 
 _WHERE: Final = f"[tool.numaflow-udf.{TABLE}] of {PROJECT}"
@@ -37,6 +38,7 @@ _NAMED: Final = re.compile(r"(?P<name>(?:.*/)?python:)(?P<version>3\.[0-9]+)(?:\
 class Pins:
     """The images of the table by Python version, and when they were made, by digest.
 
+    ``build`` are images that environments are made in, by version, for those that have no shell.
     ``default`` is the version of UDFs that name none, ``""`` for that of the default setting.
     ``system_packages`` says when the Debian packages of UDFs were last taken anew.
     """
@@ -44,6 +46,7 @@ class Pins:
     images: Mapping[str, str] = field(default_factory=dict)
     created: Mapping[str, date] = field(default_factory=dict)
     default: str = ""
+    build: Mapping[str, str] = field(default_factory=dict)
     system_packages: str = ""
 
     def version(self, image: str) -> str:
@@ -100,9 +103,14 @@ def pins_of(content: Mapping[str, Any]) -> Pins:
         what = f"{_WHERE} is not a table"
         raise ConfigError(what, next_step="write one row for each Python version below that line")
     when = options.get(SYSTEM_PACKAGES, "")
-    rows = {key: value for key, value in table.items() if key not in (CREATED, DEFAULT)}
+    rows = {key: value for key, value in table.items() if key not in (CREATED, DEFAULT, BUILD)}
+    building = table.get(BUILD, {})
+    if not isinstance(building, Mapping):
+        what = f"{_WHERE}: {BUILD} is not a table"
+        raise ConfigError(what, next_step=f"write [tool.numaflow-udf.{TABLE}.{BUILD}]")
     return Pins(
         images={key: _row(key, value) for key, value in rows.items()},
+        build={key: _row(key, value) for key, value in building.items()},
         default=_default(table.get(DEFAULT, "")),
         created=_created(table.get(CREATED, {})),
         system_packages=when.isoformat() if isinstance(when, date) else str(when),

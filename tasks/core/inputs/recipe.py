@@ -35,6 +35,7 @@ _SHARED: Final = (
     ".dockerignore",
     "dockerfiles/*/*.sh",
     "dockerfiles/*/*.txt",
+    "dockerfiles/*/*.py",
 )
 
 
@@ -116,5 +117,5 @@ def _content(text: str) -> Mapping[str, Any]:
 
 def _scripts(folder: str) -> list[str]:
     files = (SHIPPED / folder).iterdir()
-    found = sorted(path for path in files if path.suffix in (".sh", ".txt"))
+    found = sorted(path for path in files if path.suffix in (".sh", ".txt", ".py"))
     return [path.relative_to(SHIPPED).as_posix() for path in found]

@@ -76,11 +76,6 @@ class BuildEnvironment:
     pythons: Mapping[str, str] = field(default_factory=dict)
     """What Python images of which only a tag is known are now: a digest, or their layers'."""
 
-    def start(self, image: str) -> str:
-        """The Python image that a build starts from: what its tag means now, where known."""
-        now = self.pythons.get(image, "")
-        return f"{image}@{now}" if now.startswith("sha256:") else image
-
 
 def bake(plan: Plan, where: BuildEnvironment) -> dict[str, Any]:
     """The definition that ``docker buildx bake`` builds the plan from."""
@@ -174,7 +169,7 @@ def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
     target = _common(where, BASE_DOCKERFILE, tags, base_labels(base, where.pythons))
     target["output"] = [where.base_output]
     target["args"] = {
-        "PYTHON_IMAGE": where.start(base.python_image),
+        **_python_arguments(base, where),
         "INSTALLER": base.installer,
         **_epoch(where),
     }
@@ -201,7 +196,7 @@ def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str
     linked = spec.own is not None or (spec.strategy == "shared-base" and bool(base.reason))
     if spec.strategy == "optimized":
         arguments |= _environment_arguments(step)
-        arguments["PYTHON_IMAGE"] = where.start(spec.base.python_image)
+        arguments |= _python_arguments(spec.base, where)
         contexts |= _base_contexts(spec.base, where)
         if spec.own:
             contexts["runtime"] = f"target:{_own_name(spec)}"
@@ -272,7 +267,7 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
         runtime = f"base-runtime-{spec.target}"
         start, links = _BASE_CONTEXT, {_BASE_CONTEXT: f"target:{runtime}"}
         arguments = {
-            "PYTHON_IMAGE": where.start(spec.base.python_image),
+            **_python_arguments(spec.base, where),
             **_environment_arguments(step),
         }
         targets[runtime] = {
@@ -297,6 +292,13 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
     return targets
 
 
+def _python_arguments(base: Base, where: BuildEnvironment) -> dict[str, str]:
+    building = {"PYTHON_BUILD_IMAGE": base.build_image} if base.build_image else {}
+    now = where.pythons.get(base.python_image, "")
+    held = f"@{now}" if now.startswith("sha256:") else ""
+    return {"PYTHON_IMAGE": f"{base.python_image}{held}", **building}
+
+
 def _environment_arguments(step: Step) -> dict[str, str]:
     return {"INSTALLER": _installer(step.spec), **_tools(bool(step.from_source))}
 
@@ -319,7 +321,7 @@ def _builder(
         "dockerfile": BASE_DOCKERFILE,
         "target": "env",
         "args": {
-            "PYTHON_IMAGE": where.start(base.python_image),
+            **_python_arguments(base, where),
             "INSTALLER": _installer(spec),
             **_tools(from_source),
             **_epoch(where),

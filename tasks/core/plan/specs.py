@@ -47,7 +47,8 @@ LOCAL_REGISTRY: Final = "127.0.0.1:1"
 class Base:
     """The base image for one Python: its names follow from its inputs.
 
-    ``python`` is the version of its Python, ``""`` where nothing tells it. ``target`` is its
+    ``python`` is the version of its Python, ``""`` where nothing tells it. ``build_image`` is the
+    Python image that its environment is made in, where that is another one. ``target`` is its
     name in a bake definition. ``packages`` are the versions of its environment, and ``files``
     the requirement files that ``installer`` makes it from.
     """
@@ -60,6 +61,7 @@ class Base:
     packages: Mapping[str, str] = field(default_factory=dict)
     files: tuple[ContextFile, ...] = ()
     installer: Installer = "uv"
+    build_image: str = ""
 
     @property
     def fingerprint(self) -> str:
