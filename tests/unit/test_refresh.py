@@ -178,6 +178,17 @@ def test_an_image_whose_name_tells_no_version(hub: FakeRegistry, project: Path) 
     assert pins().images.keys() == {"3.12"}
 
 
+def test_the_image_that_environments_are_made_in(hub: FakeRegistry, project: Path) -> None:
+    digest, building = publish(hub), publish(hub, "3.13-full")
+    rows = f'[tool.numaflow-udf.python-images.build]\n"3.13" = "{image(hub, "3.13-full")}"\n'
+    project.write_text(project.read_text() + rows)
+    environment.forget()
+    assert len(run(settings(python_image=image(hub)))) == 2
+    assert pins().images == {"3.13": f"{image(hub)}@{digest}"}
+    assert pins().build == {"3.13": f"{image(hub, '3.13-full')}@{building}"}
+    assert pins().created.keys() == {digest, building}
+
+
 def test_what_a_flag_names_is_in_the_table_then(hub: FakeRegistry, project: Path) -> None:
     digest = publish(hub)
     after = refresh.refresh(

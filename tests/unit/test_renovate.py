@@ -23,7 +23,8 @@ DIGEST: Final = f"sha256:{'a' * 64}"
 
 def test_it_follows_its_schema() -> None:
     program = Path(sys.executable).with_name("check-jsonschema")
-    argv = [program, "--builtin-schema", "vendor.renovate", REPOSITORY / "renovate.json"]
+    config = str(REPOSITORY / "renovate.json")
+    argv = [str(program), "--builtin-schema", "vendor.renovate", config]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

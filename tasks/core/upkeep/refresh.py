@@ -22,6 +22,7 @@ from ..inputs.environment import forget
 from ..inputs.fingerprint import short
 from ..inputs.group import PROJECT
 from ..inputs.pythons import (
+    BUILD,
     CREATED,
     DEFAULT,
     SYSTEM_PACKAGES,
@@ -87,15 +88,23 @@ def refresh(
     found: dict[str, PythonImage] = {}
     default = ""
     chosen = settings.sources["python_image"] != "default"
+    platforms, day = settings.targets, now.date()
+
+    def newest(image: str, pinned: str) -> PythonImage:
+        """What the tag of ``image`` names now, which is said beside what was ``pinned``."""
+        new = _newest(engine, ask, tag_of(image), platforms, day)
+        old = digest_in(pinned) if tag_of(pinned) == new.image else ""
+        was = _image_at(ask, new.image, old, platforms, day) if old else None
+        say(_changed(new, old, was, before.created.get(old), day))
+        return new
+
     for image in in_use(settings, before, udfs, say):
-        newest = _newest(engine, ask, tag_of(image), settings.targets, now.date())
-        version = _version(before, newest)
-        found[version] = newest
+        row = next((each for each in before.images.values() if tag_of(each) == tag_of(image)), "")
+        new = newest(image, row)
+        version = _version(before, new)
+        found[version] = new
         default = version if chosen and image == settings.python_image else default
-        row = before.images.get(version, "")
-        old = digest_in(row) if tag_of(row) == newest.image else ""
-        was = _image_at(ask, newest.image, old, settings.targets, now.date()) if old else None
-        say(_changed(newest, old, was, before.created.get(old), now.date()))
+    build = {version: newest(row, row) for version, row in before.build.items()}
     debian = any(udf.system_packages for udf in udfs)
     if debian:
         say("system packages of UDFs are taken anew from Debian")
@@ -103,7 +112,7 @@ def refresh(
         default = ""
     path = own_file()
     text = read_text(path) if path.is_file() else ""
-    if (changed := with_pins(text, found, now if debian else None, default)) != text:
+    if (changed := with_pins(text, found, now if debian else None, default, build)) != text:
         _write(path, changed)
     return _by_the_table(settings, say)
 
@@ -239,12 +248,17 @@ def _digest(digest: str) -> str:
 
 
 def with_pins(
-    text: str, found: Mapping[str, PythonImage], debian: datetime | None, default: str = ""
+    text: str,
+    found: Mapping[str, PythonImage],
+    debian: datetime | None,
+    default: str = "",
+    build: Mapping[str, PythonImage] | None = None,
 ) -> str:
     """The text of a project file with these images in its table, by version.
 
     All else stays as it is, comments included. ``debian`` is when system packages were taken,
-    and ``default`` the version of UDFs that name none, where that changes.
+    and ``default`` the version of UDFs that name none, where that changes;
+    ``build`` are the images that environments are made in.
     """
     if not found and debian is None:
         return text
@@ -255,19 +269,27 @@ def with_pins(
     if debian is not None:
         section[SYSTEM_PACKAGES] = debian.replace(microsecond=0)
     if found:
-        _pin(section, found, default)
+        _pin(section, found, default, build or {})
     return tomlkit.dumps(document)
 
 
-def _pin(section: Any, found: Mapping[str, PythonImage], default: str) -> None:  # noqa: ANN401
+def _pin(
+    section: Any,  # noqa: ANN401 (of tomlkit)
+    found: Mapping[str, PythonImage],
+    default: str,
+    build: Mapping[str, PythonImage],
+) -> None:
     table = section.setdefault(TABLE, tomlkit.table())
     if default:
         table[DEFAULT] = default
     for version, each in found.items():
         table[version] = f"{each.image}@{each.digest}"
+    for version, each in build.items():
+        table[BUILD][version] = f"{each.image}@{each.digest}"
     dates = dict(table.get(CREATED, {}).unwrap() if CREATED in table else {})
-    dates |= {each.digest: each.created for each in found.values()}
-    kept = {digest_in(str(row)) for key, row in table.items() if key not in (CREATED, DEFAULT)}
+    dates |= {each.digest: each.created for each in (*found.values(), *build.values())}
+    rows = [*table.items(), *table.get(BUILD, {}).items()]
+    kept = {digest_in(row) for _, row in rows if isinstance(row, str)}
     created: Table = tomlkit.table()
     for digest, day in dates.items():
         if digest in kept:
