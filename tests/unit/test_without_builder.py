@@ -42,6 +42,8 @@ from tasks.core.model.errors import (
 from tasks.core.model.reference import ImageReference
 from tasks.core.model.settings import Settings
 from tasks.core.registry.client import Registry
+from tasks.core.upkeep.doctor import examine
+from tasks.core.upkeep.doctor.finding import Finding
 from tests import REPOSITORY
 from tests.unit.fake_registry import FakeRegistry, Fault, digest_of, fake_registry
 
@@ -703,6 +705,32 @@ def test_a_layer_in_another_form(hub: FakeRegistry, tmp_path: Path) -> None:
         )
         with pytest.raises(ConfigError, match="its layers are zstd"):
             of(zstd)
+
+
+# --- doctor -----------------------------------------------------------------------------------
+
+
+def test_doctor_asks_for_uv_and_no_engine(
+    run: Run, programs_of: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+    def found(settings: Settings = run.settings) -> dict[str, Finding]:
+        return {each.name: each for each in examine.examine(lambda: settings, say=print)}
+
+    checks = found()
+    assert "engine" not in checks
+    assert checks["uv"].detail == f"{uv.pinned()}, {programs_of / 'uv'}"
+    assert (checks["Python image"].status, checks["registry"].status) == ("ok", "ok")
+    assert checks["bytecode"].status == ("ok" if OWN == "3.13" else "warn")
+    (programs_of / "uv").unlink()
+    checks = found(
+        replace(run.settings, registry="", python_image=f"{run.hub.host}/no/python:3.13")
+    )
+    assert "uv was not found" in checks["uv"].detail
+    assert checks["uv"].fix == f"`pip install uv=={uv.pinned()}`"
+    assert {checks[each].status for each in ("uv", "Python image", "registry")} == {"fail"}
+    assert "uv" not in found(Settings.from_config({}))
 
 
 # --- uv ---------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +34,6 @@ from ..plan.facts import HostFacts
 from ..plan.specs import Base, base_labels
 from ..registry.blobs import Blobs, BlobSource
 from ..registry.client import Registry
-from ..registry.credentials import stored_login
 from ..registry.pushing import ImageUpload, push_images
 from . import publish, uv
 from .installed import environment_layer, install_packages, no_bytecode
@@ -163,9 +161,7 @@ def _base_variant(
 
 def registry_of_python(image: ImageReference, registry: Registry) -> Registry:
     """The registry of a Python image, which may be the one of ``registry``."""
-    if image.host == registry.host:
-        return registry
-    return Registry(image.host, logins=partial(stored_login, environ=os.environ))
+    return registry if image.host == registry.host else Registry(image.host)
 
 
 def _from(

@@ -7,10 +7,8 @@ image, whoever built it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from ..engine import Engine
@@ -27,7 +25,6 @@ from ..plan.decide import Step
 from ..plan.specs import Base, content_tag
 from ..registry import faults
 from ..registry.client import Registry
-from ..registry.credentials import stored_login
 from ..registry.manifests import Manifest, merged
 
 # At a time: each is a program of its own, and the engine uploads several layers for each.
@@ -54,7 +51,7 @@ def registry_of(engine: Engine | None, settings: Settings) -> Registry:
         raise ConfigError(what, next_step=step)
     host = ImageReference.parse(f"{settings.registry}/x").host
     if engine is None:
-        return Registry(host, logins=partial(stored_login, environ=os.environ))
+        return Registry(host)
     return registry_for(engine, host)
 
 

@@ -13,7 +13,7 @@ from ...model.progress import Say
 from ...model.settings import Settings
 from ...model.udf import scan
 from .. import relock
-from . import bases, files, machine
+from . import bases, files, host, machine
 from .finding import Finding, guarded, of_error
 
 
@@ -33,7 +33,10 @@ def examine(
         found += guarded("configuration", lambda: machine.configuration(settings))
     found += guarded("cache folder", lambda: machine.cache(environ))
     found += guarded("certificates", lambda: machine.certificates(environ))
-    engine, checks = _engine(settings, say)
+    if settings.builds:
+        engine, checks = _engine(settings, say)
+    else:
+        engine, checks = None, _without_engine(settings, environ)
     found += checks
     relocking = _relock(engine, settings, say)
     found += files.repository(relocking)
@@ -63,6 +66,16 @@ def _engine(settings: Settings, say: Say) -> tuple[Engine | None, list[Finding]]
         "registry": lambda: bases.registry(engine, settings),
     }
     return engine, [check for name, part in parts.items() for check in guarded(name, part)]
+
+
+def _without_engine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    """What images need that are made without Docker: nothing is asked of an engine."""
+    parts = {
+        "uv": lambda: host.host(settings, environ),
+        "Python image": lambda: host.python_image(settings),
+        "registry": lambda: host.registry(settings),
+    }
+    return [check for name, part in parts.items() for check in guarded(name, part)]
 
 
 def _relock(engine: Engine | None, settings: Settings, say: Say) -> Callable[[], None] | None:
