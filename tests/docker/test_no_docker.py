@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from tasks.core.engine import Engine
 from tasks.core.model.errors import BuildFailedError, NeedsBuilderError
-from tasks.core.model.settings import DEFAULTS
+from tasks.core.model.settings import DEFAULTS, native_platform
 from tests import REPOSITORY
+from tests.docker import foreign
 from tests.docker.images import File, contents
 from tests.docker.registry import Registry, uploads
 from tests.docker.repository import add_udf, remove
@@ -30,6 +32,7 @@ Invoke = Callable[..., subprocess.CompletedProcess[str]]
 PACKAGES: Final = 'dependencies = ["tabulate"]\n'
 EXAMPLES: Final = ("map/even_odd", "reduce/asyncio_reduce", "sink/log")
 """One of them adds compiled packages, from its lock."""
+JOB: Final = "push images without Docker"
 
 
 @pytest.fixture
@@ -51,33 +54,72 @@ def ok(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-def test_a_pipeline_without_docker(
+def test_the_job_for_gitlab(
     engine: Engine,
     hub: Registry,
     tag: str,
-    python: str,
     invoke: Invoke,
+    checkout: Path,
     only_uv: dict[str, str],
 ) -> None:
-    """What docs/gitlab-ci.yml does: base and images from nothing, then they are verified."""
-    place = where(hub, tag, python)
-    only = [word for udf in EXAMPLES for word in ("--only", udf)]
-    environ = {**only_uv, "INVOKE_UDF_BUILDER": "none"}
-    ok(invoke("base", "--push", *place[:2], *place[4:], **environ))
-    rows = json.loads(ok(invoke("image-all", "--push", "--json", *only, *place, **environ)))
-    assert {row["udf"]: row["result"] for row in rows} == dict.fromkeys(EXAMPLES, "built")
+    """Base and images of all examples from nothing, for two platforms; then they are verified."""
+    own, strange = sorted(foreign.MACHINES, key=lambda each: each != native_platform())
+    python = f"{hub.host}/{tag}/{DEFAULTS['python_image']}"
+    foreign.python_image(engine, python, strange)
+    job = yaml.safe_load((REPOSITORY / "docs/gitlab-ci.yml").read_text())[JOB]
+    script = "\n".join(line for line in job["script"] if not line.startswith("python -m pip"))
+    Path(only_uv["PATH"], "mkdir").symlink_to("/bin/mkdir")
+    folders = [only_uv["PATH"], str(Path(sys.executable).parent)]
+    environ = {
+        **os.environ,
+        **only_uv,
+        **job["variables"],
+        "PATH": os.pathsep.join(folders),
+        "DOCKER_CONFIG": "",
+        "CI_REGISTRY": hub.host,
+        "CI_REGISTRY_USER": "me",
+        "CI_REGISTRY_PASSWORD": "secret",
+        "INVOKE_UDF_REGISTRY": f"{hub.host}/{tag}",
+        "INVOKE_UDF_TAG": tag,
+        "INVOKE_UDF_PYTHON_IMAGE": python,
+    }
 
-    for row in rows:
-        image = f"{row['image'].rpartition(':')[0]}@{row['digest']}"
-        assert engine.docker("pull", "--quiet", image).code == 0
-        engine.tag(image, row["image"])
-    udfs = [word for udf in EXAMPLES for word in ("--udf", udf)]
-    ok(invoke("verify", *udfs, *place))
+    def run() -> str:
+        argv = ["/bin/sh", "-e", "-c", script]
+        done = subprocess.run(
+            argv, cwd=checkout, env=environ, capture_output=True, text=True, check=False
+        )
+        return ok(done)
+
+    ran = run()
+    assert " failed" not in ran
+    pushed = {row["udf"]: row for row in json.loads((checkout / "images.json").read_text())}
+    assert len(pushed) >= 17
+    assert {each for row in pushed.values() for each in row["platforms"]} == {own, strange}
+    config = json.loads(Path(only_uv["HOME"], ".docker/config.json").read_text())
+    assert config["auths"][hub.host] == {"username": "me", "password": "secret"}
+
+    # Every compiled file is of its platform, those of the packages as well.
+    found = foreign.images(hub, f"{tag}/reduce-asyncio-reduce", tag)
+    for platform in (own, strange):
+        objects = foreign.objects(hub, found[platform])
+        assert {machine for _, machine in objects} == {foreign.MACHINES[platform]}
+        assert any(name.startswith("opt/deps/") for name, _ in objects)
+        assert any("site-packages/grpc/_cython" in name for name, _ in objects)
+    # One code layer for both.
+    assert len({each["layers"][-1]["digest"] for each in found.values()}) == 1
+
+    for udf in EXAMPLES:
+        reference = pushed[udf]["reference"]
+        assert engine.docker("pull", "--quiet", reference).code == 0
+        engine.tag(reference, f"{hub.host}/{tag}/{udf.replace('/', '-').replace('_', '-')}:{tag}")
+    place = (*where(hub, tag, python), *(word for udf in EXAMPLES for word in ("--udf", udf)))
+    ok(invoke("verify", *place, cwd=checkout))
+    remove(engine, f"{hub.host}/{tag}/*")
 
     # The same once more: nothing to do, and nothing sent.
     hub.requests()
-    rows = json.loads(ok(invoke("image-all", "--push", "--json", *only, *place, **environ)))
-    assert {row["result"] for row in rows} == {"unchanged"}
+    assert f"{len(pushed)} unchanged" in run()
     assert uploads(hub.requests()) == []
 
 

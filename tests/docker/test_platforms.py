@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import struct
 import subprocess
-import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -21,15 +17,13 @@ from tasks.core.model.errors import EmulationError
 from tasks.core.model.settings import DEFAULTS
 from tasks.core.private_engine import standin
 from tests.docker import foreign
+from tests.docker.foreign import MACHINES, images, objects
 from tests.docker.registry import Registry, uploads
 from tests.docker.repository import add_udf
 
 pytestmark = pytest.mark.slow
 
 Invoke = Callable[..., subprocess.CompletedProcess[str]]
-
-MACHINES: Final = {"linux/amd64": 62, "linux/arm64": 183}
-"""``e_machine`` of the ELF header, from elf(5): EM_X86_64 and EM_AARCH64."""
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +45,9 @@ def python(engine: Engine, base: str, hub: Registry, platforms: tuple[str, str])
     image = DEFAULTS["python_image"]
     if standin.image_state(engine.endpoint, image) != "stand-in":
         return image  # from a registry, which has it for every platform
-    own, strange = (f"{hub.host}/parts:{each.partition('/')[2]}" for each in platforms)
-    engine.tag(image, own)
-    changes = [f"ENV {pair}" for pair in standin._ENV]
-    options = [word for change in changes for word in ("--change", change)]
-    archive = foreign.archive(platforms[1].partition("/")[2])
-    _docker(engine, "import", "--platform", platforms[1], *options, str(archive), strange)
-    for part in (own, strange):
-        _docker(engine, "push", part)
     name = f"{hub.host}/{image}"
-    argv = [*engine.endpoint.buildx, "imagetools", "create", "--tag", name, own, strange]
-    done = subprocess.run(
-        argv, env=engine.endpoint.environ(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    foreign.python_image(engine, name, platforms[1])
     return name
-
-
-def _docker(engine: Engine, *words: str) -> None:
-    done = engine.docker(*words)
-    assert done.code == 0, done.stderr
 
 
 class Both:
@@ -213,36 +190,3 @@ def test_where_emulation_is_needed_it_is_said_before_the_build(
 
 def _repository(udf: str) -> str:
     return udf.replace("/", "-").replace("_", "-")
-
-
-def images(hub: Registry, repository: str, tag: str) -> dict[str, dict[str, Any]]:
-    """The manifests of the images under a tag, by their platform."""
-    digest, top = hub.manifest(repository, tag)
-    if "layers" in top:
-        return {_platform(hub, digest): top}
-    entries = [each for each in top["manifests"] if each["platform"]["os"] != "unknown"]
-    digests = [each["digest"] for each in entries]
-    return {_platform(hub, digest): json.loads(hub.blob(digest)) for digest in digests}
-
-
-def _platform(hub: Registry, digest: str) -> str:
-    """The platform of an image as its own config says it."""
-    config = json.loads(hub.blob(json.loads(hub.blob(digest))["config"]["digest"]))
-    return f"{config['os']}/{config['architecture']}"
-
-
-def objects(hub: Registry, manifest: dict[str, Any]) -> list[tuple[str, int]]:
-    """Every ELF file in the layers of an image, with its ``e_machine``."""
-    found = []
-    for layer in manifest["layers"]:
-        data = hub.blob(layer["digest"])
-        if layer["mediaType"].endswith("gzip"):
-            data = gzip.decompress(data)
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                head = content.read(20) if content else b""
-                if head.startswith(b"\x7fELF"):
-                    order = "<" if head[5] == 1 else ">"
-                    found.append((member.name, struct.unpack_from(f"{order}H", head, 18)[0]))
-    return found

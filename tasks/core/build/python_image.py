@@ -87,8 +87,8 @@ def _read(image: str, found: Found, environ: Mapping[str, str], python: str) -> 
     if any("ld-musl" in name for name in found):
         raise _unfit(image, "it has musl in place of glibc")
     folder = next((each for each in _FOLDERS if f"{each}/python3" in found), "")
-    if not folder or "etc/passwd" not in found:
-        raise _unfit(image, "it has no python3 in /usr/local/bin or /usr/bin, or no /etc/passwd")
+    if not folder:
+        raise _unfit(image, "it has no python3 in /usr/local/bin or /usr/bin")
     packages = dict(_PACKAGE.findall(found.get(_DPKG, "")))
     version = environ.get("PYTHON_VERSION") or packages.get(f"python{python}", python)
     if f"{version}.".partition(f"{python}.")[0]:
@@ -99,7 +99,7 @@ def _read(image: str, found: Found, environ: Mapping[str, str], python: str) -> 
         glibc=int(minor) if minor.isdigit() else _OLDEST_GLIBC,
         folder=f"/{folder}",
         executable=f"/{_resolved(f'{folder}/python3', found)}",
-        passwd=found["etc/passwd"],
+        passwd=found.get("etc/passwd", ""),
         group=found.get("etc/group", ""),
         scripts={
             name.rpartition("/")[2]: text
