@@ -368,6 +368,10 @@ def test_the_config_of_a_base(run: Run) -> None:
     found = config["Labels"]
     assert found[labels.BASE_FINGERPRINT].startswith(ImageReference.parse(made.image).tag)
     assert found[labels.BASE_MADE_BY].startswith(f"uv {uv.pinned()}, no builder")
+    assert manifest["layers"][1]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+    packed = run.hub.blobs["team/numaflow-python-base", manifest["layers"][1]["digest"]]
+    assert json.loads(data)["rootfs"]["diff_ids"][1] == digest_of(gzip.decompress(packed))
+    assert len(packed) == manifest["layers"][1]["size"]
     # The layers of the Python image were mounted, and nothing of it was sent.
     python = json.loads(run.hub.manifests["mirror/python", "amd64"][1])["layers"]
     assert manifest["layers"][:1] == python

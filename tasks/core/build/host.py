@@ -17,10 +17,8 @@ from ..engine.locks import locked
 from ..engine.stored import ImageParts
 from ..image import config as configs
 from ..image import manifest
-from ..image.archive import Variant
-from ..image.assembly import Part, assemble
-from ..image.blob import MANIFEST
-from ..image.layer import Layer
+from ..image.blob import MANIFEST, Blob, Descriptor
+from ..image.layer import Layer, gzipped
 from ..inputs.fingerprint import short
 from ..inputs.recipe import runtime_stage
 from ..model import labels
@@ -40,6 +38,7 @@ from .installed import environment_layer, install_packages, no_bytecode
 from .layers import LayerCache, PackagesLayer, remove
 from .published import Fail, bad_base, image_parts
 from .python_image import PythonImage, read
+from .staging import writing
 
 _AT_A_TIME: Final = 4
 
@@ -95,46 +94,43 @@ def _make_base(
         for platform in settings.targets:
             parts = found[platform]
             about = read(source, python, parts, base.python, cache.records)
-            layer = environment_layer(step, platform, about, folder, cache)
-            variant = _base_variant(base, parts, layer, created, step.bytecode)
+            layer = environment_layer(step, platform, about, folder)
+            packed = folder / f"{platform.replace('/', '-')}.tar.gz"
+            own = gzipped(layer, packed)
+            config, content = _image(base, parts, layer, own, created, step.bytecode)
             blobs = (
-                BlobSource.of_bytes(variant.config.data),
-                BlobSource.of_chunks(layer.digest, layer.size, layer.chunks),
+                BlobSource.of_bytes(config.data),
+                BlobSource.of_file(packed, own.digest),
                 *(_from(source, registry, python, each.digest, each.size) for each in parts.layers),
             )
-            uploads.append((variant, blobs))
+            uploads.append((config, content, blobs))
         say(f"pushing {base.image} ...")
         upload = _whole(ImageReference.parse(base.image), uploads)
         earlier = publish.before(registry, [base])
         (done,) = push_images(registry, [upload])
         if done.error:
             raise done.error
-        for _, blobs in uploads:
-            (cache.folder / f"{blobs[1].digest.partition(':')[2]}.tar").unlink(missing_ok=True)
     given = publish.publish_bases(registry, None, [base], earlier, stored=False, say=say)
     return given[base.image]
 
 
 def _whole(
-    image: ImageReference, uploads: Sequence[tuple[Variant, tuple[BlobSource, ...]]]
+    image: ImageReference, uploads: Sequence[tuple[Blob, Blob, tuple[BlobSource, ...]]]
 ) -> ImageUpload:
-    """A base for all its platforms, as it is pushed."""
+    """A base for all its platforms, as it is pushed: config, manifest and blobs of each."""
     parts = tuple(
         ImageUpload(
             repository=image.repository,
-            manifest=variant.manifest.data,
+            manifest=content.data,
             media_type=MANIFEST,
             blobs=blobs,
         )
-        for variant, blobs in uploads
+        for _, content, blobs in uploads
     )
     if len(parts) == 1:
         return replace(parts[0], tags=(image.tag,))
     index = manifest.index(
-        [
-            (variant.manifest, configs.platform(configs.parse(variant.config.data)))
-            for variant, _ in uploads
-        ]
+        [(content, configs.platform(configs.parse(config.data))) for config, content, _ in uploads]
     )
     return ImageUpload(
         repository=image.repository,
@@ -145,18 +141,19 @@ def _whole(
     )
 
 
-def _base_variant(
-    base: Base, python: ImageParts, layer: Layer, created: int, bytecode: bool
-) -> Variant:
+def _image(
+    base: Base, python: ImageParts, layer: Layer, own: Descriptor, created: int, bytecode: bool
+) -> tuple[Blob, Blob]:
+    """Config and manifest of a base; ``own`` is its layer as it is pushed."""
     note = f"numaflow-udf environment: {len(base.packages)} packages"
     made_by = f"uv {uv.pinned()}, no builder{'' if bytecode else ', no bytecode'}"
-    return assemble(
+    config = configs.on_top(
         configs.instructed(python.config, runtime_stage()),
-        python.layers,
-        [Part(layer=layer, note=note)],
+        [configs.Step(diff_id=layer.digest, note=note)],
         labels={**base_labels(base), labels.BASE_MADE_BY: made_by},
         created=created,
     )
+    return config, manifest.manifest(config.descriptor, [*python.layers, own])
 
 
 def registry_of_python(image: ImageReference, registry: Registry) -> Registry:
@@ -238,6 +235,7 @@ def _install(step: PackagesStep, python: PythonImage, cache: LayerCache) -> Pack
 def _folder(cache: LayerCache) -> Iterator[Path]:
     folder = cache.new_folder()
     try:
-        yield folder
+        with writing(cache.folder):
+            yield folder
     finally:
         remove(folder)

@@ -17,7 +17,7 @@ from ..inputs.recipe import project_text, runtime_stage
 from ..model.errors import BuildFailedError
 from ..plan.decide import BaseStep, PackagesStep
 from . import uv
-from .layers import PACKAGES_ROOT, LayerCache, tree
+from .layers import PACKAGES_ROOT, tree
 from .python_image import PythonImage
 
 _VENV: Final = "opt/venv"
@@ -25,9 +25,7 @@ _VENV: Final = "opt/venv"
 _DEPS: Final = "/deps"
 
 
-def environment_layer(
-    step: BaseStep, platform: str, python: PythonImage, folder: Path, cache: LayerCache
-) -> Layer:
+def environment_layer(step: BaseStep, platform: str, python: PythonImage, folder: Path) -> Layer:
     """The layer of a base, installed below ``folder``: what ``install-env.sh`` gives."""
     place = folder / platform.replace("/", "-")
     base = step.base
@@ -57,7 +55,8 @@ def environment_layer(
         empty.mkdir(parents=True)
     # In a pod a volume is mounted here; without one, the server must still be able to start.
     socket = Entry(path="run/numaflow", folder=True, mode=0o1777)
-    return layers.pack([*tree(place), socket], root="", folder=cache.folder)
+    # Nothing of it is kept: it is read once more, to be compressed.
+    return layers.pack([*tree(place), socket], root="")
 
 
 def _files(python: PythonImage, version: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import io
 import os
 import stat
 import tempfile
+import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,6 +142,22 @@ def pack(
         entries=tuple(packed),
         content=content,
     )
+
+
+def gzipped(layer: Layer, path: Path) -> Descriptor:
+    """Write a layer to ``path`` as gzip; the descriptor of that, whose diff ID stays the same.
+
+    Its digest depends on the zlib of this machine. So it is for what is large, and made once.
+    """
+    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    with path.open("w+b") as file:
+        for chunk in layer.chunks():
+            file.write(packer.compress(chunk))
+        file.write(packer.flush())
+        size = file.tell()
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Descriptor(media_type=f"{MEDIA_TYPE}+gzip", digest=f"sha256:{digest}", size=size)
 
 
 class _Keeper:
