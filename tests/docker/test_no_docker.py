@@ -162,6 +162,7 @@ def test_the_same_files_as_buildkit_makes(
     labels = dict(ours.config["config"]["Labels"])
     assert labels.pop("io.numaflow.udf.base.made-by").startswith("uv ")
     assert labels.pop("org.opencontainers.image.base.name").startswith(f"{hub.host}/{tag}/")
+    assert labels.pop("io.numaflow.udf.base.python").startswith("sha256:")
     assert labels.items() <= theirs.config["config"]["Labels"].items()
     # One layer a thing: the environment, the packages, the code.
     assert len(ours.layers) == 3

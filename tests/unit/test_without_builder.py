@@ -187,7 +187,9 @@ def has_python(hub: FakeRegistry) -> None:
     ]
     kind = "application/vnd.oci.image.index.v1+json"
     index = {"schemaVersion": 2, "mediaType": kind, "manifests": entries}
-    hub.manifests["mirror/python", "3.13-slim"] = kind, json.dumps(index).encode()
+    content = json.dumps(index).encode()
+    for target in ("3.13-slim", digest_of(content)):
+        hub.manifests["mirror/python", target] = kind, content
 
 
 @pytest.fixture
@@ -367,6 +369,8 @@ def test_the_config_of_a_base(run: Run) -> None:
     assert "Cmd" not in config
     found = config["Labels"]
     assert found[labels.BASE_FINGERPRINT].startswith(ImageReference.parse(made.image).tag)
+    python_image = run.hub.manifests["mirror/python", "3.13-slim"][1]
+    assert found[labels.BASE_PYTHON] == digest_of(python_image)
     assert found[labels.BASE_MADE_BY].startswith(f"uv {uv.pinned()}, no builder")
     assert manifest["layers"][1]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
     packed = run.hub.blobs["team/numaflow-python-base", manifest["layers"][1]["digest"]]

@@ -29,7 +29,7 @@ from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..plan.decide import BaseStep, PackagesStep, Plan
 from ..plan.facts import HostFacts
-from ..plan.specs import Base, base_labels
+from ..plan.specs import base_labels
 from ..registry.blobs import Blobs, BlobSource
 from ..registry.client import Registry
 from ..registry.pushing import ImageUpload, push_images
@@ -85,6 +85,12 @@ def _make_base(
     python = ImageReference.parse(base.python_image)
     source = registry_of_python(python, registry)
     fail = _bad_python(python)
+    meant = source.digest(python)
+    if not meant:
+        why = "it does not exist"
+        raise fail(why)
+    # What the tag means now, for all that follows.
+    python = python.with_digest(meant)
     found = image_parts(source, python, settings.targets, cache.records, fail)
     if missing := [each for each in settings.targets if each not in found]:
         why = f"it does not exist for {missing[0]}"
@@ -97,7 +103,7 @@ def _make_base(
             layer = environment_layer(step, platform, about, folder)
             packed = folder / f"{platform.replace('/', '-')}.tar.gz"
             own = gzipped(layer, packed)
-            config, content = _image(base, parts, layer, own, created, step.bytecode)
+            config, content = _image(step, meant, parts, layer, own, created)
             blobs = (
                 BlobSource.of_bytes(config.data),
                 BlobSource.of_file(packed, own.digest),
@@ -142,15 +148,20 @@ def _whole(
 
 
 def _image(
-    base: Base, python: ImageParts, layer: Layer, own: Descriptor, created: int, bytecode: bool
+    step: BaseStep, meant: str, python: ImageParts, layer: Layer, own: Descriptor, created: int
 ) -> tuple[Blob, Blob]:
-    """Config and manifest of a base; ``own`` is its layer as it is pushed."""
+    """Config and manifest of a base; ``own`` is its layer as it is pushed.
+
+    ``meant`` is the digest of the Python image, which a tag may name.
+    """
+    base = step.base
+    pythons = {base.python_image: meant} if "@" not in base.python_image else {}
     note = f"numaflow-udf environment: {len(base.packages)} packages"
-    made_by = f"uv {uv.pinned()}, no builder{'' if bytecode else ', no bytecode'}"
+    made_by = f"uv {uv.pinned()}, no builder{'' if step.bytecode else ', no bytecode'}"
     config = configs.on_top(
         configs.instructed(python.config, runtime_stage()),
         [configs.Step(diff_id=layer.digest, note=note)],
-        labels={**base_labels(base), labels.BASE_MADE_BY: made_by},
+        labels={**base_labels(base, pythons), labels.BASE_MADE_BY: made_by},
         created=created,
     )
     return config, manifest.manifest(config.descriptor, [*python.layers, own])
