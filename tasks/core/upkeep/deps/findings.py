@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...model.udf import InvalidUdf
+from .refit import Refit
 from .upgrades import is_newer
 
 
@@ -120,12 +121,14 @@ class Dependencies:
     group: tuple[str, ...] = ()
     shared: tuple[Shared, ...] = ()
     differing: tuple[Differing, ...] = ()
+    refit: Refit = field(default_factory=Refit)
     invalid: tuple[InvalidUdf, ...] = ()
 
     @property
     def suggestions(self) -> dict[str, str]:
         """What to add to the base's group: package to version."""
-        return {each.package: each.version for each in self.shared if each.suggested}
+        shared = {each.package: each.version for each in self.shared if each.suggested}
+        return {**shared, **self.refit.versions}
 
     @property
     def freed(self) -> tuple[str, ...]:
@@ -171,5 +174,6 @@ class Dependencies:
             ],
             "differing": [asdict(each) for each in self.differing],
             "suggested": self.suggestions,
+            "refit": self.refit.row(),
             "left_out": [{"udf": each.name, "error": each.error.what} for each in self.invalid],
         }

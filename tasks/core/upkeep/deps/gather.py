@@ -8,7 +8,8 @@ can tell is reported as such.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Sequence
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +17,7 @@ from ...build.gather import gather
 from ...build.specs import base_versions, specs_of
 from ...engine import Engine, content, store
 from ...image.config import COMMENT
+from ...inputs.added import added_packages
 from ...inputs.distributions import DEPS, VENV, Distribution, distributions, is_metadata
 from ...inputs.environment import udf_group
 from ...inputs.files import ContextFile, chunks
@@ -26,6 +28,7 @@ from ...plan.decide import decide
 from ...plan.specs import ImageSpec
 from . import analysis, imports
 from .findings import Dependencies
+from .refit import refit
 
 # The step that makes the layer of a UDF's packages: assembled, built, and built in older versions.
 _LAYER: Final = (f"{COMMENT} packages ", "COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
@@ -68,15 +71,36 @@ def dependencies(
         )
         for spec in specs
     ]
-    group = [analysis.requirement(line) for line in udf_group()]
+    names = (analysis.requirement(line) for line in udf_group())
+    group = tuple(normalised(each.name) for each in names if each)
     return Dependencies(
         base=base,
         udfs=tuple(found),
-        group=tuple(normalised(each.name) for each in group if each),
+        group=group,
         shared=tuple(analysis.shared(found)),
         differing=tuple(analysis.differing(found, base)),
+        refit=refit(
+            base,
+            [row for each in found for row in each.overrides],
+            functools.partial(_added, settings, specs),
+            {name: each.bytes for name, each in images.packages.items()},
+            kept=group,
+        ),
         invalid=(*invalid, *more),
     )
+
+
+def _added(
+    settings: Settings, specs: Sequence[ImageSpec], base: Mapping[str, str]
+) -> list[Mapping[str, str]]:
+    """What each UDF on the default base would add to it, if that had other versions."""
+    return [
+        added_packages(
+            spec.udf, base, python=spec.base.python, sdk=settings.sdk is not None
+        ).packages
+        for spec in specs
+        if not spec.udf.python
+    ]
 
 
 def _read_images(engine: Engine, specs: Sequence[ImageSpec], current: Collection[str]) -> _Images:

@@ -119,12 +119,20 @@ def _first(udfs: Sequence[str]) -> str:
 
 
 def _advice(found: Dependencies) -> str:
-    names = found.suggestions
-    if not names:
+    if not found.suggestions:
         return "nothing to move into the base"
-    saved = sum(each.saved or 0 for each in found.shared)
-    size = f": saves up to {report.size(saved)}" if saved else ""
-    lines = [f"`invoke deps --apply` moves {', '.join(names)} into the base{size}"]
+    lines = []
+    if names := [each.package for each in found.shared if each.suggested]:
+        saved = sum(each.saved or 0 for each in found.shared)
+        size = f": saves up to {report.size(saved)}" if saved else ""
+        lines.append(f"`invoke deps --apply` moves {', '.join(names)} into the base{size}")
+    if refit := found.refit:
+        before, after = report.size(refit.before), report.size(refit.after)
+        rows = (f"{name} {found.base[name]} -> {new}" for name, new in refit.versions.items())
+        lines.append(
+            f"`invoke deps --apply` sets {', '.join(rows)} in the base: of what it has, UDFs then "
+            f"add {after} instead of {before}"
+        )
     if found.freed:
         lines.append(
             f"{', '.join(found.freed)} then install nothing: their builds need no package index"
