@@ -21,6 +21,7 @@ NAMES = {
     "poetry-1.1.lock": "poetry.lock",
     "uv.lock": "uv.lock",
     "uv.pylock.toml": "pylock.toml",
+    "requirements.txt": "requirements.txt",
 }
 
 Edit = Callable[[str], str]
@@ -71,7 +72,11 @@ def test_a_dependency_that_was_added_and_not_locked(
     assert error.what == f"{name} of UDF map/a is out of date: left-pad not found in it"
     ours = "`invoke deps --lock --udf map/a`"
     own = f"run `{name.removesuffix('.lock')} lock` in {tmp_path}, or {ours}"
-    assert error.next_step == (f"run {ours}" if name == "pylock.toml" else own)
+    steps = {
+        "pylock.toml": f"run {ours}",
+        "requirements.txt": "export it again, such as with `uv export`",
+    }
+    assert error.next_step == steps.get(name, own)
 
 
 EDITS: dict[str, tuple[Edit, str, str]] = {
@@ -112,7 +117,9 @@ def test_a_dependency_that_was_edited(
         (edited(kind, str).path / Path(kind).name.replace("-2.1", "")).unlink()
 
 
-@pytest.mark.parametrize("kind", ["poetry-2.1.lock", "uv.lock"])
+@pytest.mark.parametrize(
+    "kind", ["poetry-2.1.lock", "uv.lock", "uv.pylock.toml", "requirements.txt"]
+)
 @pytest.mark.parametrize(
     "edit",
     [

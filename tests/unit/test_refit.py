@@ -57,6 +57,7 @@ def test_it_is_said_with_both_sizes() -> None:
     made = Refit(versions={"grpcio": "1"}, before=30_000_000, after=10_000_000)
     whole = Dependencies(base=BASE, udfs=(), refit=made)
     assert whole.suggestions == {"grpcio": "1"}
+    assert whole.freed == ()
     assert whole.as_dict()["refit"]["bytes_after"] == 10_000_000
     last = report.text(whole).splitlines()[-1]
     assert last == (

@@ -13,7 +13,8 @@ from ..model.errors import ProjectFileError
 from ..model.reading import invalid, read_text, shown
 from ..model.udf import Udf
 from .declared import requirement
-from .locks.packages import Edge, Lock, Locked
+from .locks.freshness import mismatches
+from .locks.packages import Edge, Lock, Locked, out_of_date
 from .markers import holds
 from .names import normalised
 
@@ -77,18 +78,24 @@ def _named(line: str) -> str:
 
 
 def as_lock(udf: Udf, lines: Sequence[Line], python: str) -> Lock | None:
-    """Requirements that all have hashes, as the lock that they are; else ``None``."""
+    """Requirements that all have hashes, as the lock that they are; else ``None``.
+
+    Raises :class:`ProjectFileError` where the project file declares what they lack.
+    """
     if not lines or not all(line.hashes for line in lines):
         return None
-    packages = []
+    packages, entries = [], []
     for line in lines:
         wanted = requirement(line.text, udf)
         pins = [each.version for each in wanted.specifier if each.operator == "=="]
         if len(pins) != 1 or pins[0].endswith(".*"):
             raise invalid(udf.path / NAME, f"'{line.text}' has hashes but no exact version")
+        entries.append({"name": wanted.name, "version": pins[0]})
         if holds(str(wanted.marker or ""), python):
             name = normalised(wanted.name)
             packages.append(Locked(name=name, version=pins[0], hashes=line.hashes))
+    if wrong := mismatches(udf.project, entries):
+        raise out_of_date(udf, NAME, "; ".join(wrong))
     roots = [Edge(name=package.name) for package in packages]
     owner = f"UDF {udf.name}"
     return Lock(name=NAME, owner=owner, folder=udf.path, packages=packages, roots=roots)

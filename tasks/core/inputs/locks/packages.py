@@ -81,7 +81,9 @@ def _out_of_date(lock: str, owner: str, folder: Path, why: str) -> ProjectFileEr
     if lock.endswith(".py.lock"):
         command = f"uv lock --script {lock.removesuffix('.lock')}"
     steps = [f"run `{command}` in {shown(folder)}"] if command else []
-    if owner.startswith("UDF "):
+    if lock == "requirements.txt":
+        steps = ["export it again, such as with `uv export`"]
+    elif owner.startswith("UDF "):
         steps.append(f"{'' if steps else 'run '}`invoke deps --lock --udf {owner[4:]}`")
     return ProjectFileError(what, next_step=", or ".join(steps) or "lock it again")
 

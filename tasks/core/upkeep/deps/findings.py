@@ -133,7 +133,9 @@ class Dependencies:
     @property
     def freed(self) -> tuple[str, ...]:
         """The UDFs that add nothing any more once the suggestions are in the base."""
-        moved = {(each.package, each.version) for each in self.shared if self.suggestions}
+        moved = set(self.refit.versions.items())
+        if any(each.suggested for each in self.shared):  # the others come along
+            moved |= {(each.package, each.version) for each in self.shared}
         return tuple(each.udf for each in self.udfs if each.added and each.added.items() <= moved)
 
     def in_use(self) -> dict[str, dict[str, list[str]]]:
