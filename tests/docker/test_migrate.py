@@ -56,6 +56,8 @@ FORMS = {
     ),
     # a Go operator above a UDF; single files into a working folder, a start script with arguments
     "workdir": Form(udfs=("udfs/words",), settings=""),
+    # one image for two UDFs: the args of a pipeline choose, the Dockerfile starts nothing
+    "args": Form(udfs=("udfs/several",)),
     # one UDF at the root of its repository: that folder's parent is the root
     "at_root": Form(udfs=("greeting",)),
 }

@@ -509,7 +509,9 @@ class TestNoise:
         assert remark.text == f"{expected} [tool.numaflow-udf]"
 
     def test_an_interrupted_run_names_the_root(self, write: Write) -> None:
-        settings = write({"a/.numaflow-migration.json": '{"complete":0,"files":[],"facts":{}}'})
+        settings = write(
+            {"a/.numaflow-migration.json": '{"version":1,"complete":false,"files":[],"facts":{}}'}
+        )
         settings = replace(settings, sources={**settings.sources, "root": "flag --root"})
         with pytest.raises(MigrationError) as raised:
             run.check_interrupted(settings)

@@ -68,6 +68,8 @@ class OldImage:
     used_names: set[str] = field(default_factory=set)
     """Variables that other instructions of the file use."""
     process: Process | None = None
+    entrypoint: tuple[str, ...] = ()
+    """What is put in front of the ``args`` of a container."""
     requirements: dict[str, Where] = field(default_factory=dict)
     """What `pip install` names itself."""
     requirement_files: dict[Path, Where] = field(default_factory=dict)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..inputs.files import context_root
 from ..model.errors import ImageNameError, MigrationError
 from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import path_of, scan
-from . import journal, legacy, settings_file, udf_plan
+from . import deployment, journal, legacy, settings_file, udf_plan
 from .migration import Migration
 
 
@@ -25,10 +26,11 @@ def plan(settings: Settings, names: Sequence[str]) -> list[Migration]:
     except OSError as error:
         what = f"{error.filename or shown(settings.root)} cannot be read: {error.strerror}"
         raise MigrationError(what, next_step="make it readable, or remove it") from error
+    uses = deployment.read(context_root(settings))
     migrations = [
         _root_refused(each.folder)
         if each.folder == settings.root
-        else udf_plan.migration_of(settings, each)
+        else udf_plan.migration_of(settings, each, uses)
         for each in found
     ]
     for place in places or [settings.root]:

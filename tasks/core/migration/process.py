@@ -41,16 +41,24 @@ class Entry:
     notes: list[Remark] = field(default_factory=list)
 
 
-def entry_of(image: OldImage, folder: Path, project: Mapping[str, Any]) -> Entry:
-    """The start of the UDF in ``folder``, whose old image is ``image``."""
-    return _Making(image, folder, project).make()
+def entry_of(
+    image: OldImage, folder: Path, project: Mapping[str, Any], *, variants: bool = False
+) -> Entry:
+    """The start of the UDF in ``folder``, whose old image is ``image``.
+
+    With ``variants``, an image that names no command is always started with another one.
+    """
+    return _Making(image, folder, project, variants).make()
 
 
 class _Making:
-    def __init__(self, image: OldImage, folder: Path, project: Mapping[str, Any]) -> None:
+    def __init__(
+        self, image: OldImage, folder: Path, project: Mapping[str, Any], variants: bool
+    ) -> None:
         self.image = image
         self.folder = folder
         self.project = project
+        self.variants = variants
         self.entry = Entry()
         self.environment = Environment(image, folder, self.entry.remarks)
         self.values = {name: variable.value for name, variable in image.env.items()}
@@ -87,12 +95,14 @@ class _Making:
             if (self.folder / name).is_file():
                 self.entry.notes.append(Remark(where, f"no CMD: {name} is started"))
                 return [line]
+        if self.variants:
+            return ["echo 'give the args of a variant: see pyproject.toml' >&2", "exit 64"]
         return self._lost(where, "it has no CMD and no ENTRYPOINT, and the folder no example.py")
 
     # --- the command ----------------------------------------------------------------------------
 
     def _command_lines(self, argv: list[str], where: Where) -> list[str]:
-        argv = _without_runner(argv)
+        argv = without_runner(argv)
         if not argv:
             return self._lost(where, "the command is empty")
         program = posixpath.basename(argv[0])
@@ -230,7 +240,8 @@ class _Making:
         return [f"exec {shlex.join(words)}"]
 
 
-def _without_runner(argv: list[str]) -> list[str]:
+def without_runner(argv: list[str]) -> list[str]:
+    """A command without Poetry, uv and the like in front, which the new image does not have."""
     while argv:
         if argv[:2] in (["poetry", "run"], ["uv", "run"], ["pipenv", "run"], ["pdm", "run"]):
             argv = argv[2:]

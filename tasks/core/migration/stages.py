@@ -261,6 +261,7 @@ class _Reading:
             self.image.process = Process(script=entrypoint.text, where=entrypoint.where)
             return
         words = list(entrypoint.json() or []) if entrypoint is not None else []
+        self.image.entrypoint = self._unwrapped(words, first.where).argv
         where = (cmd or first).where
         if cmd is not None:
             given = cmd.json()

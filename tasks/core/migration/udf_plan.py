@@ -13,13 +13,26 @@ from ..inputs.added import added_packages
 from ..inputs.files import context_root
 from ..inputs.names import SDK
 from ..inputs.old_sdk import too_old
+from ..inputs.pipelines import Use
 from ..model.errors import MigrationError, ProjectFileError, UdfError
 from ..model.reading import read_toml, shown
 from ..model.reference import NAME
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf, image_name
-from . import files, ignored, journal, legacy, process, pythons, sources, stages
+from . import (
+    files,
+    ignored,
+    journal,
+    legacy,
+    places,
+    process,
+    pythons,
+    sources,
+    stages,
+    variants,
+)
 from .dependencies import LOCKS, Dependencies, is_sdk, line_of
+from .deployment import Deployment, verify_with
 from .image import OldImage
 from .journal import Change
 from .legacy import Legacy
@@ -27,6 +40,7 @@ from .migration import Migration
 from .process import Entry
 from .pythons import Choice
 from .remarks import Remark, Where
+from .variants import Programs
 
 _README: Final = re.compile(r"README|LICEN[SC]E|CHANGELOG|NOTICE", re.IGNORECASE)
 _OTHER_BUILDERS: Final = (
@@ -35,11 +49,12 @@ _OTHER_BUILDERS: Final = (
 )
 
 
-def migration_of(settings: Settings, old: Legacy) -> Migration:
+def migration_of(settings: Settings, old: Legacy, deployment: Deployment) -> Migration:
+    """The plan for one old UDF; ``deployment`` is what its repository says of images."""
     name = old.folder.relative_to(settings.root).as_posix()
     migration = Migration(name=name, folder=old.folder)
     try:
-        _Udf(settings, old, migration).read()
+        _Udf(settings, old, migration, deployment).read()
         journal.check(migration.changes)
     except UdfError as error:
         migration.error = error
@@ -54,11 +69,17 @@ def migration_of(settings: Settings, old: Legacy) -> Migration:
 class _Udf:
     """Fills one :class:`Migration`."""
 
-    def __init__(self, settings: Settings, old: Legacy, migration: Migration) -> None:
+    def __init__(
+        self, settings: Settings, old: Legacy, migration: Migration, deployment: Deployment
+    ) -> None:
         self.settings = settings
         self.old = old
         self.migration = migration
         self.folder = old.folder
+        self.deployment = deployment
+        self.uses: list[Use] = []
+        self.sources = sources.read(self.folder, old.inner)
+        self.variants: dict[str, dict[str, object]] = {}
         self.options: dict[str, object] = {}
         self.changes: dict[Path, Change] = {}
         path = self.folder / "pyproject.toml"
@@ -68,7 +89,10 @@ class _Udf:
 
     def read(self) -> None:
         self._name()
+        self.uses = [each for each in self.deployment.uses if each.names(self._as_udf())]
         image = self._image()
+        if image is not None:
+            self._programs(image)
         self._kind()
         if image is not None:
             self._python(image)
@@ -92,7 +116,7 @@ class _Udf:
     def note(self, where: Where, text: str) -> None:
         self.migration.notes.append(Remark(where, text))
 
-    def _say(self, found: OldImage | Choice | Entry | Dependencies) -> None:
+    def _say(self, found: OldImage | Choice | Entry | Dependencies | Programs) -> None:
         self.migration.by_hand += found.remarks
         self.migration.notes += found.notes
 
@@ -130,17 +154,23 @@ class _Udf:
             self.migration.repository = old.name
 
     def _kind(self) -> None:
-        found = sources.read(self.folder, self.old.inner)
+        found = self.sources
         self.migration.by_hand += found.remarks
         path_kind = next((part for part in self.migration.name.split("/") if part in KINDS), "")
         kind = str(self.given.get("kind", ""))
-        if not kind and len(found.kinds) == 1:
-            [kind] = found.kinds
+        places = {kind for use in self.uses for kind in use.kinds} if not self.variants else set()
+        served = [each for each in found.kinds if each in places] or list(found.kinds)
+        if not kind and len(served) == 1:
+            [kind] = served
             if kind != path_kind:
                 self.options["kind"] = kind
         elif not kind:
             kind = path_kind
-            if not kind:
+            if kind and served and kind not in served:
+                where = found.kinds[served[0]]
+                text = f"the path says {kind}, and the program serves {' or '.join(served)}"
+                self.hand(where, f"{text}: set kind under [tool.numaflow-udf]")
+            elif not kind and not self.variants:
                 path = self.folder / "pyproject.toml"
                 step = "add" if path.is_file() else "create the file with"
                 text = f'the kind is not known: {step} kind = "..." under [tool.numaflow-udf]'
@@ -161,6 +191,18 @@ class _Udf:
         read = stages.read(path, context, arguments=given, target=build.stage if build else "")
         self._say(read)
         return read
+
+    def _programs(self, image: OldImage) -> None:
+        """What pipelines run of the image, which may be several programs."""
+        found = variants.programs(self.uses, image, self.old, self.sources.kinds)
+        self._say(found)
+        if found.process is not None:
+            image.process = found.process
+        if found.variants and "variants" not in self.given:
+            self.variants = found.variants
+            self.options["variants"] = found.variants
+        homes = [each for each in {image.workdir, _home(image, self.folder)} if len(each) > 1]
+        self.migration.by_hand += places.remarks(self.folder, self.old.inner, homes, self.uses)
 
     def _python(self, image: OldImage) -> None:
         base, default = python_of(self.settings)
@@ -219,7 +261,7 @@ class _Udf:
             self.options["include"] = list(dict.fromkeys(include))
 
     def _entry(self, read: OldImage) -> None:
-        entry = process.entry_of(read, self.folder, self.project)
+        entry = process.entry_of(read, self.folder, self.project, variants=bool(self.variants))
         self._say(entry)
         env = {**entry.env, **self.given.get("env", {})}
         if env != self.given.get("env", {}):
@@ -271,7 +313,10 @@ class _Udf:
         if not self.options:
             return
         path = self.folder / "pyproject.toml"
-        order = ("image", "kind", "python", "system-packages", "include", "workdir", "env")
+        order = (
+            *("image", "kind", "python", "system-packages", "include", "workdir", "env"),
+            "variants",
+        )
         options = {key: self.options[key] for key in order if key in self.options}
         new = files.project_with(files.Text.read(path).text, options)
         if new is None:
@@ -281,10 +326,13 @@ class _Udf:
             self._write(path, new)
 
     def _cases(self) -> None:
-        path = self.folder / "cases.toml"
-        if not path.exists() and self.migration.kind:
-            self._write(path, files.first_cases(self.migration.kind))
-            self.note(Where(path), "it has one case to start from, which accepts any answer")
+        kinds = {f"cases.{name}.toml": str(each.get("kind", self.migration.kind))
+                 for name, each in self.variants.items()}  # fmt: skip
+        for name, kind in (kinds or {"cases.toml": self.migration.kind}).items():
+            path = self.folder / name
+            if not path.exists() and kind:
+                self._write(path, files.first_cases(kind))
+                self.note(Where(path), "it has one case to start from, which accepts any answer")
 
     def _old_files(self) -> None:
         dockerfile = self.old.dockerfile
@@ -311,6 +359,11 @@ class _Udf:
             self.note(
                 other.where, f"the {what} builds an image that does not run Python: it is kept"
             )
+        known = {each.path for each in (*self.old.scripts, *self.old.shared)}
+        known |= {each.path for each in self.old.callers}
+        self.migration.by_hand += self.deployment.calls(self.folder, known)
+        self.migration.by_hand += self.deployment.named(self.migration.repository)
+        self.migration.notes += verify_with(self.uses, self.folder)
         for caller in self.old.callers:
             self.hand(caller, "it calls make in the folders of UDFs: use `invoke image-all`")
         for script in self.old.shared:
