@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from . import options
+from .core.engine import connect
 from .core.model.errors import ConfigError, MigrationError
 from .core.model.loading import lazily
 from .core.model.settings import Settings
@@ -15,6 +16,7 @@ from .core.output import report
 from .core.output.interrupts import interruptible
 
 with lazily():
+    from .core.migration import compare as comparing
     from .core.migration import plan as plans
     from .core.migration import run, show
 
@@ -22,14 +24,16 @@ if TYPE_CHECKING:
     from .core.migration.migration import Migration
 
 _INTERRUPTED = "interrupted: `invoke migrate --undo` undoes it, --apply starts again"
+_COMPARING = "the comparison was interrupted; its images are removed"
 
 
 @options.verb(
-    settings=("root",),
+    settings=("root", "network", "builder"),
     lists=("udf",),
     help={
         "udf": "UDF, or folder that holds some; may be given more than once (default: all)",
         "apply": "carry the plan out; without it nothing is changed",
+        "compare": "build the old and the new image of what was migrated, and show the gain",
         "undo": "restore the files that the migration changed, byte for byte",
     },
 )
@@ -39,13 +43,20 @@ def migrate(
     udf: list[str],
     apply: bool = False,
     undo: bool = False,
+    compare: bool = False,
     json: bool = False,
 ) -> None:
     """Move UDFs with a Makefile and a Dockerfile over: show the plan, apply it, undo it."""
     settings.require_roots()
-    if apply and undo:
-        what = "--apply and --undo exclude each other"
+    flags = {"--apply": apply, "--undo": undo, "--compare": compare}
+    if len(given := [name for name, value in flags.items() if value]) > 1:
+        what = f"{' and '.join(given)} exclude each other"
         raise ConfigError(what, next_step="give one of them")
+    if compare:
+        with interruptible(_COMPARING):
+            made = comparing.compare(connect(settings.builder), settings, udf, say=report.say)
+        report.show(report.as_json([each.row() for each in made]) if json else comparing.text(made))
+        return
     if undo:
         with interruptible(_INTERRUPTED):
             count = run.undo(settings, udf, say=report.say)

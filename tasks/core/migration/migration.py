@@ -22,6 +22,7 @@ class Migration:
     name: str
     folder: Path
     kind: str = ""
+    variants: tuple[str, ...] = ()
     repository: str = ""
     old_name: ImageName = field(default_factory=ImageName)
     where: Where | None = None

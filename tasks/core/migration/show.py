@@ -17,8 +17,8 @@ from .remarks import Remark
 def text(settings: Settings, migration: Migration) -> str:
     """The plan of one UDF: its changes, what is left to do by hand, and notes."""
     head = migration.name or shown(migration.folder / settings_file.NAME)
-    if migration.kind:
-        head += f": {migration.kind}, image {migration.repository}"
+    if what := migration.kind or ", ".join(migration.variants):
+        head += f": {what}, image {migration.repository}"
     parts = [f"=== {head}"]
     if migration.error is not None:
         return "\n".join([*parts, f"not migrated: {migration.error.what}", ""])

@@ -201,6 +201,7 @@ class _Udf:
         if found.variants and "variants" not in self.given:
             self.variants = found.variants
             self.options["variants"] = found.variants
+            self.migration.variants = tuple(found.variants)
         homes = [each for each in {image.workdir, _home(image, self.folder)} if len(each) > 1]
         self.migration.by_hand += places.remarks(self.folder, self.old.inner, homes, self.uses)
 
