@@ -72,13 +72,15 @@ def steps(cloned: Path, hub: Registry, tag: str, tmp_path: Path) -> Steps:
         if "BASE" in given:
             environ["BASE"] = "HEAD~1"
         assert given.keys() <= NEEDED | {"INVOKE_UDF_PLATFORMS", "BASE"}
-        calls = [step["run"] for step in job["steps"] if "invoke " in step.get("run", "")]
-        calls = [call for call in calls if not any(each in call for each in skipped)]
-        assert calls
-        for call in calls:
+        called = [step for step in job["steps"] if "invoke " in step.get("run", "")]
+        called = [step for step in called if not any(each in step["run"] for each in skipped)]
+        assert called
+        for step in called:
+            call, own = step["run"], step.get("env", {})
+            more = {name: value for name, value in own.items() if "${{" not in value}
             call = re.sub(r"linux/amd64\b", native_platform(), call)
             done = subprocess.run(
-                ["bash", "-c", call], cwd=cloned, env=environ, capture_output=True, text=True
+                ["bash", "-c", call], cwd=cloned, env=environ | more, capture_output=True, text=True
             )
             assert done.returncode == 0, f"{call}\n{done.stdout}{done.stderr}"
         output = files["GITHUB_OUTPUT"]

@@ -519,8 +519,10 @@ def test_the_disk_of_an_engine(tmp_path: Path) -> None:
     assert survey.disk(elsewhere) is None
 
 
-def test_system_packages_for_a_platform_that_nothing_emulates(udf: Path) -> None:
-    project(f"{PROJECT}[tool.numaflow-udf]\nsystem-packages = ['ffmpeg']\n")(udf)
+@pytest.mark.parametrize("key", ["system-packages = ['ffmpeg']", "dockerfile = 'Dockerfile'"])
+def test_steps_for_a_platform_that_nothing_emulates(udf: Path, key: str) -> None:
+    project(f"{PROJECT}[tool.numaflow-udf]\n{key}\n")(udf)
+    (udf / "Dockerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN true\n")
     loaded = load(settings_of(udf), udf)
     settings = Settings.from_config({}, platforms="linux/amd64,linux/arm64")
     engine = SimpleNamespace(builder=SimpleNamespace(platforms=("linux/amd64",)))
@@ -529,6 +531,17 @@ def test_system_packages_for_a_platform_that_nothing_emulates(udf: Path) -> None
     assert "linux/arm64" in check.detail
     assert "qemu-user-static" in check.fix
     engine.builder.platforms = ("linux/amd64", "linux/arm64")
+    assert list(machine.emulation(engine, settings, [loaded])) == []  # type: ignore[arg-type]
+
+
+def test_a_dockerfile_that_does_not_start_from_the_base(udf: Path) -> None:
+    project(f"{PROJECT}[tool.numaflow-udf]\ndockerfile = 'Dockerfile'\n")(udf)
+    (udf / "Dockerfile").write_text("FROM python\nRUN true\n")
+    found = [check for check in files.udfs(settings_of(udf)) if check.status == "fail"]
+    assert "does not start from the base image" in found[0].detail
+    engine = SimpleNamespace(builder=SimpleNamespace(platforms=("linux/amd64",)))
+    settings = Settings.from_config({}, platforms="linux/amd64,linux/arm64")
+    loaded = load(settings_of(udf), udf)
     assert list(machine.emulation(engine, settings, [loaded])) == []  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ from ...inputs.environment import stale, udf_group
 from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.names import SDK, normalised
 from ...inputs.old_sdk import too_old
+from ...inputs.own_dockerfile import own_dockerfile
 from ...inputs.sensitive import is_secret_variable, secret_in
 from ...model.errors import ImageNameError
 from ...model.places import SHIPPED
@@ -132,6 +133,13 @@ def _parts(
     yield functools.partial(entry, udf)
     yield functools.partial(_dependencies, settings, udf)
     yield functools.partial(_files, settings, udf, sizes)
+    if udf.dockerfile:
+        yield functools.partial(_dockerfile, udf)
+
+
+def _dockerfile(udf: Udf) -> Iterator[Finding]:
+    own_dockerfile(udf)  # its error is the finding
+    yield from ()
 
 
 def _files(settings: Settings, udf: Udf, sizes: dict[str, int]) -> Iterator[Finding]:

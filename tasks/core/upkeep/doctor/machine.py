@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import sys
 import tempfile
@@ -14,7 +15,9 @@ from ...build.specs import python_of
 from ...engine import Engine, store, survey
 from ...engine.layout import cache_folder
 from ...inputs import credentials
+from ...inputs.own_dockerfile import own_dockerfile
 from ...model import labels
+from ...model.errors import ProjectFileError
 from ...model.settings import Settings
 from ...model.udf import Udf
 from ...output import report
@@ -162,10 +165,19 @@ def emulation(engine: Engine, settings: Settings, udfs: Sequence[Udf]) -> Iterat
         return
     foreign = [each for each in settings.platforms if each not in engine.builder.platforms]
     for udf in udfs:
-        if foreign and udf.system_packages:
-            detail = f"its system packages need {foreign[0]}, which the builder does not emulate"
+        runs = _runs(udf)
+        if foreign and runs:
+            detail = f"{runs} {foreign[0]}, which the builder does not emulate"
             fix = "register an emulator (the package qemu-user-static), or give another --builder"
             yield fail(udf.name, detail, fix)
+
+
+def _runs(udf: Udf) -> str:
+    """What of its build runs on the target's platform; ``""`` where nothing does."""
+    with contextlib.suppress(ProjectFileError):  # which is a finding of the UDF
+        if udf.dockerfile and own_dockerfile(udf).runs:
+            return f"the steps of its {udf.dockerfile} need"
+    return "its system packages need" if udf.system_packages else ""
 
 
 def disk(engine: Engine) -> Iterator[Finding]:
