@@ -27,7 +27,8 @@ def migrated(root: Path, invoke: Invoke) -> Path:
         folder.mkdir(parents=True)
         (folder / "main.py").write_text(MAIN)
         (folder / "words.txt").write_text("a\n")
-        steps = "ARG LEVEL\nENV LEVEL=$LEVEL\nWORKDIR /app\nCOPY . .\nCMD python main.py\n"
+        steps = "ARG LEVEL\nENV LEVEL=$LEVEL PIP_NO_INPUT=1\nWORKDIR /app\nCOPY . .\n"
+        steps += "CMD python main.py\n"
         (folder / "Dockerfile").write_text(f"FROM {base}\n{steps}")
         command = f"docker build --build-arg LEVEL=2 -t {name} ."
         (folder / "Makefile").write_text(f"image:\n\t{command}\n")
@@ -58,6 +59,7 @@ def test_the_gain_is_shown(base: str, engine: Engine, migrated: Path, invoke: In
         "entry.sh": "only in the new image",
         "pyproject.toml": "only in the new image",
     }
+    assert good["environment"] == {"PIP_NO_INPUT": "only in the old image"}
     # Nothing stays, and the repository is as it was.
     assert repository.snapshot(migrated) == before
     listed = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()

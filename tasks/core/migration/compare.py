@@ -7,6 +7,7 @@ program follows the first build, since that is what people wait for. Nothing of 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -37,6 +38,10 @@ _LEFT_OUT: Final = (".git", ".venv", "venv", "node_modules", "__pycache__", ".to
 _NO_FILES: Final = ("__pycache__", ".venv", "venv")
 _SHOWN: Final = 10
 # Docker knows these arguments without an ARG line, and keeps them out of the history.
+_OF_BASES: Final = re.compile(
+    r"PATH|HOME|LANG|GPG_KEY|PYTHON(?:_VERSION|_SHA256|_PIP_VERSION|UNBUFFERED|DONTWRITEBYTECODE|PATH)"
+    r"|NUMAFLOW_GRPC_SHUTDOWN_GRACE_PERIOD_SECONDS"
+)
 _PROXY: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -44,15 +49,15 @@ _PROXY: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 class Side:
     """One of the two images. ``problem`` says why it could not be built, and all else is empty.
 
-    Times are in seconds, ``size`` is in bytes; ``files`` are those of its working folder by their
-    path there, with a digest each.
+    Times are in seconds, ``size`` is in bytes; ``env`` are its environment variables, and ``files``
+    those of its working folder by their path there, with a digest each.
     """
 
     first: float = 0.0
     edit: float = 0.0
     size: int = 0
     problem: str = ""
-    config: Mapping[str, Any] | None = None
+    env: Mapping[str, str] | None = None
     files: Mapping[str, str] | None = None
 
 
@@ -67,18 +72,13 @@ class Comparison:
     @property
     def changed(self) -> dict[str, str]:
         """The files of the working folder that are not the same in both, with what they are."""
-        old, new = self.old.files, self.new.files
-        if old is None or new is None:
-            return {}
-        found = {}
-        for name in sorted({*old, *new}):
-            if name not in new:
-                found[name] = "only in the old image"
-            elif name not in old:
-                found[name] = "only in the new image"
-            elif old[name] != new[name]:
-                found[name] = "differs"
-        return found
+        return _differing(self.old.files, self.new.files)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same of environment variables, without those that Python's image or the base set."""
+        found = _differing(self.old.env, self.new.env)
+        return {name: what for name, what in found.items() if not _OF_BASES.fullmatch(name)}
 
     def row(self) -> dict[str, Any]:
         """The stable keys of ``--json``."""
@@ -94,7 +94,23 @@ class Comparison:
                 for name, side in (("old", self.old), ("new", self.new))
             },
             "files": self.changed,
+            "environment": self.environment,
         }
+
+
+def _differing(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> dict[str, str]:
+    """What is not the same in both, with what it is; nothing where one is not known."""
+    if old is None or new is None:
+        return {}
+    found = {}
+    for name in sorted({*old, *new}):
+        if name not in new:
+            found[name] = "only in the old image"
+        elif name not in old:
+            found[name] = "only in the new image"
+        elif old[name] != new[name]:
+            found[name] = "differs"
+    return found
 
 
 def compare(
@@ -197,10 +213,13 @@ def _built(engine: Engine, folder: Path, image: str, build: Callable[[str], str]
             if problem := build(image):
                 return Side(problem=problem)
             seconds.append(time.monotonic() - start)
-            stored = engine.images([image])[image]
-            config, files = files_in(engine, image, leave_out=_NO_FILES)
+            stored = engine.images([image]).get(image)
+            if stored is None:
+                return Side(problem="the builder does not load images into the engine's store")
             if len(seconds) == 1:
-                first = Side(size=stored.size, config=config, files=files)
+                config, files = files_in(engine, image, leave_out=_NO_FILES)
+                env = dict(line.partition("=")[::2] for line in config.get("Env") or ())
+                first = Side(size=stored.size, env=env, files=files)
                 _edit(folder)
         return replace(first, first=seconds[0], edit=seconds[1])
 
@@ -231,6 +250,7 @@ def text(made: Sequence[Comparison]) -> str:
             rows.append((each.udf, name, *cells))
             if side.problem:
                 lines.append(f"{each.udf}: the {name} image cannot be built: {side.problem}")
+        lines += [f"{each.udf}: variable {name}: {what}" for name, what in each.environment.items()]
         changed = list(each.changed.items())
         lines += [f"{each.udf}: {name}: {what}" for name, what in changed[:_SHOWN]]
         if len(changed) > _SHOWN:
