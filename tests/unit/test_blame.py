@@ -80,6 +80,8 @@ SAID = [
     ("error: invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
     ("E: Failed to fetch http://x  Connection timed out", "check the network"),
     ("gcc: fatal error: ssl.h: no such file", "otherwise"),
+    ('runc run failed: exec: "/bin/sh": stat /bin/sh: no such file or directory', "has no shell"),
+    ("#9 1.0 error: the Python image does not fit: it has musl as its C library", "it has musl"),
 ]
 
 
