@@ -95,3 +95,46 @@ def test_what_no_udf_loads_is_not_loaded(invoke: Invoke, base: str, engine: Engi
     of_tools = {name for name in loaded if name.startswith(("grpc_tools", "setuptools", "pip"))}
     assert of_tools <= {"grpc_tools"}
     assert {name for name in loaded if "_distutils_hack" in name} <= {"_distutils_hack"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("base")
+def test_udfs_are_locked_by_their_own_tool(invoke: Invoke, root: Path) -> None:
+    wanted = 'dependencies = ["tomli-w>=1.1,<2"]\n'
+    poetry = f"{wanted}[tool.poetry]\npackage-mode = false\n"
+    script = '# /// script\n# requires-python = ">=3.11"\n# dependencies = ["tomli-w"]\n# ///\n'
+    header = 'lock-version = "1.0"\ncreated-by = "nobody"\npackages = []\n'
+    add_udf(root, "map/uv", project=wanted)
+    add_udf(root, "map/poetry", project=poetry)
+    add_udf(root, "map/pylock", project=wanted, pylock__toml=header)
+    (add_udf(root, "map/script", example__py=script) / "pyproject.toml").unlink()
+    names = ("uv", "poetry", "pylock", "script")
+    where = ("--root", str(root), *(word for name in names for word in ("--udf", f"map/{name}")))
+    done = invoke("deps", "--lock", "--json", *where)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [Path(row["lock"]).name for row in found["locked"]] == [
+        *("uv.lock", "poetry.lock", "pylock.toml", "example.py.lock")
+    ]
+    assert all(row["changed"] for row in found["locked"])
+    assert {row["source"]: list(row["adds"]) for row in found["udfs"]} == {
+        Path(row["lock"]).name: ["tomli-w"] for row in found["locked"]
+    }
+
+    # What was asked for has changed since: that is refused, and locking again is what helps.
+    project = root / "map/uv/pyproject.toml"
+    project.write_text(project.read_text().replace("tomli-w>=1.1,<2", "tomli-w==1.1.0"))
+    one = ("--root", str(root), "--udf", "map/uv")
+    refused = invoke("image-fast", *one)
+    assert refused.returncode == 15
+    assert "`invoke deps --lock --udf map/uv`" in refused.stderr
+    again = invoke("deps", "--lock", "--json", *one)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["udfs"][0]["adds"] == {"tomli-w": "1.1.0"}
+
+    lock = (root / "map/uv/uv.lock").read_text()
+    project.write_text(project.read_text().replace("tomli-w==1.1.0", "tomli-w==0.0.999"))
+    failed = invoke("deps", "--lock", *one)
+    assert failed.returncode == 30
+    assert "the versions cannot be locked" in failed.stderr
+    assert (root / "map/uv/uv.lock").read_text() == lock
