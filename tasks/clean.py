@@ -10,7 +10,7 @@ from invoke.context import Context
 
 from . import options
 from .core.engine import connect
-from .core.model.errors import UdfError
+from .core.model.errors import ConfigError, UdfError
 from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.model.udf import discover
@@ -59,13 +59,16 @@ def clean(
 
 
 def _registry(settings: Settings, older: float, *, dry_run: bool) -> Sequence[Leftover]:
+    if not settings.registry:
+        what = "--only registry needs a registry, and none is set"
+        raise ConfigError(what, next_step="give --registry or set udf.registry")
     try:
         engine = connect(settings.builder)
     except UdfError:
         engine = None  # which only tells how it reaches a registry
     registry = publish.registry_of(engine, settings)
     found = registry_tags.find(registry, settings, discover(settings), older=older, now=time.time())
-    return found if dry_run else registry_tags.remove(registry, found)
+    return found if dry_run else registry_tags.remove(registry, settings, found)
 
 
 def _text(leftovers: Sequence[Leftover], *, dry_run: bool) -> str:

@@ -32,7 +32,7 @@ def test_a_real_registry_deletes_what_nothing_uses(place: upkeep.Place, history:
 
 
 def test_it_is_shown_first(place: upkeep.Place, history: Path, invoke: Invoke) -> None:
-    gone = upkeep.scenario(place)
+    gone = upkeep.scenario(place, history)
     before = upkeep.state(place)
     where = ("--root", str(history / "examples"), "--registry", f"{place.registry.host}/team")
 

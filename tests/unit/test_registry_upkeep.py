@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -120,12 +121,20 @@ def commit(top: Path, code: str, days: float) -> None:
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """A repository with one UDF: v0 of 200 days ago, v1 of 100 and v2 of 10 days ago."""
+    """A repository with one UDF: v0 of 200 days ago, v1 of 100 and v2 of 10 days ago.
+
+    Another branch has v5, which it replaced soon.
+    """
     top = tmp_path / "repository"
     (top / "examples/map/a").mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", str(top)], check=True)
     for code, days in (("v0", 200.0), ("v1", 100.0), ("v2", 10.0)):
         commit(top, code, days)
+    for argv in (["checkout", "--quiet", "-b", "other"], ["checkout", "--quiet", "-"]):
+        subprocess.run(["git", *argv], cwd=top, check=True)
+        if "other" in argv:
+            commit(top, "v5", 8.0)
+            commit(top, "v6", 5.0)
     (top / "deploy.yaml").write_text(f"image: r.test/{UDF}:{content_tag(7)}\n")
     return top
 
@@ -141,9 +150,14 @@ def place(fake: FakeRegistry) -> Place:
     return Place(Registry(fake.host, sleep=lambda _: None))
 
 
-def scenario(place: Place) -> dict[str, str]:
+def scenario(place: Place, top: Path) -> dict[str, str]:
     """Images of each kind; the digests of those that can go, by a name."""
     put = place.put
+    # No tag names it, but a manifest of the cluster does, and it shares a part with another.
+    pinned = put(UDF, code="v0", age=170, mark=4)
+    index = place.index(UDF, "moved", pinned, note="pinned")
+    place.index(UDF, "moved", pinned, note="another")
+    (top / "pinned.yaml").write_text(f"image: {place.registry.host}/{UDF}@{index}\n")
     gone = {
         "of an old commit": put(UDF, content_tag(0), code="v0", base=10, age=200),
         "on an earlier base": put(UDF, content_tag(1), code="v1", base=11, age=100),
@@ -153,14 +167,17 @@ def scenario(place: Place) -> dict[str, str]:
     put(UDF, content_tag(4), "v1.0", code="v0", base=14, age=190)  # a release
     put(UDF, content_tag(5), code="of a branch", base=15, age=3)
     put(UDF, content_tag(7), code="v0", base=17, age=180)  # named in deploy.yaml
+    put(UDF, content_tag(9), code="v5", base=18, age=170)  # a commit of another branch
     shared = put(UDF, code="v0", age=170, mark=1)
     alone = put(UDF, code="v0", age=170, mark=2)
-    gone["an index"] = place.index(UDF, content_tag(8), shared, alone)
+    gone["an index"] = place.index(UDF, content_tag(8), shared, alone, pinned)
+    # The tag of the pinned index goes on to another: only the file holds it and its part.
+    place.index(UDF, "moved", put(UDF, code="v0", age=170, mark=5), note="x")
     gone["a part of it"] = alone
     place.index(UDF, "edge", shared, note="another with the same part")
     about = gone["of an old commit"].replace(":", "-")
     gone["a signature"] = put(UDF, f"{about}.sig", age=199, mark=3)
-    for number in (11, 12, 13, 14, 15, 17):
+    for number in (11, 12, 13, 14, 15, 17, 18):
         digest = put(BASE, base_tag(number), age=300, mark=number)
         if number == 11:
             gone["a base without images"] = digest
@@ -179,6 +196,10 @@ def find(place: Place, top: Path) -> list[Leftover]:
     return registry_tags.find(place.registry, given, discover(given), older=30 * DAY, now=NOW)
 
 
+def remove(place: Place, top: Path, found: list[Leftover]) -> list[Leftover]:
+    return registry_tags.remove(place.registry, settings_of(top, place.registry.host), found)
+
+
 def state(place: Place) -> set[tuple[str, str]]:
     """All tags, with their repositories."""
     names = [ImageReference.parse(f"{place.registry.host}/{name}:x") for name in (UDF, BASE)]
@@ -186,14 +207,14 @@ def state(place: Place) -> set[tuple[str, str]]:
 
 
 def check_scenario(place: Place, top: Path) -> None:
-    gone = scenario(place)
+    gone = scenario(place, top)
     before = state(place)
     found = find(place, top)
     assert state(place) == before  # nothing is deleted by looking
     assert {each.id.partition("@")[2] for each in found} == {
         digest for name, digest in gone.items() if name not in ("a part of it", "a signature")
     }
-    done = registry_tags.remove(place.registry, found)
+    done = remove(place, top, found)
     assert [each.failure for each in done] == [""] * len(found)
     went = before - state(place)
     assert {tag for repository, tag in went if repository == UDF} == {
@@ -202,6 +223,13 @@ def check_scenario(place: Place, top: Path) -> None:
     }
     assert {tag for repository, tag in went if repository == BASE} == {base_tag(11)}
     assert not any(place.has(UDF, digest) for name, digest in gone.items() if "base" not in name)
+    # What a file names by its digest is there, with its part.
+    (index,) = re.findall("sha256:[0-9a-f]{64}", (top / "pinned.yaml").read_text())
+    held = place.registry.manifest(
+        ImageReference.parse(f"{place.registry.host}/{UDF}:x").with_digest(index)
+    )
+    assert held
+    assert all(place.has(UDF, each["digest"]) for each in held.data["manifests"])
     # The part that another index holds is there.
     edge = place.registry.manifest(ImageReference.parse(f"{place.registry.host}/{UDF}:edge"))
     assert edge
@@ -213,20 +241,20 @@ def test_what_nothing_uses_goes(place: Place, history: Path) -> None:
 
 
 def test_a_tag_that_moved_meanwhile(place: Place, history: Path) -> None:
-    digest = scenario(place)["of an old commit"]
+    digest = scenario(place, history)["of an old commit"]
     found = find(place, history)
     old = ImageReference.parse(f"{place.registry.host}/{UDF}").with_digest(digest)
     place.registry.copy_tag(old, "stable")
-    removed = registry_tags.remove(place.registry, found)
+    removed = remove(place, history, found)
     done = {each.id.partition("@")[2]: each.failure for each in removed}
     assert done[digest] == "a tag names it since it was found"
     assert place.has(UDF, "stable")
 
 
 def test_what_the_registry_refuses_is_said(place: Place, history: Path, fake: FakeRegistry) -> None:
-    scenario(place)
+    scenario(place, history)
     fake.faults.append(Fault("DELETE ", status=405, times=99))
-    done = registry_tags.remove(place.registry, find(place, history))
+    done = remove(place, history, find(place, history))
     assert done
     assert all("does not allow images to be deleted" in each.failure for each in done)
 

@@ -34,6 +34,7 @@ _CONTENT: Final = re.compile(r"fp-[0-9a-f]{12}")
 _BASE: Final = re.compile(r"[0-9a-f]{12}")
 _SIGNATURE: Final = re.compile(r"sha256-(?P<digest>[0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 _CREATED: Final = "org.opencontainers.image.created"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _TEXTS: Final = (".yaml", ".yml", ".json")
 _LARGEST: Final = 4 << 20
 
@@ -63,15 +64,19 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A repository of the registry: the digest of each tag, and what each digest names."""
+    """A repository of the registry: the digest of each tag, and what each digest names.
+
+    ``pinned`` are the digests that files of the user's repository name.
+    """
 
     reference: ImageReference
     tags: Mapping[str, str]
     contents: Mapping[str, Content]
+    pinned: frozenset[str] = frozenset()
 
     def held_by(self, tags: Iterable[str]) -> set[str]:
-        """The digests that ``tags`` name, and those in the indexes among them."""
-        named = {self.tags[tag] for tag in tags}
+        """The digests that ``tags`` or files name, and those in the indexes among them."""
+        named = {*self.pinned, *(self.tags[tag] for tag in tags)}
         return named.union(*(self.contents[digest].parts for digest in named))
 
     def signatures(self, digest: str) -> list[str]:
@@ -149,7 +154,7 @@ def find(
     found: list[Leftover] = []
     bases = set()
     for udf in udfs:
-        repository = _read(registry, ImageReference.parse(udf.image(settings)))
+        repository = _read(registry, ImageReference.parse(udf.image(settings)), named)
         ours = {tag for tag in repository.tags if _CONTENT.fullmatch(tag)}
         images = [repository.contents[repository.tags[tag]] for tag in sorted(ours)]
         images = list({each.digest: each for each in images}.values())
@@ -165,7 +170,7 @@ def find(
         why = f"no tag and no commit of the last {age} uses it"
         found += _leftovers(repository, unused(repository, kept), why)
     default = base_of(settings)
-    repository = _read(registry, ImageReference.parse(default.image))
+    repository = _read(registry, ImageReference.parse(default.image), named)
     ours = {tag for tag in repository.tags if _BASE.fullmatch(tag)}
     young = {each.digest for each in repository.contents.values() if each.created >= since}
     current = [base_of(settings, python) for python in {"", *(udf.python for udf in udfs)}]
@@ -202,18 +207,19 @@ def _leftovers(
         )
 
 
-def remove(registry: Registry, leftovers: Sequence[Leftover]) -> list[Leftover]:
+def remove(registry: Registry, settings: Settings, leftovers: Sequence[Leftover]) -> list[Leftover]:
     """Delete ``leftovers``; each is returned, with its failure where it stays.
 
     Tags may have moved since they were found: each repository is read again first.
     """
+    named = texts_below(context_root(settings))
     done = []
     repositories: dict[str, Repository] = {}
     for each in leftovers:
         reference = ImageReference.parse(each.id)
         name = reference.familiar_name
         if name not in repositories:
-            repositories[name] = _read(registry, reference)
+            repositories[name] = _read(registry, reference, named)
         mine = [other for other in leftovers if other.name.startswith(f"{name}:")]
         gone = {tag for other in mine for tag in other.tags}
         done.append(replace(each, failure=_delete(registry, repositories[name], reference, gone)))
@@ -240,15 +246,19 @@ def _delete(
     return ""
 
 
-def _read(registry: Registry, reference: ImageReference) -> Repository:
+def _read(registry: Registry, reference: ImageReference, named: str) -> Repository:
     names = [reference.with_tag(tag) for tag in registry.tags(reference)]
     digests = {name.tag: digest for name, digest in registry.digests(names).items()}
     wanted = sorted({digest for tag, digest in digests.items() if not _signs(tag)})
-    contents = parallel(lambda digest: _content(registry, reference, digest), wanted)
+    lines = (line for line in named.splitlines() if reference.repository in line)
+    pinned = {digest for line in lines for digest in _DIGEST.findall(line)}
+    every = sorted({*wanted, *pinned})
+    contents = parallel(lambda digest: _content(registry, reference, digest), every)
     return Repository(
         reference=reference,
         tags=digests,
         contents={each.digest: each for each in contents},
+        pinned=frozenset(pinned),
     )
 
 
