@@ -149,6 +149,7 @@ ELSEWHERE = {
     "poetry: not found",
     "pull access denied for numaflow-python-base",
     "pyproject.toml changed significantly since poetry.lock was last generated",
+    "sets ..., which a build by hand does not read",  # of a script in a build
     "uv: not found",
     "x509",
     "\\r: command not found",
