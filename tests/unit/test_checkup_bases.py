@@ -83,6 +83,12 @@ def test_each_python_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.detail.startswith("python:3.12-slim-trixie is not pinned")
 
 
+def test_the_image_that_environments_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = found(monkeypatch, pinned(build={"3.13": "full:1", "3.12": "other:1"}))
+    assert first.status == "ok"
+    assert second.detail.startswith("full:1 is not pinned")
+
+
 def test_without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     (check,) = found(monkeypatch, pinned(), engine=None)
     assert check.status == "ok"

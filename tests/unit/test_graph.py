@@ -105,6 +105,16 @@ class TestSharedBase:
         assert builder["secret"] == list(SECRETS)
         assert "base-builder" not in made["group"]["default"]["targets"]
 
+    def test_a_python_image_to_build_with(self) -> None:
+        own = replace(base(), build_image="python:3.13")
+        one = step(on=own, extra=LOCKED)
+        made = targets(
+            definition(one, step(udf("map/b"), strategy="optimized", on=own), bases=[own])
+        )
+        for name in ("base", "base-builder", "map-b"):
+            assert made[name]["args"]["PYTHON_IMAGE"] == PYTHON, name
+            assert made[name]["args"]["PYTHON_BUILD_IMAGE"] == "python:3.13", name
+
     def test_packages_from_source(self) -> None:
         one = step(extra=LOCKED, registry="r.test/team")
         one = replace(one, spec=replace(one.spec, installer="tools"))

@@ -111,6 +111,14 @@ class TestTable:
     def read(self, text: str) -> Pins:
         return pins_of(tomllib.loads(text))
 
+    def test_images_to_build_with(self) -> None:
+        name = "[tool.numaflow-udf.python-images.build]"
+        assert self.read(f'{name}\n"3.13" = "x:1"\n').build == {"3.13": "x:1"}
+        with pytest.raises(ConfigError, match="is no image reference"):
+            self.read(f'{name}\n"3.13" = 1\n')
+        with pytest.raises(ConfigError, match="build is not a table"):
+            self.read("[tool.numaflow-udf.python-images]\nbuild = 1\n")
+
     def test_rows_and_dates(self) -> None:
         found = self.read(
             f"""
@@ -183,6 +191,15 @@ def test_a_changed_digest_changes_the_base_and_its_udfs(table: Callable[..., Non
     rows = {name: now for name, _, now in changed_inputs(after, image).inputs}
     assert rows.keys() == {"base", "base: python image"}
     assert rows["base: python image"] == f"{PYTHON}@{B}"
+
+
+def test_an_image_to_build_with_is_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = base_of(settings())
+    found = Pins(build={"3.13": f"python:3.13@{A}", "3.12": f"python:3.12@{A}"})
+    monkeypatch.setattr(specs, "pins", lambda: found)
+    after = base_of(settings())
+    assert after.build_image == after.inputs["python build image"] == f"python:3.13@{A}"
+    assert after.inputs == {**before.inputs, "python build image": f"python:3.13@{A}"}
 
 
 def test_the_version_of_an_own_image(table: Callable[..., None]) -> None:

@@ -306,6 +306,15 @@ def test_a_registry_that_does_not_answer(
     assert "numaflow-udf" not in project.read_text()
 
 
+def test_without_an_engine(hub: FakeRegistry, project: Path) -> None:
+    publish(hub)
+    own = settings(python_image=image(hub))
+    refresh.refresh(None, own, (), say=lambda _: None)
+    assert pins().images.keys() == {"3.13"}
+    with pytest.raises(ConfigError, match="does not exist in its registry"):
+        refresh.refresh(None, own, [udf(python="3.12")], say=lambda _: None)
+
+
 def test_nothing_is_written_where_one_of_several_fails(hub: FakeRegistry, project: Path) -> None:
     publish(hub)
     before = project.read_text()

@@ -34,10 +34,12 @@ def python_images(
     """Each Python image in use: whether it is pinned, how old it is, whether it is a stand-in."""
     table, today = pins(), today or datetime.now(tz=UTC).date()
     versions = dict.fromkeys(["", *(udf.python for udf in udfs)])
-    for image in dict.fromkeys(python_image(settings, table, each) for each in versions):
+    images = dict.fromkeys(python_image(settings, table, each) for each in versions)
+    building = (table.build.get(table.version(each), "") for each in images)
+    for image in filter(None, dict.fromkeys([*images, *building])):
         state = image_state(engine.endpoint, image) if engine else "absent"
         yield _python_image(table, image, state, today)
-        if not table.version(image):
+        if image in images and not table.version(image):
             row = f'"3.13" = "{image}" in [tool.numaflow-udf.{TABLE}] of {PROJECT}'
             detail = f"nothing tells the Python version of {image}"
             yield warn("Python image", detail, f"add a row: {row}; or `invoke base --refresh`")
