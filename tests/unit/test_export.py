@@ -145,6 +145,13 @@ def test_a_marker_says_only_what_differs() -> None:
     assert first == 'a==1 ; platform_machine == "aarch64" \\'
 
 
+def test_what_is_for_some_machines_only_is_not_everywhere() -> None:
+    """A UDF that needs it brings its own: on the other machines, the base lacks it."""
+    found = exported(locked(marker='platform_machine == "aarch64"'), locked("b", "2"))
+    assert found.packages == {"a": "1", "b": "2"}
+    assert found.everywhere == {"b": "2"}
+
+
 def test_each_python_has_its_version_where_it_is_not_known() -> None:
     old = locked("a", "1", marker='python_version < "3.12"')
     new = locked("a", "2", marker='python_version >= "3.12"')

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.build.specs import base_of
 from tasks.core.inputs import environment, group
 from tasks.core.inputs.changes import changed_since
 from tasks.core.inputs.recipe import build_context
@@ -141,6 +142,7 @@ def test_the_base_is_made_from_the_lock_that_there_is(
     assert all(f"{each}=={version}" in expected for each, version in found.packages.items())
     assert {"httpx", "h2", "msgpack", "watchdog"} <= found.packages.keys()
     assert not {"toolz", "iniconfig", "colorama"} & found.packages.keys()
+    assert "msgpack" not in base_of(Settings.from_config({})).packages, "for one machine only"
     # What other parts of the project ask of the lock.
     packages = environment.locked_packages()
     assert found.packages.keys() <= packages.keys()

@@ -56,7 +56,7 @@ def base_of(settings: Settings, python: str = "") -> Base:
             tools=installer == "tools",
             build_image=found_pins.build.get(version, ""),
         ),
-        packages=found.packages,
+        packages=found.everywhere,
         files=tuple(text_file(name, text) for name, text in sorted(found.files.items())),
         installer=installer,
         build_image=found_pins.build.get(version, ""),

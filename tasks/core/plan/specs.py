@@ -49,8 +49,8 @@ class Base:
 
     ``python`` is the version of its Python, ``""`` where nothing tells it. ``build_image`` is the
     Python image that its environment is made in, where that is another one. ``target`` is its
-    name in a bake definition. ``packages`` are the versions of its environment, and ``files``
-    the requirement files that ``installer`` makes it from.
+    name in a bake definition. ``packages`` are the versions that it has for every machine, and
+    ``files`` the requirement files that ``installer`` makes it from.
     """
 
     registry: str

@@ -35,6 +35,14 @@ class Exported:
     lines: Mapping[str, str] = field(default_factory=dict)
     """What is installed of each package, as the files say it."""
 
+    @property
+    def everywhere(self) -> dict[str, str]:
+        """The versions of those that are installed for each of the Pythons and machines."""
+        lines = self.lines
+        return {
+            name: version for name, version in self.packages.items() if " ; " not in lines[name]
+        }
+
 
 def export(lock: Lock, python: str, machines: Sequence[str] = MACHINES) -> Exported:
     """The requirements of ``lock`` for a Python such as ``3.13``; ``""`` for all supported ones.
