@@ -120,6 +120,9 @@ def test_from_an_empty_folder_to_a_verified_image(
     mine = run(programs / TOOL, "base", "--quiet", cwd=place).stdout
     clone = run(sys.executable, "-m", "invoke", "base", "--quiet", cwd=REPOSITORY).stdout
     assert mine == clone
+    for task in ("base", "deps"):
+        told = run(programs / TOOL, task, cwd=place).stderr
+        assert f"the base is locked as in {TOOL} " in told
 
 
 def test_three_ways_to_call_the_tasks(programs: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tasks.core.inputs.changes import changed_since
 from tasks.core.inputs.files import context_files
 from tasks.core.model import places
 from tasks.core.model.errors import ConfigError
+from tasks.core.model.options import OPTIONS
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import discover, name_of, scan, select
 from tasks.core.upkeep import new
@@ -39,7 +40,9 @@ def write(folder: Path, name: str, text: str = "") -> None:
 
 FILES = {
     "invoke.yaml": ("a/invoke.yaml", ""),
+    "settings in JSON": ("a/invoke.json", "{}"),
     "tasks.py": ("a/tasks.py", ""),
+    "a table in it": ("a/pyproject.toml", "[tool.numaflow-udf.python-images]\n'3.13' = 'x'\n"),
     "the table": ("a/pyproject.toml", "[project]\nname = 'x'\n[tool.numaflow-udf]\n"),
 }
 
@@ -79,6 +82,12 @@ def test_it_is_the_top_level_of_git_where_nothing_else_is_one(
     write(top.parent, "tasks.py")  # above the top level of git
     monkeypatch.chdir(top / "a/b")
     assert places.repository() == top
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+def test_no_key_of_a_udf_makes_a_repository(top: Path, key: str) -> None:
+    write(top, "a/pyproject.toml", f"[tool.numaflow-udf]\n{key} = ''\n")
+    assert not places.is_repository(top / "a")
 
 
 def test_a_worktree_has_a_file_for_git(top: Path) -> None:

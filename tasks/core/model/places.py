@@ -24,12 +24,10 @@ IS_INSTALLED: Final = SHIPPED == _INSIDE
 PROGRAMS: Final = ("entry.sh", "example.py")
 """What makes a folder a UDF, in the order in which the image looks for it."""
 
-_OPEN: Final = ("invoke.yaml", "tasks.py")
-_TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf\]", re.MULTILINE)
-# What a UDF says of itself under the same table.
-_OF_A_UDF: Final = frozenset(
-    {"image", "kind", "system-packages", "include", "data", "python", "exact", "variants", "args"}
-)
+_OPEN: Final = ("invoke.yaml", "tasks.py", "invoke.yml", "invoke.json")
+_TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf[\].]", re.MULTILINE)
+# What a repository says under it; every other key is of a UDF.
+_OF_A_REPOSITORY: Final = frozenset({"python-images"})
 
 
 @functools.cache
@@ -69,10 +67,10 @@ def version() -> str:
 
 
 def is_repository(folder: Path) -> bool:
-    """Whether ``invoke.yaml``, ``tasks.py`` or the table ``[tool.numaflow-udf]`` is there.
+    """Whether ``invoke.yaml`` (or ``.yml``, ``.json``), ``tasks.py`` or our table is there.
 
-    UDFs have that table in their own project files: with a program beside it, or with keys of a
-    UDF in it, it does not count.
+    Our table is ``[tool.numaflow-udf]`` of ``pyproject.toml``. UDFs have it in their own project
+    files: with a program beside it, or with keys of a UDF in it, it does not count.
     """
     if any((folder / name).is_file() for name in _OPEN):
         return True
@@ -83,12 +81,13 @@ def is_repository(folder: Path) -> bool:
         return False
     if not _TABLE.search(content) or any((folder / name).is_file() for name in PROGRAMS):
         return False
-    return not _OF_A_UDF & _table(content).keys()
+    table = _table(content)
+    return table is not None and table.keys() <= _OF_A_REPOSITORY
 
 
-def _table(content: bytes) -> dict[str, Any]:
+def _table(content: bytes) -> dict[str, Any] | None:
     try:
         found = tomllib.loads(content.decode())["tool"]["numaflow-udf"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
