@@ -90,6 +90,13 @@ def test_a_program_that_only_args_name(write: Write) -> None:
     ) in said(settings, found.notes)
 
 
+def test_an_empty_entrypoint_starts_nothing(write: Write) -> None:
+    pipeline = HEAD + vertex("one", "args: [python, starter.py, loud]")
+    found = the_one(write({**udf(f"{DOCKERFILE}ENTRYPOINT []\n"), "p.yaml": pipeline}))
+    assert new(found, "entry.sh").splitlines()[-1] == "exec python starter.py loud"
+    assert found.by_hand == []
+
+
 def test_several_programs_are_variants(write: Write) -> None:
     pipeline = (
         HEAD

@@ -26,6 +26,7 @@ def udf(tmp_path: Path, kind: str = "map", **more: Any) -> Udf:  # noqa: ANN401 
     folder = tmp_path / "map/x"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "starter.py").write_text("")
+    (folder / "settings.yaml").write_text("")
     return Udf(name="map/x", path=folder, kind=kind, repository="map-x", **more)
 
 
@@ -296,6 +297,8 @@ def test_each_planted_contradiction(tmp_path: Path, more: str, said: str) -> Non
         "args: [--loud]",
         "env: [{name: LEVEL, value: x}]",
         "volumeMounts: [{mountPath: /udf/config}, {mountPath: /app/config}, {mountPath: /data}]",
+        "args: [python, /data/main.py], volumeMounts: [{mountPath: /data}]",
+        "volumeMounts: [{mountPath: /udf/settings.yaml, subPath: settings.yaml}]",
     ],
 )
 def test_what_is_no_contradiction(tmp_path: Path, more: str) -> None:
@@ -346,6 +349,10 @@ class TestVariants:
             "args ['python', 'starter.py', 'c'] are of no variant",
             "known: a, b",
         )
+
+    def test_options_are_for_the_program_itself(self, tmp_path: Path) -> None:
+        own = udf(tmp_path, variants=self.VARIANTS)
+        assert contradictions(own, in_place("udf", "args: [--loud]")) == []
 
     def test_several_args_without_variants(self, tmp_path: Path) -> None:
         found = [

@@ -266,7 +266,8 @@ class _Reading:
         if cmd is not None:
             given = cmd.json()
             words += given if given is not None else ["/bin/sh", "-c", cmd.text]
-        self.image.process = self._unwrapped(words, where)
+        # `ENTRYPOINT []` starts nothing: it is there for the args of a container.
+        self.image.process = self._unwrapped(words, where) if words else None
 
     def _unwrapped(self, words: list[str], where: Where) -> Process:
         """The command without an init process, and a script where a shell runs one."""

@@ -104,7 +104,8 @@ def _wrong_place(kind: str, place: str, fitting: Sequence[str]) -> tuple[str, st
 
 
 def _args(udf: Udf, use: Use, variant: Variant | None) -> Iterator[tuple[str, str]]:
-    if udf.variants and use.args and variant is None:
+    options = use.args and use.args[0].startswith("-")  # for the program of the image
+    if udf.variants and use.args and not options and variant is None:
         text = f"args {list(use.args)} are of no variant"
         yield text, f"known: {', '.join(each.name for each in udf.variants)}"
     words = [word for word in use.args if not word.startswith("-")]
@@ -112,9 +113,12 @@ def _args(udf: Udf, use: Use, variant: Variant | None) -> Iterator[tuple[str, st
         return
     name = next((word for word in words[1:] if word.endswith(".py")), "")
     path = posixpath.normpath(posixpath.join(HOME, udf.workdir, name))
-    if name and not path.startswith(f"{HOME}/"):
+    mounted = any(path == mount or path.startswith(f"{mount}/") for mount in use.mounts)
+    if not name or mounted:
+        return
+    if not path.startswith(f"{HOME}/"):
         yield f"args name {name}, and the image has the UDF at {HOME}", "name it there"
-    elif name and not _holds(udf, path.removeprefix(f"{HOME}/")):
+    elif not _holds(udf, path.removeprefix(f"{HOME}/")):
         yield f"args name {name}, which is not in the folder of the UDF", "correct the name"
 
 
@@ -134,8 +138,13 @@ def _mounts(udf: Udf, use: Use) -> Iterator[tuple[str, str]]:
         hidden = [each for each in _OURS if f"{each}/".startswith(f"{place.rstrip('/')}/")]
         if hidden:
             yield f"the mount {mount} hides {hidden[0]} of the image", "mount it elsewhere"
-        elif below != place and _holds(udf, below):
+        elif below != place and _holds(udf, below) and not _is_settings(udf, below):
             yield f"the mount {mount} hides files of the UDF", "mount it beside them"
+
+
+def _is_settings(udf: Udf, path: str) -> bool:
+    """Whether a path is a file but no program: a pipeline may have its own in its place."""
+    return (udf.path / path).is_file() and not path.endswith((".py", ".sh"))
 
 
 def _holds(udf: Udf, path: str) -> bool:
