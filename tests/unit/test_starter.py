@@ -67,6 +67,11 @@ def test_an_empty_folder_gets_all(own: Path) -> None:
     ]
 
 
+def test_a_clone_has_all() -> None:
+    plan = starter.plan(Settings.from_config({}))
+    assert (plan.is_empty, plan.by_hand) == (True, ())
+
+
 def test_nothing_is_written_before_it_is_asked_for(own: Path) -> None:
     plan = starter.plan(Settings.from_config({}))
     assert not plan.is_empty

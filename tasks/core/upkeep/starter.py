@@ -173,7 +173,7 @@ def _tasks(top: Path, by_hand: list[str]) -> Iterator[File]:
     for name in ("tasks.py", "tasks/__init__.py"):
         path = top / name
         if path.is_file():
-            if path.parent != SHIPPED / "tasks" and "numaflow_udf_build" not in read_text(path):
+            if top != SHIPPED and "numaflow_udf_build" not in read_text(path):
                 line = "add `from numaflow_udf_build import ns`, or its collection to yours"
                 by_hand.append(f"{name}: {line}")
             return
