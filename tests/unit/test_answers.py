@@ -271,3 +271,18 @@ def test_answers_of_a_side_input(
 
 def test_a_side_input_that_is_not_checked() -> None:
     assert mismatches(case("", "sideinput"), {"broadcast": True, "value": ""}) == []
+
+
+def test_a_udf_may_answer_with_a_time_that_no_calendar_has() -> None:
+    far = 10**24
+    wanted = case(
+        "message = [{ value = 'x', expect = [{ event_time = 2026-01-01T00:00:00Z }] }]",
+        "sourcetransform",
+    )
+    ((_, expected, actual),) = listed(mismatches(wanted, [[result("x", event_time=far)]]))
+    assert (expected, actual) == ("2026-01-01T00:00:00Z", f"{far} microseconds since 1970")
+    window = "window = { start = 2026-01-01T00:00:00Z, end = 2026-01-01T00:01:00Z }"
+    wanted = case(f"message = [{{ value = 'x' }}]\nexpect = [{{ {window} }}]", "reduce")
+    found = [result("x", window={"start": -far, "end": far})]
+    ((_, _, actual),) = listed(mismatches(wanted, found))
+    assert actual == f"-{far} microseconds since 1970 to {far} microseconds since 1970"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -593,6 +594,28 @@ def test_what_no_udf_can_be_sent_is_one_short_line(body: str) -> None:
         parse(f"[[case]]\nname = 'a'\n{body}", "map")
     assert len(caught.value.what) < 600
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".a", "a b", "a\u0001b", "x" * 101, "\u00e4"])
+def test_a_side_input_becomes_a_file_of_its_folder(name: str) -> None:
+    text = f"[side-inputs]\n{json.dumps(name)} = 'x'\n[[case]]\nname = 'a'"
+    with pytest.raises(CasesError, match="is not a valid name of a side input"):
+        parse(f"{text}\nmessage = [{{ value = 'x' }}]", "map")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("", "x"), ("A=B", "x"), ("1A", "x"), ("A", "a\0b"), ("A" * 300, "x")]
+)
+@pytest.mark.parametrize("table", ["env", "load.env"])
+def test_an_environment_variable_can_be_set(table: str, name: str, value: str) -> None:
+    text = f"[{table}]\n{json.dumps(name)} = {json.dumps(value)}\n[[case]]\nname = 'a'"
+    with pytest.raises(CasesError, match="is not an environment variable that can be set"):
+        parse(f"{text}\nmessage = [{{ value = 'x' }}]", "map")
+
+
+def test_a_read_of_a_source_is_bounded() -> None:
+    with pytest.raises(CasesError, match="read = 1000000000000000"):
+        parse("[[case]]\nname = 'a'\nread = 1000000000000000000000", "source")
 
 
 def test_an_odd_time_of_a_window_is_one_line() -> None:

@@ -20,6 +20,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
 from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
+from pynumaflow.proto.sourcetransformer import transform_pb2  # type: ignore[import-untyped]
 
 from tasks.core.model.contract import CONTRACTS, END_MARK
 from tasks.core.model.udf import KINDS
@@ -30,7 +31,7 @@ from tasks.core.verification.values import micros
 from tasks.probe import session
 from tasks.probe.files import SideInputs, critical_errors
 from tasks.probe.kinds import service
-from tasks.probe.kinds.base import UnansweredError, payload
+from tasks.probe.kinds.base import UnansweredError, payload, result
 from tasks.probe.kinds.sink import response as sink_response
 from tasks.probe.outcome import Flags
 from tasks.probe.session import Session
@@ -250,6 +251,12 @@ def test_a_sink_of_an_older_sdk_is_understood() -> None:
         "error": "no",
         "result": {"keys": [], "value": ""},
     }
+
+
+def test_a_result_may_have_a_time_that_no_calendar_has() -> None:
+    item = transform_pb2.SourceTransformResponse.Result()
+    item.event_time.seconds = 10**18
+    assert result(item)["event_time"] == 10**24
 
 
 def test_a_sink_may_give_an_answer_that_the_probe_does_not_know() -> None:

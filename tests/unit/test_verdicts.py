@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tasks.core.model.errors import CasesError, EngineUnreachableError, NotBuiltError, UdfError
 from tasks.core.verification import report as verdicts
 from tasks.core.verification.checks import CheckResult, Mismatch
+from tasks.core.verification.load import Load
 from tasks.core.verification.logs import Startup
 from tasks.core.verification.verdict import Part, Verdict, failure
 
@@ -228,3 +230,67 @@ def test_what_is_not_built_is_built_by_the_next_step() -> None:
     assert many is not None
     assert many.what == "not built yet: map-a, map-b, map-c and 1 more"
     assert many.next_step == "run `invoke image-all`"
+
+
+def test_a_log_cannot_speak_to_the_terminal() -> None:
+    log = ("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x9b2J", "umlaut \u00e4\tand \U0001f600")
+    for shown in (
+        verdicts.text([verdict(WRONG, log=log)]),
+        verdicts.markdown([verdict(WRONG, log=log)]),
+    ):
+        assert "  red\n" in shown
+        assert "umlaut \u00e4\tand \U0001f600" in shown
+        assert not set(shown) & {"\x1b", "\x07", "\x9b"}
+
+
+def test_what_relaxes_the_bounds_is_said() -> None:
+    relaxed = replace(verdict(OK), relaxed='memory = "2g"')
+    line = 'note for map/x: its pyproject.toml sets memory = "2g"'
+    assert line in verdicts.text([relaxed])
+    assert line in verdicts.text([relaxed, verdict(OK)])
+    assert verdicts.rows([relaxed])[0]["relaxed"] == 'memory = "2g"'
+    assert "note" not in verdicts.text([verdict(OK)])
+
+
+def test_a_udf_that_meets_its_bounds_is_told_where_they_stand() -> None:
+    log = ("OSError: [Errno 30] Read-only file system: '/x'",)
+    assert '"Bounds" in docs/verify.md' in verdicts.text([verdict(RAISED, log=log)])
+    assert "Bounds" not in verdicts.text([verdict(RAISED, log=("other",))])
+
+
+LOAD = Load(
+    messages=1000,
+    seconds=2.0,
+    alone={"p50": 0.31, "p95": 0.5, "p99": 1.0, "max": 12.34},
+    latency={"p50": 50.0, "p95": 90.0, "p99": 95.0, "max": 100.0},
+    compared=900,
+    memory=25_000_000,
+    processor=0.5,
+)
+
+
+def test_the_figures_of_a_load_are_shown() -> None:
+    one = verdict(OK, load=LOAD)
+    text = verdicts.text([one])
+    assert "1000 messages in 2.0 s: 500 a second" in text
+    assert "latency of one message at a time: p50 0.3 ms, p95 0.5 ms, p99 1.0 ms, max 12 ms" in text
+    assert "largest memory that was seen: 25 MB" in text
+    assert "processor time: 0.50 ms a message, 0.2 cores busy" in text
+    table = verdicts.text([one, unverified("map/y"), verdict(WRONG, udf="map/z")])
+    rows = [line.split() for line in table.splitlines()]
+    figures = ["1000", "500", "0.3", "50", "90", "95", "100", "25", "MB", "0.50", "0.2"]
+    assert ["map/x", "map", "ok", *figures] in rows
+    assert ["map/z", "map", "FAILED:", "case:", "a"] in rows
+    (row,) = verdicts.rows([one])
+    assert row["containers"][0]["load"] == {
+        "messages": 1000,
+        "seconds": 2.0,
+        "messages_a_second": 500.0,
+        "latency_alone_ms": LOAD.alone,
+        "latency_ms": LOAD.latency,
+        "answers_compared": 900,
+        "memory_bytes": 25_000_000,
+        "processor_ms_a_message": 0.5,
+        "cores_busy": 0.25,
+    }
+    assert verdicts.rows([verdict(OK)])[0]["containers"][0]["load"] is None

@@ -10,7 +10,7 @@ from typing import Any
 from .checks import Mismatch
 from .messages import MARKS, Case, ExpectedResponse, ExpectedResult, Message
 from .toml_table import show_time
-from .values import Metadata, Window, from_micros, show_bytes
+from .values import Metadata, micros, show_bytes, show_micros
 
 
 def mismatches(case: Case, answers: Any) -> list[Mismatch]:  # noqa: ANN401  (JSON)
@@ -68,12 +68,14 @@ def _fields(where: str, want: ExpectedResult, have: Mapping[str, Any]) -> list[M
             differ("value", str(want.value), want.value.show(data))
     if want.tags is not None and list(want.tags) != have["tags"]:
         differ("tags", str(list(want.tags)), str(have["tags"]))
-    if want.event_time is not None:
-        time = from_micros(have["event_time"])
-        if time != want.event_time:
-            differ("event time", show_time(want.event_time), show_time(time))
-    if want.window is not None and want.window != (window := _window(have)):
-        differ("window", str(want.window), str(window))
+    if want.event_time is not None and have["event_time"] != micros(want.event_time):
+        differ("event time", show_time(want.event_time), show_micros(have["event_time"]))
+    if want.window is not None and want.window.spec() != (window := have["window"]):
+        differ(
+            "window",
+            str(want.window),
+            f"{show_micros(window['start'])} to {show_micros(window['end'])}",
+        )
     if want.headers is not None and dict(want.headers) != have["headers"]:
         differ("headers", str(dict(want.headers)), str(have["headers"]))
     if want.user_metadata is not None:
@@ -101,11 +103,6 @@ def _metadata(
             matches = value is not None and value.matches(data)
             actual[group][name] = str(value) if matches else show_bytes(data)
     return expected, actual
-
-
-def _window(have: Mapping[str, Any]) -> Window:
-    window = have["window"]
-    return Window(start=from_micros(window["start"]), end=from_micros(window["end"]))
 
 
 def _wanted(want: ExpectedResult) -> str:

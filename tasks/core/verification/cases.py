@@ -5,6 +5,7 @@ docs/cases.md describes the format. A file is checked as a whole before anything
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 WINDOW: Final = Window(start=EPOCH, end=EPOCH + timedelta(minutes=1))
 """The default window of a case."""
+
+_MOST_READ: Final = 1_000_000
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}")
 
 Results = tuple[ExpectedResult, ...]
 
@@ -78,10 +82,20 @@ def parse(text: str, kind: str, file: str = "cases.toml") -> Cases:
     load = top.table("load", ("env",), "load") if "load" in content else None
     return Cases(
         cases=cases,
-        env=top.strings_by_name("env"),
-        load_env=load.strings_by_name("env") if load else {},
+        env=_env(top),
+        load_env=_env(load) if load else {},
         side_inputs=read_side_inputs(top),
     )
+
+
+def _env(table: Table) -> dict[str, str]:
+    """The environment variables under ``env``, which an engine can set."""
+    found = table.strings_by_name("env")
+    for name, value in found.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            what = f"{name!r:.80} under env is not an environment variable that can be set"
+            table.fail("env", what, "give a name of letters, digits, '_', '.' and '-', and no NUL")
+    return found
 
 
 @dataclass(frozen=True)
@@ -262,7 +276,7 @@ def _case_expect(table: Table, form: Format) -> tuple[Results | None, bool | Non
 
 
 def _read(table: Table, expect: Results | None) -> Read:
-    read = table.number("read", least=0)
+    read = table.number("read", least=0, most=_MOST_READ)
     if read is None:
         table.wrong("read", "the number of messages to read")
     count = table.number("count", least=0)

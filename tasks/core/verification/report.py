@@ -23,6 +23,8 @@ _BOUNDS: Final = (
     '"Bounds" in docs/verify.md.'
 )
 
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+
 LOG_LINES: Final = 30
 """How many of the last lines of its log are shown for a UDF that failed."""
 
@@ -35,16 +37,16 @@ def text(verdicts: Sequence[Verdict]) -> str:
     if len(verdicts) > 1:
         headers, cells, align = _columns(verdicts)
         table = report.table(headers, cells, align=align)
-        return "\n\n".join([*failures, table, _total(verdicts)])
+        return _printable("\n\n".join([*failures, table, _total(verdicts)]))
     (verdict,) = verdicts
-    return "\n\n".join([*([] if verdict.error else [_checks(verdict)]), *failures])
+    return _printable("\n\n".join([*([] if verdict.error else [_checks(verdict)]), *failures]))
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """All verdicts for the summary of a CI job, with the details of those that failed."""
     if not verdicts:
         return "Nothing to verify."
-    failures = [report.fenced(each) for each in _problems(verdicts)]
+    failures = [report.fenced(_printable(each)) for each in _problems(verdicts)]
     headers, cells, align = _columns(verdicts)
     table = report.markdown(headers, cells, align=align)
     return "\n\n".join([table, *failures, _total(verdicts)])
@@ -128,6 +130,13 @@ def _clean(text: str) -> str:
     """The text without characters that XML does not allow."""
     return re.sub(
         r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text
+    )
+
+
+def _printable(text: str) -> str:
+    """The text without colours, and without what a log could tell a terminal to do."""
+    return re.sub(
+        r"[^\t\n\x20-\x7e\xa0-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", _COLOUR.sub("", text)
     )
 
 

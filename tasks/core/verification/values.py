@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ from typing import Any, Final
 from . import patterns
 from .toml_table import Table, show_time
 
+# It becomes the name of a file.
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -34,7 +37,7 @@ class Value:
         if self.encoding == "json":
             try:
                 return _same_json(json.loads(data), json.loads(self.data))
-            except ValueError:
+            except (ValueError, RecursionError):  # no JSON, or nested thousands deep
                 return False
         if self.encoding == "pattern":
             return patterns.matches(self.data.decode(), data.decode(errors="replace"))
@@ -111,6 +114,14 @@ def from_micros(value: int) -> datetime:
     return _1970 + timedelta(microseconds=value)
 
 
+def show_micros(value: int) -> str:
+    """Microseconds since 1970 as a person reads them; a UDF may answer with any number."""
+    try:
+        return show_time(from_micros(value))
+    except (OverflowError, ValueError):
+        return f"{value} microseconds since 1970"
+
+
 # --- reading ----------------------------------------------------------------------------------
 
 
@@ -136,9 +147,10 @@ def read_side_inputs(table: Table) -> dict[str, Value]:
     names = tuple(content) if isinstance(content, dict) else ("name",)
     values = table.table(key, names, key)
     for name in names:
-        if "/" in name or name.startswith("."):
-            what = f"'{name}' is not a valid name of a side input"
-            values.fail(name, what, "give a name without '/' and without a dot at its start")
+        if not _NAME.fullmatch(name):
+            what = f"{name!r:.80} is not a valid name of a side input"
+            step = "give up to 100 letters, digits, '-', '_' and '.', and no dot at the start"
+            values.fail(name, what, step)
     return {name: read_value(values, name) for name in names}
 
 

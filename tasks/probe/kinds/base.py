@@ -98,6 +98,11 @@ def timestamp(micros: int) -> Timestamp:
     return found
 
 
+def microseconds(time: Timestamp) -> int:
+    """A protobuf timestamp as microseconds since 1970, also one that no calendar has."""
+    return int(time.seconds) * 1_000_000 + int(time.nanos) // 1000
+
+
 def payload(kind: Any, message: Spec, **more: object) -> Any:  # noqa: ANN401
     """A request of class ``kind``, with the fields that nearly every kind of UDF has."""
     groups = {key: message.get(key) or {} for key in ("user_metadata", "sys_metadata")}
@@ -129,7 +134,7 @@ def result(answer: Any) -> dict[str, Any]:  # noqa: ANN401
     if "tags" in names:
         found["tags"] = list(answer.tags)
     if "event_time" in names:
-        found["event_time"] = answer.event_time.ToMicroseconds()
+        found["event_time"] = microseconds(answer.event_time)
     if "headers" in names:
         found["headers"] = dict(answer.headers)
     return {**found, **metadata(answer)}

@@ -13,6 +13,7 @@ from .base import (
     Service,
     Spec,
     UnansweredError,
+    microseconds,
     payload,
     result,
     timestamp,
@@ -56,7 +57,7 @@ class Reduce(Service):
         try:
             while not (answer := stream.receive(self.seconds)).EOF:
                 start, end = answer.window.start, answer.window.end
-                window = {"start": start.ToMicroseconds(), "end": end.ToMicroseconds()}
+                window = {"start": microseconds(start), "end": microseconds(end)}
                 found.append({**result(answer.result), "window": window})
         except SilentError:
             text = f"no end of the window within {self.seconds:.0f} s after it was closed"

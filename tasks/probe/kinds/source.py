@@ -10,7 +10,7 @@ from google.protobuf.empty_pb2 import Empty
 from pynumaflow.proto.sourcer import source_pb2  # type: ignore[import-untyped]
 
 from ..wire import ClosedError, SilentError
-from .base import EndedError, Service, Spec, UnansweredError, handshake, metadata
+from .base import EndedError, Service, Spec, UnansweredError, handshake, metadata, microseconds
 
 _PULSE: Final = {"read": 1, "timeout_ms": 100, "ack": True, "nack": False}
 
@@ -135,7 +135,7 @@ def _result(item: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
         "keys": list(item.keys),
         "value": base64.b64encode(item.payload).decode(),
-        "event_time": item.event_time.ToMicroseconds(),
+        "event_time": microseconds(item.event_time),
         "headers": dict(item.headers),
         **metadata(item),
     }
