@@ -98,7 +98,7 @@ def verify(
         uses = pipelines.read(Path(pipeline).absolute())
         selected = pipelines.named(selected, uses, pipeline)
     if pull:
-        pulling.pull(engine, settings, selected, report.say)
+        pulling.pull(engine, settings, selected, report.say, platform)
     found = preparing.candidates(engine, settings, selected, uses)
     if signature:
         found = signatures.signed(publish.registry_of(engine, settings), found, signer)

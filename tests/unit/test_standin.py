@@ -87,6 +87,8 @@ class TestState:
 class TestPull:
     def test_done(self, tmp_path: Path) -> None:
         assert standin.pull(endpoint(tmp_path, '[ "$*" = "pull x" ]'), "x") == ""
+        wanted = endpoint(tmp_path, '[ "$*" = "pull --platform linux/arm64 x" ]')
+        assert standin.pull(wanted, "x", platform="linux/arm64") == ""
 
     @pytest.mark.parametrize(
         ("script", "reason"),

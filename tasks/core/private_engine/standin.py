@@ -141,12 +141,15 @@ def suite_of(image: str) -> str:
     raise EngineSetupError(what, next_step=step)
 
 
-def pull(endpoint: Endpoint, image: str, timeout: float = _ANSWER_SECONDS) -> str:
-    """Pull ``image``; the reason if that fails, else ``""``.
+def pull(
+    endpoint: Endpoint, image: str, timeout: float = _ANSWER_SECONDS, *, platform: str = ""
+) -> str:
+    """Pull ``image``, for ``platform`` or that of the engine; the reason if that fails, else ``""``.
 
     ``timeout`` is how many seconds its registry may take to say whether it has it.
     """
-    argv = [*endpoint.docker, "pull", image]
+    wanted = ["--platform", platform] if platform else []
+    argv = [*endpoint.docker, "pull", *wanted, image]
     with (
         subprocess.Popen(
             argv,

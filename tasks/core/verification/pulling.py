@@ -13,7 +13,9 @@ from ..private_engine import standin
 _DOWNLOADS = 4
 
 
-def pull(engine: Engine, settings: Settings, selected: Selected, say: Say) -> None:
+def pull(
+    engine: Engine, settings: Settings, selected: Selected, say: Say, platform: str = ""
+) -> None:
     """Pull the image of each selected UDF; of one that cannot be pulled, the reason is said.
 
     Whether the engine has it then is for the verdict. Raises :class:`ConfigError` where the
@@ -25,7 +27,7 @@ def pull(engine: Engine, settings: Settings, selected: Selected, say: Say) -> No
 
     def one(image: str) -> None:
         say(f"pulling {image} ...")
-        if reason := standin.pull(engine.endpoint, image):
+        if reason := standin.pull(engine.endpoint, image, platform=platform):
             say(f"{image} cannot be pulled: {reason}")
 
     parallel(one, [udf.image(settings) for udf in selected.udfs], _DOWNLOADS)
