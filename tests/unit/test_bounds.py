@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from tasks.core.model.bounds import Bounds, read_bounds
 from tasks.core.model.errors import ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
+from tasks.core.verification import probing
 from tasks.core.verification.probing import _other_user, _user
 from tests import REPOSITORY
 
@@ -89,6 +93,54 @@ def test_a_log_is_cut_between_any_two_bytes() -> None:
     texts = [_unframed(frames[:end]) for end in range(len(frames) + 1)]
     assert texts[-1] == b"one\nthree\n"
     assert all(b"one\nthree\n".startswith(text) for text in texts)
+
+
+class FakeSandbox:
+    """Takes note of signals to the probe."""
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[str, str]] = []
+
+    def signal(self, container: str, name: str, *, aside: bool = False) -> None:
+        self.signals.append((container, name))
+
+
+def followed(*pieces: tuple[int, bytes]) -> tuple[list[Any], str, FakeSandbox]:
+    """What is made of the output of a probe."""
+    sandbox: Any = FakeSandbox()
+    prepared = probing.Prepared(
+        sandbox=sandbox, user="1", volumes={}, probe="probe", output=iter(pieces)
+    )
+    run = probing._Run(prepared, probing.ProbeRun(image="x", probe_image="y", spec={}))
+    return (*run._follow(), sandbox)
+
+
+def test_events_come_in_any_pieces() -> None:
+    whole = b'{"event": "a"}\n{"event": "b"}\n'
+    for size in (1, 7, len(whole)):
+        pieces = [(1, whole[start : start + size]) for start in range(0, len(whole), size)]
+        events, errors, _ = followed(*pieces)
+        assert [event["event"] for event in events] == ["a", "b"]
+        assert errors == ""
+
+
+def test_a_probe_that_says_anything_else_is_no_error_of_ours() -> None:
+    events, errors, _ = followed((1, b'no json\n["list"]\n{"x": 1}\n{"event": "end"}\n'))
+    assert [event["event"] for event in events] == ["end"]
+    assert "no json" in errors
+
+
+def test_endless_answers_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_LARGEST", 1_000_000)
+
+    def endless() -> Iterator[tuple[int, bytes]]:
+        while True:
+            yield 1, b"x" * 65536
+
+    events, _, sandbox = followed(*itertools.islice(endless(), 100))
+    assert [event.get("name") for event in events] == ["answers", None]
+    assert "the answers take more than 1 MB" in events[0]["detail"]
+    assert sandbox.signals == [("probe", "SIGKILL")]
 
 
 # --- the client -------------------------------------------------------------------------------

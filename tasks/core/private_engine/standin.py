@@ -144,7 +144,7 @@ def suite_of(image: str) -> str:
 def pull(
     endpoint: Endpoint, image: str, timeout: float = _ANSWER_SECONDS, *, platform: str = ""
 ) -> str:
-    """Pull ``image``, for ``platform`` or that of the engine; the reason if that fails, else ``""``.
+    """Pull ``image`` for ``platform``, or that of the engine; why that failed, or ``""``.
 
     ``timeout`` is how many seconds its registry may take to say whether it has it.
     """
