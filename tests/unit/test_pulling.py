@@ -22,16 +22,20 @@ SELECTED = Selected(udfs=(udf("map/a"), udf("map/b")))
 
 
 def test_each_image_is_pulled_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    pulled: list[str] = []
+    pulled: list[tuple[str, str]] = []
 
-    def answer(_: object, image: str) -> str:
-        pulled.append(image)
+    def answer(_: object, image: str, *, platform: str = "") -> str:
+        pulled.append((image, platform))
         return "no such manifest" if "map-a" in image else ""
 
     monkeypatch.setattr(standin, "pull", answer)
     said: list[str] = []
-    pull(ENGINE, settings(registry="r.test/team", tag="candidate"), SELECTED, said.append)
-    assert sorted(pulled) == ["r.test/team/map-a:candidate", "r.test/team/map-b:candidate"]
+    given = settings(registry="r.test/team", tag="candidate")
+    pull(ENGINE, given, SELECTED, said.append, "linux/arm64")
+    assert sorted(pulled) == [
+        ("r.test/team/map-a:candidate", "linux/arm64"),
+        ("r.test/team/map-b:candidate", "linux/arm64"),
+    ]
     assert "r.test/team/map-a:candidate cannot be pulled: no such manifest" in said
 
 
