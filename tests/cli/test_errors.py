@@ -189,3 +189,21 @@ def test_codes_are_unique() -> None:
     codes = [error.exit_code for error in all_errors()]
     assert len(codes) == len(set(codes))
     assert all(10 <= code < 64 for code in codes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "step"),
+    [
+        (("base",), "images are made in a registry, and --push is not given", "give --push"),
+        (("image-all",), "--push is not given", "leave out --builder none"),
+        (("image-all", "--dry-run"), "no bake definition", "without --builder none"),
+        (("image-all", "--push", "--sbom", "x"), "--sbom reads images with Docker", "invoke sbom"),
+        (("base", "--push"), "a push needs a registry", "udf.registry"),
+    ],
+    ids=["base", "images", "dry run", "sbom", "registry"],
+)
+def test_without_a_builder(
+    invoke: Invoke, tmp_path: Path, arguments: tuple[str, ...], what: str, step: str
+) -> None:
+    environ = {"INVOKE_UDF_BUILDER": "none", "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    assert_fails(invoke(*arguments, **environ), ConfigError, what, step)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from urllib3.exceptions import ProtocolError
 
 from tasks.core.build import bases, execute, python_image, uv
 from tasks.core.build.gather import plan_base, plan_images
@@ -37,11 +38,14 @@ from tasks.core.model.errors import (
     MissingExtraError,
     NeedsBuilderError,
     PushFailedError,
+    RegistryUnreachableError,
     UdfError,
 )
 from tasks.core.model.reference import ImageReference
 from tasks.core.model.settings import Settings
+from tasks.core.registry.blobs import Blobs
 from tasks.core.registry.client import Registry
+from tasks.core.registry.transport import Transport
 from tasks.core.upkeep.doctor import examine
 from tasks.core.upkeep.doctor.finding import Finding
 from tests import REPOSITORY
@@ -661,6 +665,31 @@ def test_layers_on_top_count(hub: FakeRegistry, tmp_path: Path) -> None:
 def test_the_environment_of_a_base_is_not_read(hub: FakeRegistry, tmp_path: Path) -> None:
     upper = gzip.compress(archive({"etc/passwd": "of the base", "opt/venv": "", "z": "1" * 9000}))
     assert read(hub, tmp_path, changed(), upper).passwd == PYTHON["etc/passwd"]
+
+
+@pytest.mark.parametrize("times", [2, 9], ids=["passes", "stays"])
+def test_a_connection_that_breaks_within_a_layer(
+    hub: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    real = Blobs.read
+    broken: list[str] = []
+
+    def breaking(self: Blobs, repository: str, digest: str, offset: int = 0) -> Iterator[bytes]:
+        whole = b"".join(real(self, repository, digest, offset))
+        if len(broken) < times:
+            broken.append(digest)
+            yield whole[:50]
+            said = "Connection broken"
+            raise ProtocolError(said, ConnectionResetError(104, "Connection reset by peer"))
+        yield whole
+
+    monkeypatch.setattr(Blobs, "read", breaking)
+    monkeypatch.setattr(Transport, "pauses", lambda *_: iter([0.0, 0.0]))
+    if times == 2:
+        assert read(hub, tmp_path, changed()).version == "3.13.5"
+    else:
+        with pytest.raises(RegistryUnreachableError, match="reset by peer"):
+            read(hub, tmp_path, changed())
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from ..image.blob import Descriptor
 from ..image.cache import Records
 from ..model.errors import ConfigError
 from ..model.reference import ImageReference
+from ..registry import faults
 from ..registry.blobs import Blobs
 from ..registry.client import Registry
+from ..registry.transport import connection_errors, is_temporary, reason_of
 
 _FOLDERS: Final = ("usr/local/bin", "usr/bin")
 _DPKG: Final = "var/lib/dpkg/status"
@@ -70,7 +72,7 @@ def read(
         key = f"python-image {layer.digest}"
         known = records.get(key)
         if known is None:
-            known = _scan(registry, image, layer)
+            known = _scanned(registry, image, layer)
             records.put(key, known)
         if known.get(_ENVIRONMENT):
             break
@@ -127,6 +129,19 @@ def _resolved(name: str, found: Found) -> str:
     return name
 
 
+def _scanned(registry: Registry, image: ImageReference, layer: Descriptor) -> dict[str, Any]:
+    """What a layer has of interest; read again where the connection breaks."""
+    transport = registry.connection.transport
+    for pause in (*transport.pauses(), None):
+        try:
+            return _scan(registry, image, layer)
+        except connection_errors() as error:
+            if pause is None or not is_temporary(error):
+                raise faults.unreachable(registry.host, reason_of(error)) from error
+            transport.sleep(pause)
+    raise AssertionError  # unreachable: the last try returns or raises
+
+
 def _scan(registry: Registry, image: ImageReference, layer: Descriptor) -> dict[str, Any]:
     """What a layer has of interest; the environment of a base ends it early."""
     kind = layer.media_type.rpartition("+")[2]
@@ -145,7 +160,7 @@ def _scan(registry: Registry, image: ImageReference, layer: Descriptor) -> dict[
                     if name == _ENVIRONMENT:
                         return {_ENVIRONMENT: "an environment"}
                     _note(archive, member, name, found)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError) as error:
             raise _unfit(str(image), f"its layer {layer.digest} cannot be read: {error}") from error
         stream.drain()
         if stream.digest != layer.digest:
