@@ -13,12 +13,14 @@ from typing import Literal
 from ..inputs.fingerprint import difference, digest
 from ..model.errors import ConfigError, EngineUnreachableError
 from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
+from ..model.loading import lazily
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
-from . import without_builder
-from .emulation import emulation
 from .facts import BuilderFacts, Facts, added_bytes
 from .specs import Base, ImageSpec, check_images
+
+with lazily():
+    from . import emulation, without_builder
 
 Source = Literal["store", "registry"]
 Way = Literal["assemble", "build"]
@@ -79,8 +81,8 @@ class Step:
 class PackagesStep:
     """A packages layer that has to be made, for one platform; ``users`` are all that add it.
 
-    ``key`` is its name in the layer cache. ``spec`` is an image that needs it. ``bytecode`` says
-    whether it gets bytecode.
+    ``key`` is its name in the layer cache, and ``spec`` an image that needs it. Not each gets
+    ``bytecode``.
     """
 
     key: str
@@ -309,9 +311,9 @@ def _step(settings: Settings, spec: ImageSpec, facts: Facts, *, force: bool, pus
         added = None if why else added_bytes(image, facts.store.get(spec.base.image))
         step = Step(spec=spec, reason=why, added=added)
     step = replace(step, way=_way(settings, spec, facts, push=push))
-    if not step.reason or facts.host is not None:
+    if not step.reason or not settings.platforms or facts.host is not None:
         return step
-    emulated, from_source = emulation(settings, spec, facts.builder)
+    emulated, from_source = emulation.emulated(settings, spec, facts.builder)
     return replace(step, emulated=emulated, from_source=from_source)
 
 
@@ -326,8 +328,7 @@ def _without_refused(
         spec = step.spec
         base = _base_step(settings, spec.base, facts, push=True, builds=False)
         if step.reason and (why := without_builder.problem(settings, spec, facts, not base.reason)):
-            error = without_builder.refusal(f"UDF {spec.udf.name}", why)
-            refused.append(InvalidUdf(name=spec.udf.name, error=error))
+            refused.append(without_builder.refused(spec.udf.name, why))
         else:
             kept.append(step)
     return tuple(kept), tuple(refused)
@@ -353,16 +354,15 @@ def _packages(settings: Settings, steps: Iterable[Step], facts: Facts) -> tuple[
             key = step.spec.packages_key(platform)
             if key in facts.packages:
                 continue
-            name = step.spec.udf.name
             if known := made.get(key):
-                made[key] = replace(known, users=(*known.users, name))
+                made[key] = replace(known, users=(*known.users, step.spec.udf.name))
             else:
                 foreign = platform != facts.builder.platforms[0]
                 made[key] = PackagesStep(
                     key=key,
                     platform=platform,
                     spec=step.spec,
-                    users=(name,),
+                    users=(step.spec.udf.name,),
                     from_source=foreign and bool(step.spec.from_source(platform)),
                     bytecode=facts.gets_bytecode(step.spec.base.python),
                 )

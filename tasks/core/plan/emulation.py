@@ -10,7 +10,7 @@ from .facts import BuilderFacts
 from .specs import ImageSpec
 
 
-def emulation(
+def emulated(
     settings: Settings, spec: ImageSpec, builder: BuilderFacts
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the builder emulates for an image, a line each, and the packages that make it so.
@@ -21,7 +21,7 @@ def emulation(
     """
     udf = spec.udf
     own, *_ = builder.platforms
-    emulated, sources = [], set()
+    lines, sources = [], set()
     for platform in settings.platforms:
         packages = spec.from_source(platform) if platform != own else ()
         why = _why(spec, packages)
@@ -35,9 +35,9 @@ def emulation(
                 "--builder with a node of that platform"
             )
             raise EmulationError(what, next_step=next_step)
-        emulated.append(f"emulates {platform} {why}")
+        lines.append(f"emulates {platform} {why}")
         sources |= set(packages)
-    return tuple(emulated), tuple(sorted(sources))
+    return tuple(lines), tuple(sorted(sources))
 
 
 def _why(spec: ImageSpec, from_source: Sequence[str]) -> str:

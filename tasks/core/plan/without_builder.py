@@ -10,6 +10,7 @@ from typing import Final
 
 from ..model.errors import ConfigError, MissingExtraError, NeedsBuilderError
 from ..model.settings import NO_BUILDER, Settings
+from ..model.udf import InvalidUdf
 from .facts import Facts, HostFacts
 from .specs import Base, ImageSpec
 
@@ -75,6 +76,11 @@ def problem(settings: Settings, spec: ImageSpec, facts: Facts, base_exists: bool
         if names := list(spec.from_source(platform)):
             return f"{' '.join(names)} has no wheel for {platform}"
     return "" if spec.base.python else base_problem(settings, spec.base)
+
+
+def refused(udf: str, why: str) -> InvalidUdf:
+    """A UDF that cannot be made without a builder."""
+    return InvalidUdf(name=udf, error=refusal(f"UDF {udf}", why))
 
 
 def refusal(name: str, why: str) -> NeedsBuilderError:
