@@ -1,6 +1,8 @@
 # shellcheck shell=sh
-# Sourced: fits the environment in $VENV to the Python of the image that it is for, whose files are
-# in /runtime. Nothing of that image runs here: it may have no shell, or be of another platform.
+# Sourced: fits the environment in $VENV, of Python $version, to the image that it is for, whose
+# files are in /runtime. Nothing of that image runs here: it may have no shell, or be of another platform.
+
+: "${version:?}"
 
 unfit() {
     echo "error: the Python image does not fit: $1" >&2
@@ -29,7 +31,6 @@ fits() {
 for loader in /runtime/lib/ld-musl-* /runtime/usr/lib/ld-musl-*; do
     [ ! -e "$loader" ] || unfit "it has musl as its C library, and images need glibc"
 done
-version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 python=$(readlink "$VENV/bin/python3")
 if ! fits "$python"; then
     found=

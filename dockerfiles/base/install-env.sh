@@ -23,6 +23,13 @@ install_packages() {
     uv pip install --quiet --python "$VENV/bin/python" $PLATFORM_OPTIONS "$@"
 }
 
+# What the table of Python images says of one whose name does not tell.
+version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if [ -f /lock/python.txt ] && [ "$(cat /lock/python.txt)" != "$version" ]; then
+    echo "error: the Python image does not fit: it has Python $version," \
+        "and its row says $(cat /lock/python.txt)" >&2
+    exit 1
+fi
 python3 -m venv --without-pip "$VENV"
 # The lock has resolved them: uv need not.
 install_packages --no-deps --require-hashes --requirements /lock/requirements.txt

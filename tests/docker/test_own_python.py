@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import textwrap
 from collections.abc import Callable
@@ -58,8 +57,9 @@ def own(engine: Engine, registry: str, tmp_path: Path) -> Callable[[str], str]:
 def build(checkout: Path, registry: str, invoke: Invoke) -> Callable[..., str]:
     """Builds one UDF on such an image, which the project file names; the image of the UDF."""
 
-    def make(image: str, building: str = "", *, fails: bool = False) -> str:
-        table = f'\n[tool.numaflow-udf.python-images]\n"3.13" = "{image}"\n'
+    def make(image: str, building: str = "", *, python: str = "3.13", fails: bool = False) -> str:
+        table = f'\n[tool.numaflow-udf.python-images]\n"{python}" = "{image}"\n'
+        table += f'default = "{python}"\n'
         if building:
             table += f'[tool.numaflow-udf.python-images.build]\n"3.13" = "{building}"\n'
         with (checkout / "pyproject.toml").open("a") as file:
@@ -97,13 +97,16 @@ def test_no_shell(own: Callable[[str], str], build: Callable[..., str], engine: 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "python", "said"),
     [
-        pytest.param(DISTROLESS, r"next: the Python image has no shell", id="no shell to build"),
-        pytest.param(MUSL, r"next: the Python image does not fit: it has musl", id="musl"),
+        pytest.param(DISTROLESS, "3.13", "has no shell", id="no shell to build"),
+        pytest.param(MUSL, "3.13", "does not fit: it has musl", id="musl"),
+        pytest.param("", "3.12", "does not fit: it has Python 3.13, and its row", id="version"),
     ],
 )
 def test_an_image_that_does_not_fit(
-    own: Callable[[str], str], build: Callable[..., str], changes: str, said: str
+    own: Callable[[str], str], build: Callable[..., str], changes: str, python: str, said: str
 ) -> None:
-    assert re.search(said, build(own(changes), fails=True))
+    *_, following = build(own(changes), python=python, fails=True).splitlines()
+    assert following.startswith("next: the Python image ")
+    assert said in following

@@ -209,6 +209,10 @@ def test_the_version_of_an_own_image(table: Callable[..., None]) -> None:
     assert base_of(own).python == "3.12"
     # What depends on the version is that of the row: the lock has more packages for 3.12.
     assert base_of(own).packages == base_of(settings(), "3.12").packages
+    # The build compares it with the image, whose name does not tell.
+    contents = {each.path: each.content for each in base_of(own).files}
+    assert contents["python.txt"] == b"3.12\n"
+    assert "python.txt" not in {each.path for each in base_of(settings()).files}
 
 
 def test_udfs_of_the_default_version_share_its_base(

@@ -10,7 +10,7 @@ from ..inputs.environment import check_sdk, environment
 from ..inputs.files import ContextFile, Memory, context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
-from ..inputs.pythons import pins
+from ..inputs.pythons import named_version, pins
 from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model.errors import UdfError
 from ..model.loading import lazily
@@ -45,6 +45,9 @@ def base_of(settings: Settings, python: str = "") -> Base:
         installer = installer_of(
             found.files, found.packages, found.wheels, settings.targets, version
         )
+    # Where only the table tells the version, the build checks it.
+    told = {"python.txt": f"{version}\n"} if version and not named_version(image) else {}
+    files = {**found.files, **told}
     return Base(
         registry=settings.registry,
         python_image=image,
@@ -57,7 +60,7 @@ def base_of(settings: Settings, python: str = "") -> Base:
             build_image=found_pins.build.get(version, ""),
         ),
         packages=found.everywhere,
-        files=tuple(text_file(name, text) for name, text in sorted(found.files.items())),
+        files=tuple(text_file(name, text) for name, text in sorted(files.items())),
         installer=installer,
         build_image=found_pins.build.get(version, ""),
     )
