@@ -43,6 +43,7 @@ FILES = {
     "settings in JSON": ("a/invoke.json", "{}"),
     "tasks.py": ("a/tasks.py", ""),
     "a table in it": ("a/pyproject.toml", "[tool.numaflow-udf.python-images]\n'3.13' = 'x'\n"),
+    "its date": ("a/pyproject.toml", "[tool.numaflow-udf]\nsystem-packages-date = 2026-11-24\n"),
     "the table": ("a/pyproject.toml", "[project]\nname = 'x'\n[tool.numaflow-udf]\n"),
 }
 
