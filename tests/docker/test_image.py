@@ -163,6 +163,18 @@ def test_what_is_in_the_image_builds_it_again(
     assert listed in found.splitlines()
 
 
+def test_a_build_tells_of_secrets(built: Repository) -> None:
+    (built.folder / "id_rsa").write_text("")
+    token = "ghp_" + "a1B2" * 9
+    (built.folder / "example.py").write_text(f"TOKEN = {token!r}\n")
+    left_out = "  left out as secrets: id_rsa\n"
+    seen = "  example.py goes into the image and contains a token of GitHub\n"
+    said = built.build()
+    assert said.endswith(f"{left_out}{seen}")
+    assert token not in said
+    assert built.build() == f"map/outer: {built.image} is unchanged\n"
+
+
 def test_force_builds_what_is_unchanged(built: Repository) -> None:
     assert "(forced)" in built.build("image-fast", "--force")
 

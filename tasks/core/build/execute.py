@@ -6,6 +6,7 @@ since the plan was made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..engine import Engine
+from ..inputs.files import ContextFile, context_files
 from ..model.errors import UdfError
 from ..model.loading import lazily
 from ..model.progress import Say
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     Packages = Mapping[str, PackagesLayer]
 
 with lazily():
-    from ..inputs import credentials, origin
+    from ..inputs import credentials, exposure, origin
     from . import assemble, bases, graph, host, layers, packages, publish, pythons, upload
 
 
@@ -51,9 +53,21 @@ def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) ->
     else:
         results = _build(engine, settings, plan, say)
     return [
-        *(results.get(step.spec.target, unchanged(step)) for step in plan.steps),
+        *(
+            _remarked(results[step.spec.target], step.spec.udf, step.spec.files)
+            if step.spec.target in results
+            else unchanged(step)
+            for step in plan.steps
+        ),
         *(of_invalid(each) for each in plan.invalid),
     ]
+
+
+def _remarked(result: Result, udf: Udf, files: Sequence[ContextFile]) -> Result:
+    """The result of an image with a word on secrets that it was made near."""
+    with contextlib.suppress(UdfError):  # a file that changed meanwhile: the image has the old one
+        return replace(result, notes=(*result.notes, *exposure.remarks(udf, files)))
+    return result
 
 
 def _build(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Result]:
@@ -73,7 +87,13 @@ def _build(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str
 def push(engine: Engine, settings: Settings, udfs: Sequence[Udf], *, say: Say) -> list[Result]:
     """Push the images of ``udfs`` as they are built; the result of each."""
     published = publish.push_built(engine, settings, udfs, say)
-    return [of_push(udf.name, udf.image(settings), published[udf.name]) for udf in udfs]
+    results = []
+    for udf in udfs:
+        result = of_push(udf.name, udf.image(settings), published[udf.name])
+        with contextlib.suppress(UdfError):  # the image exists, whatever its files are now
+            result = _remarked(result, udf, context_files(settings, udf))
+        results.append(result)
+    return results
 
 
 def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Result]:

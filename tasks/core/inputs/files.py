@@ -220,7 +220,7 @@ def _included(udf: Udf, item: str, root: Path, memory: Memory) -> Iterator[Conte
     # never be in an image is excluded from these folders, too.
     name = Path(item).as_posix()
     if path.is_dir():
-        for file in _walk(path, root, _never(), memory, nested=False):
+        for file in _walk(path, root, never(), memory, nested=False):
             yield replace(file, path=f"{name}/{file.path}")
     else:
         yield _link(path, name) if path.is_symlink() else read(path, name, memory)
@@ -344,7 +344,8 @@ def _never_lines() -> list[str]:
 
 
 @functools.cache
-def _never() -> Ignore:
+def never() -> Ignore:
+    """The rules of what is in no image, unless an exception names it."""
     return Ignore(_never_lines())
 
 
@@ -373,7 +374,7 @@ def _with_never(root: Path, own: list[str]) -> list[str]:
     opening = 0
     for i, line in enumerate(own, 1):
         name = line[1:].strip().rstrip("/*")
-        if line.startswith("!") and (root / name).is_dir() and not _never().ignores(name):
+        if line.startswith("!") and (root / name).is_dir() and not never().ignores(name):
             opening = i
     return [*own[:opening], *_never_lines(), *own[opening:]]
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ...build.specs import base_of, base_versions
-from ...inputs import group
+from ...inputs import exposure, group
 from ...inputs import pipelines as manifests
 from ...inputs.added import added_packages
 from ...inputs.changes import CASES
@@ -19,7 +19,7 @@ from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.names import SDK, normalised
 from ...inputs.old_sdk import too_old
 from ...inputs.own_dockerfile import own_dockerfile
-from ...inputs.sensitive import is_secret_variable, secret_in
+from ...inputs.sensitive import is_secret_variable
 from ...model.errors import ImageNameError
 from ...model.places import SHIPPED
 from ...model.places import repository as own_repository
@@ -200,15 +200,15 @@ def _large(udf: Udf, files: Iterable[ContextFile], size: int) -> Iterator[Findin
         yield warn(udf.name, detail, "name in .dockerignore what the program does not need")
 
 
-def _secrets(udf: Udf, files: Iterable[ContextFile]) -> Iterator[Finding]:
-    for file in files:
-        if not file.target:
-            kind = secret_in(next(chunks(file), b""))
-            if kind:
-                detail = f"{file.path} goes into its image and contains {kind}"
-                name = PurePosixPath(file.path).name
-                fix = f"add a line '**/{name}' to .dockerignore, and give the secret at run time"
-                yield warn(udf.name, detail, fix)
+def _secrets(udf: Udf, files: Sequence[ContextFile]) -> Iterator[Finding]:
+    for path, kind in exposure.seen_in(files):
+        detail = f"{path} goes into its image and contains {kind}"
+        name = PurePosixPath(path).name
+        fix = f"add a line '**/{name}' to .dockerignore, and give the secret at run time"
+        yield warn(udf.name, detail, fix)
+    for path in exposure.let_in(udf, files):
+        detail = f"include takes {path}, which .dockerignore keeps out of images"
+        yield warn(udf.name, detail, "leave it out of include, and give it at run time")
 
 
 def _syntax(udf: Udf, files: Iterable[ContextFile]) -> Iterator[Finding]:
