@@ -55,3 +55,14 @@ def test_without_detail_there_are_two_lines() -> None:
 )
 def test_did_you_mean(name: str, hint: str) -> None:
     assert did_you_mean(name, ["map/even_odd", "sink/log"]) == hint
+
+
+def test_a_value_in_a_line_does_nothing_to_a_terminal() -> None:
+    error = ConfigError(
+        f"bad \x1b[2J\udcff\x00 é {'x' * 9000}", next_step="a\x07b", detail="a\t\x1b[0m\nb"
+    )
+    assert error.what.startswith("bad \\x1b[2J\\udcff\\x00 é xxx")
+    assert error.what.endswith("xxx...")
+    assert len(error.what) < 2100
+    assert error.next_step == "a\\x07b"
+    assert error.detail == "a\t\\x1b[0m\nb"

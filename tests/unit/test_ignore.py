@@ -6,15 +6,21 @@ with these rules: the files that were not in the image.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 from docker.utils.build import exclude_paths
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.core.inputs.ignore import BadPatternError, Ignore
+from tests.anything import many_inputs
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).with_name("fixtures") / "dockerignore.json").read_text(encoding="utf-8")
@@ -114,3 +120,20 @@ def test_lines_that_say_nothing(line: str) -> None:
 def test_lines_that_are_no_pattern(line: str) -> None:
     with pytest.raises(BadPatternError, match="is not a pattern"):
         Ignore([line])
+
+
+@many_inputs
+@given(
+    pattern=st.text("ab*?", min_size=1, max_size=12), name=st.text("ab", min_size=1, max_size=12)
+)
+def test_stars_fit_as_in_a_shell(pattern: str, name: str) -> None:
+    if "**" not in pattern:  # which has a meaning of its own
+        assert Ignore([pattern]).ignores(name) is fnmatchcase(name, pattern)
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 40 + "b", "**/" * 60 + "b", "[[a", "*[a]" * 40 + "b"])
+def test_no_pattern_takes_long(pattern: str) -> None:
+    start = time.process_time()
+    with contextlib.suppress(BadPatternError):
+        assert not Ignore([pattern]).ignores("a" * 255 + "/" + "a/" * 60 + "a" * 255)
+    assert time.process_time() - start < 2

@@ -327,7 +327,7 @@ def _context(folder: Path, name: str) -> Choice:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         what = f"{path} cannot be read: {error}"
         raise EngineUnreachableError(what, next_step="fix that file") from error
     return value if isinstance(value, dict) else {}

@@ -374,7 +374,9 @@ def _with_never(root: Path, own: list[str]) -> list[str]:
     opening = 0
     for i, line in enumerate(own, 1):
         name = line[1:].strip().rstrip("/*")
-        if line.startswith("!") and (root / name).is_dir() and not never().ignores(name):
+        # Path.is_dir raises for a name that is too long for any folder.
+        is_folder = line.startswith("!") and os.path.isdir(root / name)  # noqa: PTH112
+        if is_folder and not never().ignores(name):
             opening = i
     return [*own[:opening], *_never_lines(), *own[opening:]]
 

@@ -93,22 +93,35 @@ def _rule(line: str) -> _Rule | None:
 
 
 def _regex(pattern: str) -> str:
-    result = ""
-    for token in _TOKEN.finditer(pattern):
+    parts: list[str] = []
+    star = -1  # where the last * of this component stands
+    for token in _TOKEN.finditer(re.sub(r"(?:\*\*/)+", "**/", pattern)):
         text = token.group()
         if text.startswith("**"):
-            result += ".*" if token.end() == len(pattern) else "(?:.*/)?"
+            star = -1
+            parts.append(".*" if token.end() == len(token.string) else "(?:.*/)?")
         elif text == "*":
-            result += "[^/]*"
+            if star >= 0:
+                # Between two stars, the first place that fits is as good as any other. Without
+                # saying so, a name would be tried in as many ways as there are places.
+                parts[star] = "(?>[^/]*?"
+                parts.append(")")
+            star = len(parts)
+            parts.append("[^/]*")
         elif text == "?":
-            result += "[^/]"
+            parts.append("[^/]")
         elif text.startswith("[") and len(text) > 1:
-            result += "[" + text[1:-1].replace("[", r"\[") + "]"
+            if text[1] in "^!":
+                star = -1  # it may fit a slash
+            # What means more to Python than to Docker: nested sets and their operations.
+            parts.append("[" + re.sub(r"--|[\[&|~]", r"\\\g<0>", text[1:-1]) + "]")
         elif text == "[":
-            result += text  # without its end: no pattern
+            message = "a [ without its end"
+            raise re.error(message)
         else:
-            result += re.escape(text[-1])
-    return result
+            star = -1 if text == "/" else star
+            parts.append(re.escape(text[-1]))
+    return "".join(parts)
 
 
 def _may_match_below(rule: _Rule, folder: str) -> bool:

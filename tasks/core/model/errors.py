@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from invoke.exceptions import Exit
 
 from .called import as_called
+
+_LONGEST: Final = 2000
+"""The characters of a line; a value in it may be of any length."""
 
 
 class UdfError(Exit):
@@ -28,12 +31,26 @@ class UdfError(Exit):
     cause: ClassVar[str] = "any other error"
 
     def __init__(self, what: str, *, next_step: str, detail: str = "") -> None:
-        self.what = as_called(" ".join(what.split()))
-        self.next_step = as_called(" ".join(next_step.split()))
-        self.detail = detail.rstrip("\n")
+        self.what = as_called(_line(what))
+        self.next_step = as_called(_line(next_step))
+        self.detail = "\n".join(map(_plain, detail.rstrip("\n").split("\n")))
         lines = [self.detail] if self.detail else []
         lines += [f"error: {self.what}", f"next: {self.next_step}"]
         super().__init__("\n".join(lines), code=self.exit_code)
+
+
+def _line(text: str) -> str:
+    """One line of bounded length, whatever a file or a flag has brought into it."""
+    line = " ".join(text.split())
+    return _plain(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
+
+
+def _plain(line: str) -> str:
+    """A line that does nothing to a terminal but be shown."""
+    if line.isprintable():
+        return line
+    shown = (each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in line)
+    return "".join(shown)
 
 
 class ConfigError(UdfError):

@@ -8,6 +8,7 @@ itself cannot read, and faults in these tasks.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -83,6 +84,9 @@ def ending() -> Iterator[None]:
 def install() -> None:
     """Do the same outside of tasks, where Invoke reads flags and settings, and prints its help."""
     before = sys.excepthook
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name of a file that is no Unicode, or not in the encoding of the terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         frames = traceback.extract_tb(trace)

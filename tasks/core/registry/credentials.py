@@ -52,14 +52,23 @@ def stored_login(
     environ = os.environ if environ is None else environ
     config = _config(host, environ)
     key = _HUB_KEY if host == DOCKER_HUB else host
-    helpers = config.get("credHelpers") or {}
+    helpers = _table(host, config, "credHelpers")
     # Docker Hub's helper is found by either of its names.
     helper = helpers.get(key) or helpers.get(host) or config.get("credsStore")
     if helper and (login := _from_helper(host, key, str(helper), environ, run)):
         return login
-    auths = config.get("auths") or {}
+    auths = _table(host, config, "auths")
     names = [key, *(name for name in auths if _host_of(name) == host)]
-    return _from_entry(host, next((auths[name] for name in names if name in auths), {}))
+    name = next((each for each in names if each in auths), "")
+    return _from_entry(host, _table(host, auths, name))
+
+
+def _table(host: str, config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The table under a key of Docker's configuration; empty where there is none."""
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise faults.no_login(host, f"{key} in config.json is not a table")
+    return value
 
 
 def _config(host: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def _config(host: str, environ: Mapping[str, str]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise faults.no_login(host, f"{path} cannot be read: {error}") from error
     return value if isinstance(value, dict) else {}
 
@@ -95,11 +104,13 @@ def _from_helper(
     return Login(user=user, password=secret)
 
 
-def _from_entry(host: str, entry: Mapping[str, str]) -> Login:
-    if token := entry.get("identitytoken", ""):
+def _from_entry(host: str, entry: Mapping[str, Any]) -> Login:
+    user, password, text, token = (
+        str(entry.get(key) or "") for key in ("username", "password", "auth", "identitytoken")
+    )
+    if token:
         return Login(identity_token=token)
-    user, password = entry.get("username", ""), entry.get("password", "")
-    if text := entry.get("auth", ""):
+    if text:
         try:
             user, _, password = base64.b64decode(text, validate=True).decode().partition(":")
         except ValueError as error:
