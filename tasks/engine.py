@@ -19,6 +19,7 @@ with lazily():
     help={
         "status": "only show the engine; start and change nothing",
         "stop": "stop the private engine; its images stay",
+        "upgrade": "replace the private engine's programs where the mirror has newer ones",
         "remove": "stop the private engine and delete its files",
     },
 )
@@ -27,6 +28,7 @@ def engine(
     settings: Settings,
     status: bool = False,
     stop: bool = False,
+    upgrade: bool = False,
     remove: bool = False,
     json: bool = False,
 ) -> None:
@@ -36,6 +38,12 @@ def engine(
         word = "removed" if remove else "stopped"
         text = f"private engine {word}" if done else f"no private engine found: nothing was {word}"
         report.show(report.as_json({word: done}) if json else text)
+        return
+    if upgrade:
+        newer = private.upgrade(report.say)
+        lines = [f"{name} {versions}" for name, versions in newer.items()]
+        text = "\n".join(lines) or "the programs of the private engine are up to date"
+        report.show(report.as_json({"upgraded": newer}) if json else text)
         return
     image, _ = python_of(settings)
     found = setup.status(image) if status else setup.ensure(image, report.say)

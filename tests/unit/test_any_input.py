@@ -287,7 +287,9 @@ def test_pipeline(folder: Path, text: bytes) -> None:
     path.write_bytes(text)
 
     def read() -> str:
-        return pipelines.with_image(read_text(path), {"map-a"}, "r.example/map-a:v1", shown="p")
+        return pipelines.with_images(
+            read_text(path), {"map-a": "r.example/map-a:v1"}, shown="p"
+        )
 
     answer(read)
 
@@ -295,7 +297,7 @@ def test_pipeline(folder: Path, text: bytes) -> None:
 @many_inputs
 @given(content=st.one_of(json_values(PUSHED), changed([json.dumps(PUSHED[0])]).map(repr)))
 def test_metadata_of_a_push(content: str) -> None:
-    answer(lambda: pipelines.pushed(content, "map/a", shown="m"))
+    answer(lambda: pipelines.pushed(content, shown="m"))
 
 
 # --- files of a repository --------------------------------------------------------------------

@@ -71,6 +71,13 @@ class TestEnsure:
         assert ensured() == (PRIVATE, "python:3.13")
         assert calls == ["bring up", "check", "image python:3.13"]
 
+    def test_a_private_engine_that_runs_is_made_whole(
+        self, calls: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found(monkeypatch, PRIVATE)
+        assert ensured() == (PRIVATE, "python:3.13")
+        assert calls == ["bring up", "check", "image python:3.13"]
+
     def test_an_engine_that_was_named_and_is_dead(
         self, calls: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -7,6 +7,7 @@ against the Debian keyring and leaves the system's sources, lists and hooks alon
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -40,6 +41,8 @@ PROGRAMS: Final = (
     "runc",
     "debootstrap",
 )
+_INIT: Final = "docker-init"
+_VERSIONS: Final = "versions.json"
 _FOLDERS: Final = ("usr/bin", "usr/sbin", "bin", "sbin", "usr/libexec/docker/cli-plugins")
 
 _KEYRINGS: Final = (
@@ -102,14 +105,19 @@ def timed(say: Say, doing: str, note: str = "") -> Iterator[None]:
     say(f"{doing}: {time.monotonic() - start:.1f} s")
 
 
-def ensure(layout: Layout, say: Say) -> None:
-    """Make sure that the programs are unpacked. Call it with the lock held."""
+def ensure(layout: Layout, say: Say, *, anew: bool = False) -> None:
+    """Make sure that the programs are unpacked, all of them. Call it with the lock held.
+
+    Of an engine that runs, only programs that are missing are put back; ``anew`` replaces those
+    of one that does not.
+    """
     stamp = layout.programs / "packages"
     wanted = "\n".join((SUITE, *PACKAGES, *HOST_PACKAGES))
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return
-    if processes.own(layout.programs):
-        return  # the engine runs; its programs are updated at its next start
+    is_whole = not missing(layout)
+    is_current = stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted
+    runs = bool(processes.own(layout.programs))
+    if is_whole and not anew and (is_current or runs):
+        return  # what an engine runs is updated at its next start
     require_host()
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
         work = Path(name)
@@ -118,7 +126,9 @@ def ensure(layout: Layout, say: Say) -> None:
             f"downloading Docker's packages of Debian {SUITE}",
             " (80 MB, nothing is installed)",
         ):
-            debs = _download(work)
+            found = source(work)
+            versions = newest(work, found, say)
+            debs = _download(work, found, versions)
         with timed(say, "unpacking the packages"):
             tree = work / "programs"
             for deb in debs:
@@ -126,11 +136,115 @@ def ensure(layout: Layout, say: Say) -> None:
             _link(tree)
         for program in ("dockerd", "runc"):
             run([tree / "bin" / program, "--version"], f"running Debian {SUITE}'s Docker here")
+        if runs:
+            _fill(tree, layout.programs)
+            return
         (tree / "packages").write_text(wanted, encoding="utf-8")
+        (tree / _VERSIONS).write_text(json.dumps(versions), encoding="utf-8")
         # Renamed in one step, so that the folder is complete or does not exist.
         if layout.programs.exists():
             layout.programs.rename(work / "old")
         tree.rename(layout.programs)
+
+
+def missing(layout: Layout) -> list[str]:
+    """The programs that are not there, or are empty."""
+    return [
+        name
+        for name in (*PROGRAMS, _INIT)
+        if not (layout.bin / name).is_file() or not (layout.bin / name).stat().st_size
+    ]
+
+
+def _fill(tree: Path, place: Path) -> None:
+    """Put into ``place`` what it lacks. What is there stays: an engine runs it."""
+    for path in sorted(tree.rglob("*")):
+        target = place / path.relative_to(tree)
+        if path.is_dir() and not path.is_symlink():
+            target.mkdir(parents=True, exist_ok=True)
+        elif not os.path.lexists(target) or (target.is_file() and not target.stat().st_size):
+            path.replace(target)
+
+
+def unpacked(layout: Layout) -> dict[str, str]:
+    """The versions of the packages that are unpacked; empty where they were not recorded."""
+    try:
+        found = json.loads((layout.programs / _VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def outdated(layout: Layout, say: Say) -> dict[str, str]:
+    """What the mirror has other than what is unpacked: ``{"runc": "1.1.5 -> 1.1.6"}``.
+
+    Raises :class:`EngineSetupError` where no mirror can be asked.
+    """
+    before = unpacked(layout)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
+        now = newest(Path(name), source(Path(name)), say)
+    return {
+        package: f"{before.get(package, 'unknown')} -> {version}"
+        for package, version in now.items()
+        if before.get(package) != version
+    }
+
+
+def newest(work: Path, found: Source, say: Say) -> dict[str, str]:
+    """The newest version of each package in its release, security updates included."""
+    _add_security(work, found, say)
+    wanted = dict.fromkeys(PACKAGES, SUITE) | dict.fromkeys(HOST_PACKAGES, found.suite)
+    listed = run(["apt-cache", "madison", *wanted], "asking for versions", apt_env(work))
+    versions = newest_of(listed, wanted)
+    if absent := [name for name in wanted if name not in versions]:
+        what = f"{absent[0]} was not found in Debian {wanted[absent[0]]} at {found.mirror}"
+        raise EngineSetupError(what, next_step=_INSTALL_STEP)
+    return versions
+
+
+def newest_of(listed: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """The first version of each package that is of its release, in the output of ``madison``.
+
+    apt lists the newest version first.
+    """
+    versions: dict[str, str] = {}
+    for line in listed.splitlines():
+        name, _, rest = (part.strip() for part in line.partition("|"))
+        version, _, origin = (part.strip() for part in rest.partition("|"))
+        suite = origin.split()[1].partition("/")[0] if len(origin.split()) > 1 else ""
+        if suite.removesuffix("-security") == wanted.get(name):
+            versions.setdefault(name, version)
+    return versions
+
+
+def _add_security(work: Path, found: Source, say: Say) -> None:
+    """Add the security suites of the mirrors that this machine uses, where they answer."""
+    lists = work / "sources.list"
+    before = lists.read_text(encoding="utf-8")
+    uris = run(["apt-get", "--print-uris", "update"], "asking apt for its mirrors")
+    lines = [
+        f"deb [signed-by={found.keyring}] {mirror} {suite}-security main\n"
+        for mirror in security_mirrors(uris)
+        for suite in dict.fromkeys((SUITE, found.suite))
+    ]
+    doing = "reading the lists of security updates"
+    lists.write_text(before + "".join(lines), encoding="utf-8")
+    try:
+        if lines:
+            run(["apt-get", "update", "-q"], doing, apt_env(work))
+            return
+    except EngineSetupError as error:
+        say(f"{error.what}: the programs come without them")
+    else:
+        say("no mirror in this machine's apt sources has security updates")
+    lists.write_text(before, encoding="utf-8")
+    run(["apt-get", "update", "-q"], doing, apt_env(work))
+
+
+def security_mirrors(uris: str) -> list[str]:
+    """The mirrors of security updates in the output of ``apt-get --print-uris update``."""
+    found = re.findall(r"^'(\S+)/dists/[a-z]+-security/InRelease'", uris, flags=re.MULTILINE)
+    return list(dict.fromkeys(found))
 
 
 def sources(uris: str, codename: str) -> list[tuple[str, str]]:
@@ -217,12 +331,10 @@ def _keyring() -> Path:
     raise EngineSetupError(what, next_step=step)
 
 
-def _download(work: Path) -> list[Path]:
-    found = source(work)
+def _download(work: Path, found: Source, versions: Mapping[str, str]) -> list[Path]:
     folder = work / "debs"
     folder.mkdir()
-    names = [f"{name}/{SUITE}" for name in PACKAGES]
-    names += [f"{name}/{found.suite}" for name in HOST_PACKAGES]
+    names = [f"{name}={version}" for name, version in versions.items()]
     doing = f"downloading packages from {found.mirror}"
     run(["apt-get", "download", "-q", *names], doing, apt_env(work), cwd=str(folder))
     return sorted(folder.glob("*.deb"))
@@ -232,7 +344,7 @@ def _link(tree: Path) -> None:
     """Make ``bin``: every program under the name that dockerd and Docker use."""
     (tree / "bin").mkdir()
     names = {name: name for name in PROGRAMS}
-    names["docker-init"] = "tini-static"
+    names[_INIT] = "tini-static"
     for name, program in names.items():
         place = next((f for f in _FOLDERS if (tree / f / program).is_file()), None)
         if place is None:

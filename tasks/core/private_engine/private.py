@@ -48,7 +48,7 @@ def bring_up(say: Say, environ: Mapping[str, str] | None = None) -> Endpoint:
     """
     environ = os.environ if environ is None else environ
     layout = Layout.of(environ)
-    if endpoint := find_private(environ):
+    if (endpoint := find_private(environ)) and not packages.missing(layout):
         return endpoint
     packages.require_host()
     with locked(layout, say):
@@ -68,6 +68,25 @@ def fetch_programs(say: Say, environ: Mapping[str, str] | None = None) -> None:
     packages.require_host()
     with locked(layout, say):
         packages.ensure(layout, say)
+
+
+def upgrade(say: Say, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Replace the programs where the mirror has other versions: which, as ``1.0 -> 1.1``.
+
+    An engine that runs is stopped with its containers, and started again; its images stay.
+    """
+    environ = os.environ if environ is None else environ
+    layout = Layout.of(environ)
+    packages.require_host()
+    with locked(layout, say):
+        with packages.timed(say, "asking the mirror for newer programs"):
+            newer = packages.outdated(layout, say)
+        if newer:
+            ran = _stop(layout, say)
+            packages.ensure(layout, say, anew=True)
+            if ran:
+                _start(layout, environ, say)
+    return newer
 
 
 def stop(say: Say, environ: Mapping[str, str] | None = None) -> bool:

@@ -73,6 +73,8 @@ def ensure(python_image: str, say: Say) -> Status:
     """
     try:
         endpoint = find.find()
+        if endpoint.private:
+            endpoint = private.bring_up(say)  # it runs, and may lack a program
     except find.NoEngineError:
         endpoint = private.bring_up(say)
     except BuildxError:

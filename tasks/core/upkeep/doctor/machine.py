@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 import sys
 import tempfile
@@ -13,15 +14,15 @@ from typing import Final
 
 from ...build.specs import python_of
 from ...engine import Engine, store, survey
-from ...engine.layout import cache_folder
+from ...engine.layout import Layout, cache_folder
 from ...inputs import credentials
 from ...inputs.own_dockerfile import own_dockerfile
 from ...model import labels
-from ...model.errors import ProjectFileError
+from ...model.errors import ProjectFileError, UdfError
 from ...model.settings import Settings
 from ...model.udf import Udf
 from ...output import report
-from ...private_engine import setup
+from ...private_engine import packages, setup
 from .. import cleaning
 from .finding import Finding, Status, fail, ok, warn
 
@@ -129,6 +130,8 @@ def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
     else:
         yield ok("engine", detail)
     yield ok("buildx", status.buildx)
+    if engine.endpoint.private:
+        yield _programs()
     yield _store(status, settings)
     yield _platforms(status, settings)
     if settings.network in ("host", "none") or survey.has_network(engine):
@@ -138,6 +141,19 @@ def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
         detail = "build steps have no network: this engine runs without a bridge"
         fix = "`export INVOKE_UDF_NETWORK=host`"
         yield fail("network", detail, fix)
+
+
+def _programs() -> Finding:
+    """Whether the mirror has newer programs for the private engine, security updates included."""
+    name = "engine programs"
+    try:
+        newer = packages.outdated(Layout.of(os.environ), lambda _: None)
+    except (UdfError, OSError) as error:
+        return ok(name, f"the mirror cannot be asked for newer ones: {error}".partition("\n")[0])
+    if not newer:
+        return ok(name, "up to date with the mirror")
+    listed = ", ".join(f"{package} {versions}" for package, versions in newer.items())
+    return warn(name, f"newer ones exist: {listed}", "`invoke engine --upgrade`")
 
 
 def _store(status: setup.Status, settings: Settings) -> Finding:
