@@ -287,9 +287,7 @@ def test_pipeline(folder: Path, text: bytes) -> None:
     path.write_bytes(text)
 
     def read() -> str:
-        return pipelines.with_images(
-            read_text(path), {"map-a": "r.example/map-a:v1"}, shown="p"
-        )
+        return pipelines.with_images(read_text(path), {"map-a": "r.example/map-a:v1"}, shown="p")
 
     answer(read)
 
