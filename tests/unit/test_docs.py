@@ -18,6 +18,7 @@ from tests import REPOSITORY
 PAGES = sorted(
     [
         REPOSITORY / "README.md",
+        REPOSITORY / "SECURITY.md",
         *(REPOSITORY / "docs").glob("*.md"),
         *(REPOSITORY / "examples").glob("**/README.md"),
     ]
@@ -197,3 +198,15 @@ def test_plain_words() -> None:
         for word in odd.findall(path.read_text(encoding="utf-8"))
     }
     assert found == set()
+
+
+def test_the_tests_that_the_page_on_reliability_names_exist() -> None:
+    page = (REPOSITORY / "docs/reliability.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    tests = {
+        (path.name, test)
+        for path in (REPOSITORY / "tests").rglob("test_*.py")
+        for test in re.findall(r"def (test_\w+)\(", path.read_text())
+    }
+    assert set(named) - tests == set()
+    assert len(named) == len(re.findall(r"^\| .* \| .* \| `test_", page, re.MULTILINE)) > 20
