@@ -59,10 +59,10 @@ def test_did_you_mean(name: str, hint: str) -> None:
 
 def test_a_value_in_a_line_does_nothing_to_a_terminal() -> None:
     error = ConfigError(
-        f"bad \x1b[2J\udcff\x00 é {'x' * 9000}", next_step="a\x07b", detail="a\t\x1b[0m\nb"
+        f"bad \x1b[2J\udcff\x00 é {'x' * 9000} (flag)", next_step="a\x07b", detail="a\t\x1b[0m\nb"
     )
     assert error.what.startswith("bad \\x1b[2J\\udcff\\x00 é xxx")
-    assert error.what.endswith("xxx...")
+    assert error.what.endswith("xxx (flag)")
     assert len(error.what) < 2100
     assert error.next_step == "a\\x07b"
     assert error.detail == "a\t\\x1b[0m\nb"

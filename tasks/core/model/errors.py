@@ -42,7 +42,9 @@ class UdfError(Exit):
 def _line(text: str) -> str:
     """One line of bounded length, whatever a file or a flag has brought into it."""
     line = " ".join(text.split())
-    return _plain(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
+    if len(line) > _LONGEST:  # what is said of a long value stands before and behind it
+        line = f"{line[: _LONGEST // 2]}...{line[-_LONGEST // 2 :]}"
+    return _plain(line)
 
 
 def _plain(line: str) -> str:
