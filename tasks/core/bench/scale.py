@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from ..build.specs import python_of
 from ..model.progress import Say
 from .approaches import APPROACHES
 from .commands import INVOKE, Build
@@ -36,7 +37,10 @@ def measure(runner: Runner, sizes: Sequence[int], results: Results, say: Say) ->
 
     What is pushed is left out where the runner has no registry.
     """
-    workspace = runner.state(APPROACHES["assembled"]).workspace
+    # A copy of its own: scenarios leave other packages and another SDK in theirs.
+    _, python = python_of(runner.settings)
+    folder = runner.lab.folder / "scale"
+    workspace = Workspace.copy(runner.place.repository, folder, APPROACHES["assembled"], python)
     runner.run([[*INVOKE, "base"]], workspace, "building the base")
     for size in sizes:
         root = f"generated-{size}"
