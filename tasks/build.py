@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from invoke.context import Context
@@ -24,6 +23,7 @@ from .core.model.settings import Settings
 from .core.model.udf import scan
 from .core.output import report, written
 from .core.output.interrupts import interruptible
+from .core.plan.decide import Plan
 
 with lazily():
     from .core.build import bases, graph, signing
@@ -36,6 +36,24 @@ _BASE = (
     *("cache-to", "cache-from", "sdk"),
 )
 _IMAGES = ("root", "tag", *_BASE, "assemble")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """The flags of a build beside what is built."""
+
+    force: bool = False
+    no_cache: bool = False
+    push: bool = False
+    metadata: str = ""
+    sbom: str = ""
+    summary: str = ""
+    outputs: str = ""
+    checksums: str = ""
+    sign: bool = False
+    key: str = ""
+    json: bool = False
+    quiet: bool = False
 
 
 @options.verb(
@@ -68,63 +86,22 @@ def base(
         report.write(metadata, results.metadata(engine, settings, [made]))
 
 
-@options.verb(settings=_IMAGES, udfs="named")
-def image_fast(
-    c: Context,
-    settings: Settings,
-    selected: Selected,
-    force: bool = False,
-    no_cache: bool = False,
-    push: bool = False,
-    metadata: str = "",
-    sbom: str = "",
-    summary: str = "",
-    outputs: str = "",
-    checksums: str = "",
-    sign: bool = False,
-    key: str = "",
-    json: bool = False,
-    quiet: bool = False,
-) -> None:
+@options.verb(settings=_IMAGES, udfs="named", flags=_How)
+def image_fast(c: Context, settings: Settings, selected: Selected, how: _How) -> None:
     """Build the images of UDFs on the shared base: the fast way."""
-    how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
-        json=json,
-        quiet=quiet,
-    )
     _build(settings, selected, "shared-base", how)
 
 
-@options.verb(settings=_IMAGES, udfs="named")
-def image(
-    c: Context,
-    settings: Settings,
-    selected: Selected,
-    force: bool = False,
-    no_cache: bool = False,
-    push: bool = False,
-    metadata: str = "",
-    sbom: str = "",
-    summary: str = "",
-    outputs: str = "",
-    checksums: str = "",
-    sign: bool = False,
-    key: str = "",
-    json: bool = False,
-    quiet: bool = False,
-) -> None:
+@options.verb(settings=_IMAGES, udfs="named", flags=_How)
+def image(c: Context, settings: Settings, selected: Selected, how: _How) -> None:
     """Build the images of UDFs from nothing: the self-contained way."""
-    how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
-        json=json,
-        quiet=quiet,
-    )
     _build(settings, selected, "optimized", how)
 
 
 @options.verb(
     settings=_IMAGES,
     udfs="all",
+    flags=_How,
     help={
         "fast": "build on the shared base; --no-fast builds each from nothing",
         "dry-run": "print the bake definition and build nothing",
@@ -134,20 +111,9 @@ def image_all(
     c: Context,
     settings: Settings,
     selected: Selected,
+    how: _How,
     fast: bool = True,
-    force: bool = False,
-    no_cache: bool = False,
-    push: bool = False,
-    metadata: str = "",
-    sbom: str = "",
-    summary: str = "",
-    outputs: str = "",
-    checksums: str = "",
-    sign: bool = False,
-    key: str = "",
     dry_run: bool = False,
-    json: bool = False,
-    quiet: bool = False,
 ) -> None:
     """Build the images of all UDFs that changed, in one graph."""
     strategy: Strategy = "shared-base" if fast else "optimized"
@@ -156,47 +122,15 @@ def image_all(
             what = "with --builder none, there is no bake definition to print"
             raise ConfigError(what, next_step="give --dry-run without --builder none")
         engine = connect(settings.builder)
-        plan = plan_images(
-            engine,
-            settings,
-            selected,
-            strategy=strategy,
-            force=force,
-            fresh=no_cache,
-            push=push,
-        )
+        plan = _plan(engine, settings, selected, strategy, how)
         report.show(report.as_json(graph.definition_of(engine, settings, plan)))
         return
-    sbom = options.folder(sbom)
-    how = _How(
-        *(force, no_cache, push, metadata, sbom, summary, outputs, checksums, sign, key),
-        json=json,
-        quiet=quiet,
-        many=True,
-    )
-    _build(settings, selected, strategy, how)
+    _build(settings, selected, strategy, replace(how, sbom=options.folder(how.sbom)), many=True)
 
 
-@dataclass(frozen=True)
-class _How:
-    """What the flags of a build say beside what is built."""
-
-    force: bool
-    no_cache: bool
-    push: bool
-    metadata: str
-    sbom: str
-    summary: str
-    outputs: str
-    checksums: str
-    sign: bool
-    key: str
-    json: bool = False
-    quiet: bool = False
-    many: bool = False
-
-
-def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How) -> None:
+def _build(
+    settings: Settings, selected: Selected, strategy: Strategy, how: _How, *, many: bool = False
+) -> None:
     written.check(
         metadata=how.metadata,
         summary=how.summary,
@@ -208,17 +142,10 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
     if how.sbom:
         sboms.check(selected.udfs, how.sbom)
     engine = _engine(settings, how)
-    plan = plan_images(
-        engine,
-        settings,
-        selected,
-        strategy=strategy,
-        force=how.force,
-        fresh=how.no_cache,
-        push=how.push,
-    )
+    plan = _plan(engine, settings, selected, strategy, how)
     title = f"building {len(plan.to_build)} of {len(plan.steps)} images"
-    with interruptible(_INTERRUPTED), _folded(title, how):
+    folded = report.fold(title) if many and not how.quiet else nullcontext()
+    with interruptible(_INTERRUPTED), folded:
         made = execute.build(engine, settings, plan, say=_say(how.quiet))
     if how.sign:
         signing.sign([each.reference for each in made if each and each.digest], how.key)
@@ -227,7 +154,7 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
     elif how.quiet:
         report.show("\n".join(each.reference for each in made if each))
     else:
-        report.show(texts.text_table(made) if how.many else texts.lines(made))
+        report.show(texts.text_table(made) if many else texts.lines(made))
     if how.metadata:
         report.write(how.metadata, results.metadata(engine, settings, made))
     if how.sbom and engine is not None:
@@ -243,6 +170,18 @@ def _build(settings: Settings, selected: Selected, strategy: Strategy, how: _How
         raise error
 
 
+def _plan(
+    engine: Engine | None, settings: Settings, selected: Selected, strategy: Strategy, how: _How
+) -> Plan:
+    return plan_images(
+        *(engine, settings, selected),
+        strategy=strategy,
+        force=how.force,
+        fresh=how.no_cache,
+        push=how.push,
+    )
+
+
 def _engine(settings: Settings, how: _How) -> Engine | None:
     """The engine to build with; a push does without where none answers."""
     if not settings.builds:
@@ -256,15 +195,6 @@ def _engine(settings: Settings, how: _How) -> Engine | None:
         if not how.push or how.sbom or settings.assemble == "never":
             raise
         return None
-
-
-@contextmanager
-def _folded(title: str, how: _How) -> Iterator[None]:
-    if how.many and not how.quiet:
-        with report.fold(title):
-            yield
-    else:
-        yield
 
 
 def _say(quiet: bool) -> Say:

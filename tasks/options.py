@@ -6,6 +6,7 @@ shared flags, the flags of settings and those that select UDFs come from here.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -98,6 +99,7 @@ def verb(
     help: Mapping[str, str] | None = None,
     lists: tuple[str, ...] = (),
     instead: str = "",
+    flags: type[Any] | None = None,
 ) -> Callable[[Body], Task[Body]]:
     """Make a task of a function.
 
@@ -107,10 +109,12 @@ def verb(
     :class:`Selected` after the settings: ``named`` asks for at least one of these flags,
     ``all`` takes all UDFs where none is given. ``help`` is that of the function's own flags;
     ``lists`` are those that may be given more than once. Where the flag ``instead`` of its own is
-    given, none that selects UDFs is needed: without one, all are taken.
+    given, none that selects UDFs is needed: without one, all are taken. ``flags`` is a dataclass
+    of flags that several tasks have; the function gets one after the UDFs.
     """
     keys = [each.replace("-", "_") for each in settings or ()]
-    taken = 1 + (settings is not None) + bool(udfs)
+    taken = 1 + (settings is not None) + bool(udfs) + bool(flags)
+    shared = {each.name: each.default for each in dataclasses.fields(flags)} if flags else {}
 
     def declare(body: Body) -> Task[Body]:
         own = list(inspect.signature(body).parameters.values())
@@ -123,15 +127,17 @@ def verb(
             _check(given)
             parts: list[object] = [c]
             if settings is not None:
-                flags = {key: given.pop(key, _KINDS.get(key, ("", str))[0]) for key in keys}
-                if "assemble" in flags:  # a flag that is only turned off
-                    flags["assemble"] = "" if flags["assemble"] else "never"
-                read = functools.partial(Settings.from_config, c.config, **flags)
+                values = {key: given.pop(key, _KINDS.get(key, ("", str))[0]) for key in keys}
+                if "assemble" in values:  # a flag that is only turned off
+                    values["assemble"] = "" if values["assemble"] else "never"
+                read = functools.partial(Settings.from_config, c.config, **values)
                 parts.append(read if unchecked else read())
             if udfs:
                 choice = _choice(given)
                 everything = udfs == "all" or bool(given.get(instead))
                 parts.append(select(parts[1], choice, all_by_default=everything))  # type: ignore[arg-type]
+            if flags:
+                parts.append(flags(**{key: given.pop(key, value) for key, value in shared.items()}))
             body(*parts, **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -142,11 +148,13 @@ def verb(
                 *([_flag("all", False, bool)] if udfs else []),
                 *([_flag("changed_since", "", str)] if udfs else []),
                 *(_flag(key, *_KINDS.get(key, ("", str))) for key in keys),
+                *(_flag(key, value, type(value)) for key, value in shared.items()),
                 *optional,
             ]
         )
         texts = {**FLAGS, **(_selection_help(udfs) if udfs else {}), **(help or {})}
-        mine = {each.name.replace("_", "-") for each in own[taken:]}
+        names = [*(each.name for each in own[taken:]), *shared]
+        mine = {each.replace("_", "-") for each in names}
         shown = {each: text for each, text in texts.items() if each in mine | set(_selected(udfs))}
         shown |= {each: SETTINGS[each] for each in settings or ()}
         declare_task(name or body.__name__.replace("_", "-"))

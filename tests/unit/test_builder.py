@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,36 +11,15 @@ from tasks.core.build.publish import registry_of
 from tasks.core.engine import Endpoint, Engine, builder
 from tasks.core.engine.registries import registry_for
 from tasks.core.model.errors import ConfigError
-from tasks.core.model.programs import Done
 from tasks.core.model.settings import Settings
 from tests.unit.fake_registry import fake_registry
+from tests.unit.programs import Program
 
 INSPECTION = (
     "Name:          team\nDriver:        kubernetes\n\nNodes:\nName:      one\n"
     "Platforms: linux/amd64*, linux/386\n\nName:      two\nPlatforms: linux/arm64\n"
     "Labels:\n org.mobyproject.buildkit.worker.executor: oci\n"
 )
-
-
-class Program:
-    """The client programs: each call is kept, and gets the same answer."""
-
-    def __init__(self, stdout: str = "", stderr: str = "", code: int = 0) -> None:
-        self.answer = (stdout, stderr, code)
-        self.calls: list[list[str]] = []
-
-    def __call__(
-        self,
-        argv: Sequence[str],
-        *,
-        environ: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-        seconds: float | None = None,
-        stdin: str = "",
-    ) -> Done:
-        self.calls.append(list(argv))
-        stdout, stderr, code = self.answer
-        return Done(argv=tuple(argv), code=code, stdout=stdout, stderr=stderr)
 
 
 def endpoint(run: Program, **env: str) -> Endpoint:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from tasks.core.build import signing
 from tasks.core.build.signing import Signer
 from tasks.core.model.errors import ConfigError, PushFailedError, SignatureError
-from tasks.core.model.programs import Done
 from tasks.core.registry.client import Registry
 from tasks.core.verification.candidates import Candidate
 from tasks.core.verification.messages import Cases
@@ -19,54 +17,39 @@ from tasks.core.verification.signatures import signed
 from tasks.core.verification.verdict import Verdict
 from tests.unit.fake_registry import FakeRegistry, digest_of, fake_registry
 from tests.unit.plans import udf
+from tests.unit.programs import Program
 
 DIGEST = f"sha256:{'a' * 64}"
 ONE, TWO = f"r.test/map-a@{DIGEST}", f"r.test/map-b@{DIGEST}"
 
 
-class Cosign:
-    """In the place of cosign: it keeps what it is told, and fails for what is in ``bad``."""
-
-    def __init__(self, *bad: str) -> None:
-        self.calls: list[list[str]] = []
-        self.bad = bad
-
-    def __call__(
-        self,
-        argv: Sequence[str],
-        *,
-        environ: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-        seconds: float | None = None,
-        stdin: str = "",
-    ) -> Done:
-        self.calls.append(list(argv))
-        failed = any(each in argv[-1] for each in self.bad)
-        return Done(argv=tuple(argv), code=1 if failed else 0, stderr="main.go: no match\n")
+def cosign_failing_for(*bad: str) -> Program:
+    """Cosign, which refuses what is in ``bad``, or nothing."""
+    return Program("", "main.go: no match\n", 1 if bad else 0, *bad)
 
 
 @pytest.mark.parametrize(("key", "options"), [("", []), ("k.key", ["--key", "k.key"])])
 def test_images_are_signed_by_their_digest(key: str, options: list[str]) -> None:
-    cosign = Cosign()
+    cosign = cosign_failing_for()
     signing.sign([ONE, TWO], key, runner=cosign)
     assert cosign.calls == [["cosign", "sign", "--yes", *options, ONE, TWO]]
 
 
 def test_many_are_signed_in_several_calls() -> None:
-    cosign = Cosign()
+    cosign = cosign_failing_for()
     signing.sign([ONE] * 120, "", runner=cosign)
     assert [len(call) - 3 for call in cosign.calls] == [50, 50, 20]
 
 
 def test_nothing_to_sign() -> None:
-    cosign = Cosign()
+    cosign = cosign_failing_for()
     signing.sign([], "", runner=cosign)
     assert cosign.calls == []
 
 
 def test_a_signature_that_fails() -> None:
     with pytest.raises(PushFailedError, match=r"has not signed r\.test/map-a@sha256") as caught:
-        signing.sign([ONE], "", runner=Cosign("map-a"))
+        signing.sign([ONE], "", runner=cosign_failing_for("map-a"))
     assert "no match" in caught.value.what
 
 
@@ -115,7 +98,7 @@ def test_signatures_that_cannot_be_checked(signer: Signer, wanted: bool, said: s
     ids=["key", "keyless"],
 )
 def test_who_must_have_signed(signer: Signer, options: list[str]) -> None:
-    cosign = Cosign()
+    cosign = cosign_failing_for()
     assert signing.complaint(ONE, signer, runner=cosign) == ""
     assert cosign.calls == [["cosign", "verify", *options, ONE]]
 
@@ -137,7 +120,7 @@ class TestVerify:
             for image in [f"{host}/{name.replace('/', '-')}:stable"]
         ]
         other = Verdict(udf="map/d", error=ConfigError("x", next_step="y"))
-        cosign = Cosign("map-b")
+        cosign = cosign_failing_for("map-b")
         good, bad, absent, kept = signed(
             Registry(host), [*found, other], Signer(key="k"), runner=cosign
         )
