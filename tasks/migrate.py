@@ -97,7 +97,7 @@ def _end(migrations: list[Migration], settings: Settings, udf: list[str], *, app
         return f"{_count(len(good), 'UDF')} to migrate, {todo}; {step}"
     done = f"{_count(len(good), 'UDF')} migrated, {todo if left else 'nothing left to do by hand'}"
     if not good:
-        return done
+        return "settings written"
     which = f" --udf {shlex.quote(good[0].name)}{flags}"
     return f"{done}\nnext: invoke image-fast{which}\n      invoke verify{which}"
 

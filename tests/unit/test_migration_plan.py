@@ -966,6 +966,22 @@ class TestWhole:
         with pytest.raises(MigrationError, match="nothing was migrated"):
             run.undo(settings, [], say=said.append)
 
+    def test_settings_that_could_not_be_written_are_written_by_the_next_run(
+        self, tree: Tree, tmp_path: Path, invoke_yaml: Path
+    ) -> None:
+        settings = tree(self.FILES)
+        before = self.snapshot(tmp_path)
+        first, *others = plan(settings, [])
+        run.apply(others)
+        [rest] = plan(settings, [])
+        assert rest.changes == first.changes
+        run.apply([rest])
+        assert invoke_yaml.is_file()
+        with pytest.raises(MigrationError, match="is already migrated"):
+            plan(settings, [])
+        run.undo(settings, [], say=quietly)
+        assert self.snapshot(tmp_path) == before
+
     def test_settings_go_back_with_the_last(
         self, tree: Tree, tmp_path: Path, invoke_yaml: Path
     ) -> None:

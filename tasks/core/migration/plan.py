@@ -35,6 +35,9 @@ def plan(settings: Settings, names: Sequence[str]) -> list[Migration]:
     ]
     for place in places or [settings.root]:
         if not any(each.folder.is_relative_to(place) for each in found):
+            rest = None if migrations else settings_file.left(settings)
+            if rest is not None:
+                return [rest]
             raise _nothing(place)
     _check_images(settings, migrations)
     good = [each for each in migrations if each.error is None]

@@ -56,6 +56,15 @@ def migration_of(settings: Settings, migrations: Sequence[Migration]) -> Migrati
     return _change(path, values) if values else None
 
 
+def left(settings: Settings) -> Migration | None:
+    """The change of the settings that an earlier run could not write; ``None`` for none."""
+    records = list(journal.records(path_of(settings).parent))
+    if any(map(is_record, records)) or not all(record.complete for record in records):
+        return None
+    migration = migration_of(settings, [])
+    return migration if migration and migration.changes else None
+
+
 def _present(settings: Settings, path: Path) -> dict[str, tuple[str, str]]:
     """The value of each setting, and where it comes from: this run's, or the other repository's."""
     keys = ("registry", "tag")
