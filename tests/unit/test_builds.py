@@ -121,6 +121,13 @@ class TestSpecs:
         assert bases["map/old"].python_image == "python:3.12-slim-trixie"
         assert len({base.target for base in bases.values()}) == 2
 
+    def test_the_default_base_is_latest_whatever_the_order(self, settings: Settings) -> None:
+        both = [find(settings, name) for name in ("map/old", "map/plain")]
+        for udfs in (both, both[::-1]):
+            specs, _ = specs_of(settings, udfs, "shared-base")
+            latest = [spec.udf.name for spec in specs if spec.base.latest in spec.base.tags]
+            assert latest == ["map/plain"]
+
     def test_requirements_are_an_input(self, settings: Settings) -> None:
         specs, _ = specs_of(settings, discover(settings), "shared-base")
         inputs = {spec.udf.name: spec.inputs for spec in specs}

@@ -352,6 +352,16 @@ def test_a_base_is_pushed_under_its_own_name_alone() -> None:
     assert local == [own.image, own.latest, own.local]
 
 
+def test_of_several_bases_one_is_latest() -> None:
+    first, other = base(), replace(base("3.12"), target="base-3-12")
+    made = bake(Plan(bases=missing(first, other)), environment())
+    tags = {name: target["tags"] for name, target in made["target"].items()}
+    assert tags == {
+        "base": [first.image, first.latest, first.local],
+        "base-3-12": [other.image, other.local],
+    }
+
+
 def test_a_base_that_others_build_on_is_not_sent_anywhere() -> None:
     made = definition(step(), bases=[base()], base_output=CACHE)
     assert made["target"]["base"]["output"] == ["type=cacheonly"]

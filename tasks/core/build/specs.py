@@ -109,8 +109,12 @@ def spec_of(settings: Settings, udf: Udf, strategy: Strategy = "shared-base") ->
 
 
 def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
-    """The bases of ``udfs`` with their bake targets, by the Python that UDFs ask for."""
-    found = {python: base_of(settings, python) for python in dict.fromkeys(u.python for u in udfs)}
+    """The bases of ``udfs`` with their bake targets, by the Python that UDFs ask for.
+
+    The default one comes first, so that ``latest`` is that one.
+    """
+    pythons = sorted(dict.fromkeys(udf.python for udf in udfs), key=bool)
+    found = {python: base_of(settings, python) for python in pythons}
     named = base_targets({base.python_image: base for base in found.values()}.values())
     targets = {base.python_image: replace(base, target=name) for name, base in named.items()}
     return {python: targets[base.python_image] for python, base in found.items()}

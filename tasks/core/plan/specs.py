@@ -87,7 +87,12 @@ class Base:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return (self.image, self.latest, self.local)
+        """Its names in a store. Of several bases of one graph, the first alone is ``latest``:
+
+        to give one name to two images at the same moment, containerd's store refuses.
+        """
+        latest = (self.latest,) if self.target == "base" else ()
+        return (self.image, *latest, self.local)
 
 
 @dataclass(frozen=True, kw_only=True)
