@@ -133,6 +133,58 @@ def test_a_fault_of_the_archive_is_no_fault_of_the_engine(
     assert not engine.received.endswith(b"0\r\n\r\n")
 
 
+def test_several_images_are_asked_for_at_once(tmp_path: Path) -> None:
+    """All requests have been sent before the first is answered."""
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            connections = [server.accept()[0] for _ in range(3)]
+            lines = [connection.recv(65536).split(b"\r\n")[0] for connection in connections]
+            for connection, line in zip(connections, lines, strict=True):
+                with connection:
+                    body = b'{"Id":"%s"}' % line.split(b"/")[2]
+                    there = http_answer(body), http_answer(b"{}", "404 Not Found")
+                    connection.sendall(there[b"/gone/" in line])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        channel = open_channel(Address(host=f"unix://{path}", seconds=20))
+        found = list(channel.inspect_all(["a", "gone", "b"]))
+        thread.join()
+    assert found == [{"Id": "a"}, {"Id": "b"}]
+
+
+def test_more_images_than_are_asked_for_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            for _ in range(100):
+                with server.accept()[0] as connection:
+                    name = connection.recv(65536).split(b"/")[2]
+                    connection.sendall(http_answer(b'{"Id":"%s"}' % name))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        channel = open_channel(Address(host=f"unix://{path}", seconds=20))
+        found = [each["Id"] for each in channel.inspect_all([f"n{n}" for n in range(100)])]
+        thread.join()
+    assert found == [f"n{n}" for n in range(100)]
+
+
+@pytest.mark.parametrize("answer", [b"", http_answer(b'{"message":"broken"}', "500 No")])
+def test_an_engine_that_dies_while_images_are_asked_for(
+    listening: Callable[..., Listener], answer: bytes
+) -> None:
+    with pytest.raises(EngineLostError):
+        list(listening(answer, limit=10).channel.inspect_all(["a"]))
+
+
 def test_an_image_that_the_engine_does_not_have(listening: Callable[..., Listener]) -> None:
     engine = listening(http_answer(b'{"message":"No such image"}', "404 Not Found"))
     with pytest.raises(NoSuchImageError, match="a:stable"):

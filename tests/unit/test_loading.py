@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +101,9 @@ class Engine:
         if image not in self.names:
             raise NoSuchImageError(image)
         return {"Id": self.names[image]}
+
+    def inspect_all(self, images: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        yield from map(self.inspect, set(images) & set(self.names))
 
     @contextlib.contextmanager
     def save(self, image: str) -> Iterator[IO[bytes]]:
@@ -292,6 +295,7 @@ def test_containerd_tells_layers_as_they_are_pushed() -> None:
     found = stored.stored_image(engine, "base")
     assert found.config == config.parse(BASE.data)
     assert found.layers == (BELOW.descriptor,)
+    assert found.by_manifest
 
 
 @FORMS
@@ -299,6 +303,7 @@ def test_the_others_tell_layers_by_their_diff_ids(files: dict[str, bytes]) -> No
     found = stored.stored_image(engine_with(BASE.digest, files), "base")
     assert found.config == config.parse(BASE.data)
     assert found.layers == (BELOW.descriptor,)
+    assert not found.by_manifest
 
 
 def test_no_more_is_read_than_needed() -> None:
@@ -353,7 +358,10 @@ def test_what_was_found_is_kept_by_the_id(tmp_path: Path) -> None:
     assert len(engine.saves) == 2
 
 
-@pytest.mark.parametrize("value", [[], {"config": 1, "layers": []}, {"config": {}, "layers": [1]}])
+@pytest.mark.parametrize(
+    "value",
+    [[], {"config": 1, "layers": []}, {"config": {}, "layers": [1]}, {"config": {}, "layers": []}],
+)
 def test_a_record_of_another_shape_is_not_used(tmp_path: Path, value: object) -> None:
     records = Records(folder=tmp_path)
     records.put(f"stored-image {BASE_MANIFEST.digest} ", value)

@@ -69,6 +69,22 @@ def test_the_part_that_is_read_is_what_the_whole_says() -> None:
 def test_a_lock_that_cannot_be_told_apart_is_read_as_a_whole() -> None:
     assert part_of_lock('[[package]]\nname = "a"\ngroups = [\n  "udf",\n]\n') == {}
     assert part_of_lock('[[package]]\nname = "a\ngroups = ["udf"]\n') == {}
+    package = '[[package]]\nname = "a"\ngroups = ["udf"]\n'
+    files = 'files = [\n    {file = "a.whl", hash = "sha256:1"},\n]\n'
+    assert part_of_lock(package + files * 2) == {}
+    assert part_of_lock(f'{package}text = """\n{package}"""\n') == {}
+
+
+def test_files_in_another_form_are_read_as_toml() -> None:
+    package = '[[package]]\nname = "a"\ngroups = ["udf"]\n'
+    for line in (
+        '    {file = "a.whl", hash = "sha256:1"},',
+        '    {file = "a\\u0062.whl", hash = "sha256:1"},',
+        '    {hash = "sha256:1", file = "a.whl"},',
+        '    {file = "a.whl", hash = "sha256:1", size = 3},',
+    ):
+        text = f"{package}files = [\n{line}\n]\n"
+        assert part_of_lock(text) == tomllib.loads(text), line
 
 
 # --- whether a lock was made from a project file ----------------------------------------------

@@ -24,6 +24,8 @@ NOWHERE: Final = "127.0.0.1:1/bench"
 """Where images of a measurement are named to be: nothing answers there, and at once."""
 
 BAKE_FILE: Final = "bench-bake.json"
+# Images for CI often set it. The tasks would be compiled anew in every measured run.
+_NOT_MEASURED: Final = frozenset({"PYTHONDONTWRITEBYTECODE"})
 _NO_ENGINE: Final = "unix:///nonexistent/docker.sock"
 _NETWORK_FILE: Final = "bench-network.yaml"
 
@@ -80,7 +82,11 @@ class Machine:
     @classmethod
     def of(cls, lab: Lab, settings: Settings, buildah: Buildah | None) -> Machine:
         """What is found on this machine."""
-        environ = {key: text for key, text in lab.environ.items() if not key.startswith("INVOKE_")}
+        environ = {
+            key: text
+            for key, text in lab.environ.items()
+            if not key.startswith("INVOKE_") and key not in _NOT_MEASURED
+        }
         environ |= host.index(lab.environ)
         environ["INVOKE_UDF_PYTHON_IMAGE"] = settings.python_image
         if settings.network:

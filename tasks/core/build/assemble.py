@@ -126,8 +126,10 @@ def into_store(
         return outcome
     channel = channel_of(engine.endpoint)
     with _load_errors():
-        store = store_of(channel.info())
         bases = _base_parts(channel, [made.spec.base for _, made in ready], cache, platform)
+        # What an engine tells of itself takes it longer than an image.
+        known_store = all(base.by_manifest for base in bases.values())
+        store: Store = "containerd" if known_store else store_of(channel.info())
         for first in range(0, len(ready), _BATCH):
             batch = ready[first : first + _BATCH]
             images = [_image(made, bases[made.spec.base.image], created) for _, made in batch]

@@ -19,8 +19,9 @@ from ..plan.decide import BaseStep, Plan
 from ..plan.specs import BASE_REPOSITORY, Base
 from ..private_engine.standin import pull
 from . import publish
-from .graph import created, has_base, run_graph
+from .graph import has_base, run_graph
 from .results import Result
+from .specs import created
 
 with lazily():
     from . import host, layers

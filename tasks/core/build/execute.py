@@ -22,6 +22,7 @@ from ..model.settings import Settings
 from ..model.udf import Udf
 from ..plan.decide import Plan, Step
 from .results import Result, of_invalid, of_push, unchanged
+from .specs import created
 
 if TYPE_CHECKING:
     from ..engine.bake import BakeRun
@@ -47,7 +48,7 @@ def build(engine: Engine | None, settings: Settings, plan: Plan, *, say: Say) ->
     elif engine is None:
         if plan.installs and plan.missing_bases:
             cache = layers.LayerCache(os.environ)
-            plan = plan.with_bases(host.make_bases(settings, plan, cache, graph.created(), say))
+            plan = plan.with_bases(host.make_bases(settings, plan, cache, created(), say))
         results = _upload_assembled(None, settings, plan, say)
         results |= _push_others(None, settings, plan, results, say)
     else:
@@ -71,13 +72,17 @@ def _remarked(result: Result, udf: Udf, files: Sequence[ContextFile]) -> Result:
 
 
 def _build(engine: Engine, settings: Settings, plan: Plan, say: Say) -> dict[str, Result]:
-    with bases.bases_locked(engine, plan, say) as left:
+    left, results = plan, dict[str, Result]()
+    with contextlib.ExitStack() as held:
+        if left.missing_bases:
+            left = held.enter_context(bases.bases_locked(engine, plan, say))
         if left.push and left.missing_bases:
             # Before the UDFs: their images then name the digest of their base, and the registry
             # has its layers already.
             left = left.with_bases(bases.push_bases(engine, settings, left, say))
         built = tuple(step for step in left.to_build if step.way == "build")
-        results = graph.run_graph(engine, settings, replace(left, steps=built), say)
+        if built or left.missing_bases:
+            results = graph.run_graph(engine, settings, replace(left, steps=built), say)
     if not plan.push:
         return results | _load_assembled(engine, settings, left, say)
     results |= _push_others(engine, settings, left, results, say)
@@ -110,7 +115,7 @@ def _load_assembled(engine: Engine, settings: Settings, plan: Plan, say: Say) ->
         _by_target(settings, ready, kept),
         cache,
         platform=settings.targets[0],
-        created=graph.created(),
+        created=created(),
         say=say,
     )
     results |= _since(start, made.results)
@@ -133,7 +138,7 @@ def _upload_assembled(
     target = upload.Target(
         registry=registry,
         platforms=settings.targets,
-        created=graph.created(),
+        created=created(),
         origin=origin.origin_of(*settings.roots),
     )
     added = [step.spec for step in steps if step.spec.extra]
@@ -157,7 +162,7 @@ def _upload_assembled(
             local,
             cache,
             platform=settings.targets[0],
-            created=graph.created(),
+            created=created(),
             say=say,
         )
     return results

@@ -152,9 +152,9 @@ def _about_builder(
         return Facts(native=native, builder=nothing)
     several = len(settings.platforms) > 1
     emulates = settings.platforms and any(spec.extra or spec.is_built for spec in specs)
-    asked = emulates or (push and not settings.platforms)
+    platforms = (engine.platform if push and not settings.platforms else native,)
     builder = BuilderFacts(
-        platforms=tuple(engine.builder.platforms) if asked else (native,),
+        platforms=tuple(engine.builder.platforms) if emulates else platforms,
         sees_store=engine.builds,
         store_holds_platforms=not engine.builds or not (push or several) or engine.holds_platforms,
     )

@@ -29,6 +29,7 @@ from ..registry import faults
 from . import pythons
 from .failures import base_failed, isolate, push_error
 from .results import Result
+from .specs import created
 from .staging import in_own_folder, stage
 
 
@@ -115,11 +116,6 @@ def _staged(own: OwnDockerfile, files: Sequence[ContextFile]) -> tuple[str, str]
     """The context of a UDF's own Dockerfile, which has the UDF's files, and the path to it."""
     folder = stage([text_file("Dockerfile", own.text)], os.environ)
     return str(stage(files, os.environ)), str(folder / "Dockerfile")
-
-
-def created() -> int:
-    """The time of creation of all images, so that the same inputs give the same image."""
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or labels.EPOCH)
 
 
 def _require_bases(

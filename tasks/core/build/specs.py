@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
 from ..inputs.pythons import named_version, pins
 from ..inputs.recipe import DOCKERFILES, Strategy
+from ..model import labels
 from ..model.errors import UdfError
 from ..model.loading import lazily
 from ..model.settings import Settings
@@ -157,3 +159,8 @@ def _spec(
         own=own,
         installer=installer_of(extra.files, extra.packages, extra.wheels, settings.targets, python),
     )
+
+
+def created() -> int:
+    """The time of creation of all images, so that the same inputs give the same image."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or labels.EPOCH)

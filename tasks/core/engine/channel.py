@@ -12,7 +12,7 @@ import json
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
@@ -23,6 +23,8 @@ from .endpoint import Endpoint
 _UNIX: Final = "unix://"
 _SECONDS: Final = 600.0
 _LOADED: Final = "Loaded image: "
+_CLOSE: Final = {"Connection": "close"}
+_REQUESTS: Final = 8
 
 
 class EngineLostError(Exception):
@@ -62,6 +64,9 @@ class Channel(Protocol):
 
     def inspect(self, image: str) -> Mapping[str, Any]:
         """What it tells of an image; :class:`NoSuchImageError` where it has none."""
+
+    def inspect_all(self, images: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """The same of those of several images that it has."""
 
     def save(self, image: str) -> AbstractContextManager[IO[bytes]]:
         """The archive of an image as a stream, which need not be read to its end."""
@@ -115,6 +120,29 @@ class _Socket:
             raise NoSuchImageError(image)
         return _object(data)
 
+    def inspect_all(self, images: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        # An engine takes 4 to 9 ms for each; it works on several requests at a time.
+        for first in range(0, len(images), _REQUESTS):
+            yield from self._inspect_at_once(images[first : first + _REQUESTS])
+
+    def _inspect_at_once(self, images: Sequence[str]) -> list[Mapping[str, Any]]:
+        found, asked = [], []
+        with contextlib.ExitStack() as stack:
+            try:
+                for image in images:
+                    connection = _Connection(self._path, self._seconds)
+                    stack.callback(connection.close)
+                    connection.request("GET", f"/images/{quote(image)}/json", headers=_CLOSE)
+                    asked.append(connection)
+                for connection in asked:
+                    with connection.getresponse() as response:
+                        data = response.read()
+                    if response.status != http.HTTPStatus.NOT_FOUND:
+                        found.append(_object(data))
+            except (OSError, http.client.HTTPException) as error:
+                raise self._lost(error) from error
+        return found
+
     @contextlib.contextmanager
     def save(self, image: str) -> Iterator[IO[bytes]]:
         with self._ask("GET", f"/images/{quote(image)}/get") as response:
@@ -136,7 +164,7 @@ class _Socket:
         self, method: str, path: str, body: Iterable[bytes] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         connection = _Connection(self._path, self._seconds)
-        headers = {"Connection": "close"}
+        headers = dict(_CLOSE)
         if body is not None:
             headers |= {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
         source = _Source(body or ())
@@ -158,10 +186,13 @@ class _Socket:
         except (OSError, http.client.HTTPException) as error:
             if source.failed:  # a file of ours, not the engine
                 raise
-            what = f"the Docker engine at {self._path} does not answer: {error or type(error)}"
-            raise EngineLostError(what) from error
+            raise self._lost(error) from error
         finally:
             connection.close()
+
+    def _lost(self, error: Exception) -> EngineLostError:
+        what = f"the Docker engine at {self._path} does not answer: {error or type(error)}"
+        return EngineLostError(what)
 
 
 class _Source:
@@ -238,6 +269,11 @@ class _Cli:
 
     def inspect(self, image: str) -> Mapping[str, Any]:
         return _object(self._run("image", "inspect", "--format", "{{json .}}", "--", image))
+
+    def inspect_all(self, images: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        for image in images:
+            with contextlib.suppress(NoSuchImageError):
+                yield self.inspect(image)
 
     @contextlib.contextmanager
     def save(self, image: str) -> Iterator[IO[bytes]]:

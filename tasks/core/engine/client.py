@@ -16,7 +16,7 @@ from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.progress import Say
 from ..model.reference import ImageReference
-from ..model.settings import NO_BUILDER
+from ..model.settings import NO_BUILDER, platform_of
 from . import find
 from .builder import Builder, engine_of, inspect
 from .endpoint import Endpoint
@@ -81,10 +81,21 @@ class Engine:
     @functools.cached_property
     def holds_platforms(self) -> bool:
         """Whether the store is containerd's, with several platforms an image and attestations."""
-        done = self.docker("info", "--format", "{{json .DriverStatus}}")
-        if not done:
-            raise self._error(done)
-        return "containerd" in done.stdout
+        return "containerd" in str(self._about.get("DriverStatus"))
+
+    @property
+    def platform(self) -> str:
+        """The platform that it builds for where nothing else is said."""
+        if self.other:
+            return self.other.platforms[0]
+        return platform_of(str(self._about.get("Architecture")))
+
+    @functools.cached_property
+    def _about(self) -> Mapping[str, Any]:
+        try:
+            return channel.channel_of(self.endpoint).info()
+        except channel.EngineLostError as error:
+            raise find.lost_error(self.endpoint, f"`docker info` ran: {error}") from error
 
     def images(self, references: Sequence[str]) -> dict[str, Image]:
         """The images that exist, by their reference as given in ``references``."""
@@ -102,6 +113,12 @@ class Engine:
         return [(image.names, image) for image in self._inspect(ids)]
 
     def _inspect(self, references: Sequence[str]) -> list[Image]:
+        if self.endpoint.host.startswith("unix://"):
+            # The CLI takes 20 ms to start. An engine that does not answer is asked once more
+            # below, for its error.
+            with contextlib.suppress(channel.EngineLostError):
+                speaking = channel.channel_of(self.endpoint)
+                return [_image(each) for each in speaking.inspect_all(references)]
         parts = [
             references[start : start + _REFERENCES_A_CALL]
             for start in range(0, len(references), _REFERENCES_A_CALL)
@@ -110,23 +127,12 @@ class Engine:
         return [each for part in found for each in part]
 
     def _inspect_part(self, references: Sequence[str]) -> list[Image]:
-        if self.endpoint.host.startswith("unix://"):
-            # An engine that does not answer here is asked once more below, for its error.
-            with contextlib.suppress(channel.EngineLostError):
-                return list(self._inspect_directly(references))
         done = self.docker("image", "inspect", "--format", "{{json .}}", *references)
         # A missing image is no error; the CLI names each on stderr.
         others = [line for line in done.stderr.splitlines() if "o such image" not in line]
         if done.code not in (0, 1) or (done.code == 1 and any(others)):
             raise self._error(done)
         return [_image(json.loads(line)) for line in done.stdout.splitlines() if line.strip()]
-
-    def _inspect_directly(self, references: Sequence[str]) -> Iterator[Image]:
-        """The images through the engine's socket: the CLI takes 20 ms to start."""
-        speaking = channel.channel_of(self.endpoint)
-        for reference in references:
-            with contextlib.suppress(channel.NoSuchImageError):
-                yield _image(speaking.inspect(reference))
 
     def tag(self, source: str, *names: str) -> None:
         """Give the image ``source`` further names."""

@@ -35,11 +35,13 @@ class ImageParts:
 
     containerd's store keeps layers as they were pulled or built, most of them compressed. The
     others keep their files only; to them a layer is a plain tar, named by its diff ID.
+    ``by_manifest`` says that the ID is the digest of a manifest, as only containerd's store has it.
     """
 
     id: str
     config: Mapping[str, Any]
     layers: tuple[Descriptor, ...]
+    by_manifest: bool = False
 
 
 def store_of(info: Mapping[str, Any]) -> Store:
@@ -68,7 +70,8 @@ def stored_image(
         found = _find(stream, image_id, platform)
     if records:
         layers = [layer.as_dict() for layer in found.layers]
-        records.put(key, {"config": dict(found.config), "layers": layers})
+        record = {"config": dict(found.config), "layers": layers, "by_manifest": found.by_manifest}
+        records.put(key, record)
     return found
 
 
@@ -164,7 +167,8 @@ def _by_manifest(
     data = blob(config.digest)
     if data is None:
         return None
-    return ImageParts(id=image_id, config=configs.parse(data), layers=layers)
+    parsed = configs.parse(data)
+    return ImageParts(id=image_id, config=parsed, layers=layers, by_manifest=True)
 
 
 def _chosen(manifests: Sequence[Descriptor], platform: str, image_id: str) -> Descriptor:
@@ -228,6 +232,7 @@ def _from_record(image_id: str, value: Any) -> ImageParts | None:  # noqa: ANN40
             id=image_id,
             config=dict(value["config"]),
             layers=tuple(map(Descriptor.from_dict, value["layers"])),
+            by_manifest=bool(value["by_manifest"]),
         )
     except (KeyError, TypeError, ValueError, BadImageError):
         return None

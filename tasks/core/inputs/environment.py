@@ -29,6 +29,8 @@ with lazily():
     from .locks import uv
 
 _PACKAGE: Final = re.compile(r"^\[\[package\]\]\n", re.MULTILINE)
+_FILE: Final = r'    \{file = "([^"\\\n]*)", hash = "([^"\\\n]*)"\},\n'
+_FILES: Final = re.compile(rf"^files = \[\n(?:{_FILE})*\]\n", re.MULTILINE)
 
 
 def environment(python: str, machines: tuple[str, ...]) -> Exported:
@@ -123,14 +125,25 @@ def part_of_lock(text: str) -> dict[str, Any]:
     """What a Poetry lock says of the group ``udf``; nothing where it cannot be told apart.
 
     To read all of it takes three times as long, and is a good part of a build that changes one
-    file. Poetry writes each package as a block, with its groups in one line.
+    file. Poetry writes each package as a block, with its groups in one line, and each of its
+    files, which are most of a lock, in one more.
     """
     _, *blocks = _PACKAGE.split(text)
     mine = [f"[[package]]\n{block}" for block in blocks if OF_UDF.search(block)]
     try:
-        return tomllib.loads("".join(mine))
+        part = tomllib.loads("".join(_FILES.sub("", block, count=1) for block in mine))
     except tomllib.TOMLDecodeError:
         return {}  # reading the whole of it says what is wrong
+    entries = part.get("package", [])
+    if len(entries) != len(mine):
+        return {}
+    for entry, block in zip(entries, mine, strict=True):
+        if files := _FILES.search(block):
+            if "files" in entry:
+                return {}
+            pairs = re.findall(_FILE, files[0])
+            entry["files"] = [{"file": name, "hash": digest} for name, digest in pairs]
+    return part
 
 
 def packages_of(lock: Mapping[str, Any], name: str = LOCK) -> dict[str, dict[str, Any]]:

@@ -126,7 +126,11 @@ def native_platform() -> str:
 
     An engine on another machine may have another one: then set the platforms.
     """
-    machine = os.uname().machine
+    return platform_of(os.uname().machine)
+
+
+def platform_of(machine: str) -> str:
+    """The platform of a machine as its kernel names it, such as ``x86_64``."""
     return f"linux/{_MACHINES.get(machine, machine)}"
 
 
