@@ -155,11 +155,15 @@ class Runner:
         self._build(state, self._one(state, DATA_UDF), "building a UDF with data")
         state.held |= self._held(state, DATA_UDF)
 
-    def _lock(self, state: State, *udfs: str, root: str = "") -> None:
-        """Make the uv.lock of UDFs, with the engine, whatever the approach builds with."""
-        if state.workspace.approach.locks:
-            for udf in udfs:
-                folder = f"{root or self.place.root}/{udf}"
+    def _lock(self, state: State, *udfs: str, root: str = "", first: bool = False) -> None:
+        """Make the uv.lock of UDFs, with the engine, whatever the approach builds with.
+
+        Where an approach needs none, only those are made that exist, or a ``first`` one.
+        """
+        for udf in udfs:
+            folder = f"{root or self.place.root}/{udf}"
+            exists = (state.workspace.path / folder / "uv.lock").is_file()
+            if first or exists or state.workspace.approach.locks:
                 output = ("--target", "lock", "--output", folder)
                 argv = self.machine.docker(_UV_LOCK, ".", *output, udf=folder)
                 self.run([argv], state.workspace, f"locking {udf}")
@@ -230,14 +234,15 @@ class Runner:
             self._edit(state, udf)
         elif scenario.change == "package":
             package = next(state.shared if scenario.shared else state.packages)
+            locks = job.approach.tool == "invoke"  # as the page on dependencies tells users to
             if scenario.shared:
                 workspace.add_package(package, f"{self.place.root}/{self.place.neighbour}")
-                self._lock(state, self.place.neighbour)
+                self._lock(state, self.place.neighbour, first=locks)
                 other = self._one(state, self.place.neighbour)
                 self._build(state, other, "adding the package to another UDF")
                 state.held |= self._held(state, self.place.neighbour)
             workspace.add_package(package, folder)
-            self._lock(state, udf)
+            self._lock(state, udf, first=locks)
         elif scenario.change == "udf":
             udf = f"{udf}_{next(self._counter)}"
             workspace.add_udf(udf, self._mark())
