@@ -41,6 +41,7 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "numaflow": "version of Numaflow that the UDF must work with",
         "load": "send many messages instead of the cases, and measure throughput and latency",
         "messages": "how many messages --load sends (default: 10000)",
+        "profile": "with --load: the handler's share of the time, and its slowest lines",
         "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
         "platform": "run the images for this platform, such as linux/arm64, if the engine can",
         "pull": "pull the images from the registry first",
@@ -71,6 +72,7 @@ def verify(
     non_root: bool = False,
     load: bool = False,
     messages: int = 0,
+    profile: bool = False,
     max_ready: str = "",
     pipeline: str = "",
     platform: str = "",
@@ -85,6 +87,7 @@ def verify(
         non_root=non_root,
         load=load,
         messages=messages,
+        profile=profile,
         max_ready=max_ready,
         platform=platform,
     )

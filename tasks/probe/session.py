@@ -19,6 +19,7 @@ from .kinds import Client, Service, service
 from .kinds.base import EndedError, HandshakeError, UnansweredError, settled
 from .load import Load
 from .outcome import FailedError, Flags, fail
+from .profile import Profile
 from .wire import BrokenError, ClosedError, SilentError
 
 Emit = Callable[[dict[str, Any]], None]
@@ -60,6 +61,7 @@ class Session:
         self.client: Client | None = None
         self.multiproc = 0
         self.deadline = 0.0
+        self.profile = Profile(self.folder, wanted=bool(spec.get("load", {}).get("profile")))
 
     def run(self) -> None:
         """Carry it out. A failure ends it, after the events before it were reported."""
@@ -68,6 +70,7 @@ class Session:
         steps = {"info": self.info, "connect": self.connect, "ready": self.ready}
         try:
             self.load_stubs()
+            self.profile.place()
             self.emit({"event": "waiting"})
             self.deadline = time.monotonic() + self.spec["ready_seconds"]
             for step in self.contract.order:
@@ -327,8 +330,10 @@ class Session:
         alone = self.measure("load", load.alone)
         self.emit({"event": "loading"})
         time.sleep(GAUGE_SECONDS)
+        before = self.profile.counts()
         full = self.measure("load", lambda: load.full(wanted["count"]))
-        self.emit({"event": "load", "alone": alone, **full})
+        profile = self.profile.since(before)
+        self.emit({"event": "load", "alone": alone, **full, "profile": profile})
         time.sleep(GAUGE_SECONDS)
         slow = self.measure("slow-reader", lambda: load.slow(wanted["count"]))
         self.emit({"event": "slow", **slow})

@@ -196,7 +196,7 @@ def test_all_examples_are_verified(examples: str, engine: Engine, tmp_path: Path
 
 @pytest.mark.slow
 def test_all_examples_are_verified_under_load(examples: str) -> None:
-    flags = ("--load", "--messages", "1000", "--json", "--grace", "30")
+    flags = ("--load", "--profile", "--messages", "1000", "--json", "--grace", "30")
     done = invoke("verify", "--tag", examples, "--all", *flags)
     assert done.returncode == 0, done.stdout
     rows = json.loads(done.stdout)
@@ -208,6 +208,9 @@ def test_all_examples_are_verified_under_load(examples: str) -> None:
         assert load["memory_bytes"] > 1_000_000
         assert load["processor_ms_a_message"] >= 0
         assert set(load["latency_ms"]) == {"p50", "p95", "p99", "max"}
+        assert 0 < load["profile"]["processor"] < 1, container
+        assert all(call["calls"] > 0 for call in load["profile"]["handlers"].values())
+        assert load["profile"]["handlers"]
         checks = {each["name"]: each["status"] for each in container["checks"]}
         assert (checks["load"], checks["slow-reader"], checks["stop"]) == ("ok", "ok", "ok")
 
@@ -216,8 +219,9 @@ def test_state_that_threads_share_is_found_under_load(broken: str) -> None:
     where = ("--root", str(BROKEN), "--tag", broken, "--udf", "map/shares_state")
     done = invoke("verify", *where)
     assert done.returncode == 0, done.stdout
-    done = invoke("verify", *where, "--load", "--messages", "2000")
+    done = invoke("verify", *where, "--load", "--messages", "2000", "--profile")
     assert done.returncode == 40
+    assert "in the handler: " in done.stdout
     assert "FAILED map/shares_state, load: " in done.stdout
     assert "answers differ from those without load" in done.stdout
 

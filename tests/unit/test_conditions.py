@@ -49,6 +49,7 @@ def test_versions_of_numaflow(version: str) -> None:
         ({"platform": "arm64"}, "--platform arm64 is invalid"),
         ({"platform": "windows/amd64"}, "--platform windows/amd64 is invalid"),
         ({"messages": 5}, "--messages is only for --load"),
+        ({"profile": True}, "--profile is only for --load"),
         ({"messages": -5, "load": True}, "--messages -5 is invalid"),
         ({"messages": 10**12, "load": True}, "--messages 1000000000000 is invalid"),
     ],

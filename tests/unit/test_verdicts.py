@@ -292,5 +292,6 @@ def test_the_figures_of_a_load_are_shown() -> None:
         "memory_bytes": 25_000_000,
         "processor_ms_a_message": 0.5,
         "cores_busy": 0.25,
+        "profile": None,
     }
     assert verdicts.rows([verdict(OK)])[0]["containers"][0]["load"] is None

@@ -181,6 +181,14 @@ class Sandbox:
         api: Any = self._api
         return str(api.inspect_image(image)["Config"].get("User") or "0")
 
+    def variable_of(self, image: str, name: str) -> str:
+        """An environment variable of an image; ``""`` where it sets none."""
+        api: Any = self._api
+        found = api.inspect_image(image)["Config"].get("Env") or ()
+        return next(
+            (text for key, _, text in (each.partition("=") for each in found) if key == name), ""
+        )
+
     def attach(self, container: str) -> Iterator[tuple[int, bytes]]:
         """What a container writes, in pieces, each with 1 for stdout or 2 for stderr."""
         import docker.utils.socket

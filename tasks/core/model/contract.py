@@ -14,6 +14,9 @@ from typing import Final
 RUN_FOLDER: Final = "/var/run/numaflow"
 """A memory-backed volume of the pod, world-writable, shared with the main container."""
 
+PROFILE_FOLDER: Final = ".profile"
+"""Below it, in a run of :mod:`tasks.probe` with a profile. Not part of the contract."""
+
 RUNTIME_FOLDER: Final = "/var/numaflow/runtime"
 """A volume of the pod; the SDK's ``persist_critical_error`` writes below it."""
 

@@ -92,7 +92,12 @@ class Candidate:
         )
         if conditions.load:
             messages = load.messages(self.udf.kind, own)
-            spec["load"] = {"count": conditions.load, "batch": READ_BATCH, "messages": messages}
+            spec["load"] = {
+                "count": conditions.load,
+                "batch": READ_BATCH,
+                "messages": messages,
+                "profile": conditions.profile,
+            }
             answers += load.LONGEST_SECONDS
         return ProbeRun(
             image=self.image,

@@ -25,9 +25,9 @@ class Conditions:
     ``ready`` is the time until it must be ready, ``answer`` that for an answer, ``grace`` that
     from SIGTERM to its end. With ``non_root``, Numaflow's container is not run by root. With
     ``restart``, its container is killed and started again. ``load`` is the number of messages of
-    a run under load, which takes the place of the cases; 0 is none. ``max_ready_ms`` is what the
-    start may take, in milliseconds; 0 sets no limit. ``platform`` is the one to run the image
-    for; ``""`` is that of the engine.
+    a run under load, which takes the place of the cases; 0 is none. ``profile`` looks at what the
+    UDF does meanwhile. ``max_ready_ms`` is what the start may take, in milliseconds; 0 sets no
+    limit. ``platform`` is the one to run the image for; ``""`` is that of the engine.
     """
 
     ready: float = READY_SECONDS
@@ -37,6 +37,7 @@ class Conditions:
     non_root: bool = False
     restart: bool = True
     load: int = 0
+    profile: bool = False
     max_ready_ms: float = 0.0
     platform: str = ""
 
@@ -51,6 +52,7 @@ def read(
     restart: bool = True,
     load: bool = False,
     messages: int = 0,
+    profile: bool = False,
     max_ready: str = "",
     platform: str = "",
 ) -> Conditions:
@@ -60,9 +62,10 @@ def read(
             raise _invalid(seconds, flag, f"whole seconds from 1 to {_MOST_SECONDS}")
     if _LATEST not in numaflow and not _VERSION.fullmatch(numaflow):
         raise _invalid(numaflow, "numaflow", "a version, such as 1.8.0, or latest")
-    if messages and not load:
-        what = "--messages is only for --load"
-        raise ConfigError(what, next_step="add --load, or leave out --messages")
+    for flag, given in (("messages", messages), ("profile", profile)):
+        if given and not load:
+            what = f"--{flag} is only for --load"
+            raise ConfigError(what, next_step=f"add --load, or leave out --{flag}")
     if messages and not 1 <= messages <= _MOST_MESSAGES:
         raise _invalid(messages, "messages", f"a number from 1 to {_MOST_MESSAGES}")
     if platform and not _PLATFORM.fullmatch(platform):
@@ -75,6 +78,7 @@ def read(
         non_root=non_root,
         restart=restart,
         load=(messages or LOAD_MESSAGES) if load else 0,
+        profile=profile,
         max_ready_ms=_milliseconds(max_ready) if max_ready else 0.0,
         platform=platform,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .answers import shown
@@ -23,11 +23,26 @@ Percentiles = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Profile:
+    """The handlers of a UDF under load: ``processor`` is their share of its processor time.
+
+    It is from 0 to 1, and ``None`` where nothing was counted, for the reason ``error``.
+    ``handlers`` are those that took most time, by name: ``calls``, and of one call ``ms`` and
+    ``processor_ms``.
+    """
+
+    processor: float | None = None
+    handlers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Load:
     """What was measured under load. ``seconds`` is the time for ``messages``.
 
     ``alone`` is the latency of one message at a time, ``latency`` that of answers from when
     their batch was sent. ``memory`` is in bytes, ``processor`` in seconds, where known.
+    ``profile`` is what a profile found, ``None`` where none was asked for.
     """
 
     messages: int
@@ -37,6 +52,7 @@ class Load:
     compared: int
     memory: int | None = None
     processor: float | None = None
+    profile: Profile | None = None
 
     @property
     def rate(self) -> float:
@@ -89,6 +105,7 @@ def load_of(observed: Observed) -> Load | None:
                 compared=event["compared"],
                 memory=observed.memory,
                 processor=observed.processor,
+                profile=Profile(**event["profile"]) if event.get("profile") else None,
             )
     return None
 

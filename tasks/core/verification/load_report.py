@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from ..output import report
-from .load import Load, Percentiles
+from .load import Load, Percentiles, Profile
 
 HEADERS: Final = (
     "udf", "kind", "result", "messages", "a second", "alone p50 ms", "p50 ms", "p95 ms", "p99 ms",
@@ -42,7 +43,23 @@ def lines(load: Load) -> list[str]:
         found.append(
             f"processor time: {load.processor_ms:.2f} ms a message, {load.cores:.1f} cores busy"
         )
+    if load.profile is not None:
+        found += _profile(load.profile)
     return found
+
+
+def _profile(profile: Profile) -> list[str]:
+    if profile.processor is None:
+        why = profile.error or "the UDF is not Python, or its Python does not read PYTHONPATH"
+        return [f"no profile: {why}"]
+    return [
+        f"in the handler: {profile.processor:.0%} of the processor time",
+        *(
+            f"  {name}: {call['calls']} calls, {call['ms']:.3g} ms each, "
+            f"{call['processor_ms']:.3g} ms of it processor time"
+            for name, call in profile.handlers.items()
+        ),
+    ]
 
 
 def row(load: Load | None) -> dict[str, Any] | None:
@@ -59,6 +76,7 @@ def row(load: Load | None) -> dict[str, Any] | None:
         "memory_bytes": load.memory,
         "processor_ms_a_message": _three(load.processor_ms),
         "cores_busy": _three(load.cores),
+        "profile": asdict(load.profile) if load.profile else None,
     }
 
 

@@ -16,7 +16,12 @@ from typing import Any, Final
 from ..engine import Engine
 from ..engine.sandbox import Sandbox, Setup, StartError, reporting
 from ..model.bounds import STANDARD, Bounds
-from ..model.contract import RUN_FOLDER, RUNTIME_FOLDER, SIDE_INPUTS_FOLDER
+from ..model.contract import (
+    PROFILE_FOLDER,
+    RUN_FOLDER,
+    RUNTIME_FOLDER,
+    SIDE_INPUTS_FOLDER,
+)
 from ..model.errors import EngineUnreachableError
 from .observed import Observed
 
@@ -28,6 +33,7 @@ _NOBODY: Final = "65534:65534"
 _LARGEST: Final = 256_000_000
 """Bytes of all that a probe may report: a UDF decides how much it answers."""
 
+_PATH: Final = "PYTHONPATH"
 _PROGRAM: Final = "/probe"
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
@@ -136,7 +142,7 @@ class _Run:
             platform=wanted.platform,
             volumes=prepared.volumes,
             read_only=frozenset({SIDE_INPUTS_FOLDER}),
-            environment=wanted.env,
+            environment={**wanted.env, **_sampled(prepared.sandbox, wanted)},
             user=prepared.user,
             memory=wanted.bounds.memory_bytes,
             pids=wanted.bounds.pids,
@@ -308,6 +314,14 @@ class Gauge:
                     return
                 self._wake.wait(_GAUGE_SECONDS)
                 self._wake.clear()
+
+
+def _sampled(sandbox: Sandbox, wanted: ProbeRun) -> dict[str, str]:
+    """What makes the UDF's Python run the sampler, where a profile is wanted."""
+    if not wanted.spec.get("load", {}).get("profile"):
+        return {}
+    own = wanted.env.get(_PATH) or sandbox.variable_of(wanted.image, _PATH)
+    return {_PATH: f"{RUN_FOLDER}/{PROFILE_FOLDER}{own and ':'}{own}"}
 
 
 def _failure(name: str, detail: str) -> dict[str, Any]:
