@@ -44,6 +44,7 @@ FILES = {
     "tasks.py": ("a/tasks.py", ""),
     "a table in it": ("a/pyproject.toml", "[tool.numaflow-udf.python-images]\n'3.13' = 'x'\n"),
     "its date": ("a/pyproject.toml", "[tool.numaflow-udf]\nsystem-packages-date = 2026-11-24\n"),
+    "what its base leaves out": ("a/pyproject.toml", "[tool.numaflow-udf]\nleave-out = []\n"),
     "the table": ("a/pyproject.toml", "[project]\nname = 'x'\n[tool.numaflow-udf]\n"),
 }
 

@@ -15,6 +15,7 @@ from ..model.reading import as_toml, invalid, read_toml, shown
 from . import group
 from .declared import requires_python
 from .group import LOCK, OF_UDF, PROJECT
+from .left_out import left_out
 from .locks.export import Exported, export
 from .locks.forms import of_group
 from .locks.freshness import mismatches
@@ -35,7 +36,8 @@ _FILES: Final = re.compile(rf"^files = \[\n(?:{_FILE})*\]\n", re.MULTILINE)
 
 def environment(python: str, machines: tuple[str, ...]) -> Exported:
     """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
-    return export(_lock_of_group(), python, machines)
+    found = export(_lock_of_group(), python, machines)
+    return found.without(left_out(found.packages))
 
 
 def check_sdk(sdk: Path, python: str) -> None:

@@ -84,10 +84,15 @@ def digest_in(image: str) -> str:
 @functools.cache
 def pins() -> Pins:
     """What the repository's project file pins; :class:`ConfigError` where a row is invalid."""
+    return pins_of(own_content())
+
+
+def own_content() -> Mapping[str, Any]:
+    """What the project file of the repository holds; nothing where it has none."""
     path = own_file()
     if path == group.project():
-        return pins_of(project_content())
-    return pins_of(read_toml(path)) if path.is_file() else Pins()
+        return project_content()
+    return read_toml(path) if path.is_file() else {}
 
 
 def own_file() -> Path:

@@ -27,7 +27,7 @@ PROGRAMS: Final = ("entry.sh", "example.py")
 _OPEN: Final = ("invoke.yaml", "tasks.py", "invoke.yml", "invoke.json")
 _TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf[\].]", re.MULTILINE)
 # What a repository says under it; every other key is of a UDF.
-_OF_A_REPOSITORY: Final = frozenset({"python-images", "system-packages-date"})
+_OF_A_REPOSITORY: Final = frozenset({"leave-out", "python-images", "system-packages-date"})
 
 
 @functools.cache

@@ -7,7 +7,7 @@ where it is not for all of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +34,18 @@ class Exported:
     wheels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lines: Mapping[str, str] = field(default_factory=dict)
     """What is installed of each package, as the files say it."""
+
+    def without(self, names: Collection[str]) -> Exported:
+        """The same without some of the packages."""
+        if not names:
+            return self
+        gone = [self.lines[name] for name in names]
+        return Exported(
+            files={name: left for name, text in self.files.items() if (left := _less(text, gone))},
+            packages={key: each for key, each in self.packages.items() if key not in names},
+            wheels={key: each for key, each in self.wheels.items() if key not in names},
+            lines={key: each for key, each in self.lines.items() if key not in names},
+        )
 
     @property
     def everywhere(self) -> dict[str, str]:
@@ -77,6 +89,14 @@ def export(lock: Lock, python: str, machines: Sequence[str] = MACHINES) -> Expor
         },
         lines=lines,
     )
+
+
+def _less(text: str, gone: Iterable[str]) -> str:
+    """Requirements without some of them, each of which starts on a line of its own."""
+    text = f"\n{text}"
+    for each in gone:
+        text = text.replace(f"\n{each}", "\n")
+    return text[1:]
 
 
 def _line(lock: Lock, package: Locked, marker: str) -> str:

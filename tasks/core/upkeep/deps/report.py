@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...output import report
 from ..udf_locks import LockedUdfs
 from .findings import Analysis, Dependencies, Differing, Shared, Undeclared, Upgrade
-from .sizes import Sizes
+from .sizes import TOOLS, Sizes
 
 
 def text(found: Dependencies) -> str:
@@ -152,8 +152,11 @@ def unloaded(found: Sizes) -> str:
     """What of the base no UDF loads, and how much of the whole that is."""
     rows = [(part.what, report.size(part.bytes), _largest(part.packages)) for part in found.parts]
     shown = report.table(("not loaded", "bytes", "packages"), rows, align=("left", "right", "left"))
-    whole = report.size(found.bytes)
-    return f"\n{shown}\n\n{report.size(found.unloaded)} of {whole} in {found.image}"
+    total = f"{report.size(found.unloaded)} of {report.size(found.bytes)} in {found.image}"
+    if tools := [name for part in found.parts if part.what == TOOLS for name in part.packages]:
+        names = ", ".join(f'"{name}"' for name in tools)
+        total += f"\nnext: leave-out = [{names}] under [tool.numaflow-udf] leaves out the tools"
+    return f"\n{shown}\n\n{total}"
 
 
 def _largest(packages: Mapping[str, int]) -> str:

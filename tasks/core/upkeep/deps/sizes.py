@@ -25,6 +25,7 @@ from .gather import texts_of
 from .imports import Source
 
 _SITE: Final = re.compile(r"lib/python3\.[0-9]+/site-packages/")
+TOOLS: Final = "tools for builds"
 _TOOLS: Final = ("grpcio-tools", "setuptools", "wheel", "pip")
 """What builds packages or makes code; it is loaded where a UDF or the SDK imports it."""
 _TESTS: Final = re.compile(r"(?:.*/)?(?:tests?/.*|test_[^/]*\.py|[^/]*_test\.py|conftest\.py)")
@@ -114,7 +115,7 @@ def sizes(
     """
     tools = _unused_tools(installed, set(asked), sources, sdk)
     kinds: Mapping[str, Callable[[str, str], bool]] = {
-        "tools for builds": lambda _, owner: owner in tools,
+        TOOLS: lambda _, owner: owner in tools,
         "what pip leaves": lambda path, _: bool(_PIP.fullmatch(path)),
         "tests": lambda path, _: bool(_TESTS.fullmatch(path)),
         "headers, sources and type stubs": lambda path, _: path.endswith(_TEXTS),
