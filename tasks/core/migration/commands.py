@@ -11,6 +11,7 @@ from typing import Final
 
 from . import makefile as makefiles
 from . import shell
+from .reading import read_bytes
 from .remarks import Remark, UnresolvedError, Where
 
 _ENGINES: Final = ("docker", "podman", "nerdctl")
@@ -115,7 +116,7 @@ def read_makefile(path: Path) -> Script:
 def read_script(path: Path) -> Script:
     """What a build script builds."""
     read = _Recipe(path, path.parent, {})
-    read.run(path.read_text(encoding="utf-8", errors="replace"), 1)
+    read.run(read_bytes(path).decode(errors="replace"), 1)
     return Script(path=path, builds=tuple(read.builds), other=tuple(read.other))
 
 

@@ -13,6 +13,7 @@ from ..inputs.names import SDK, leading_name, normalised
 from ..model.reading import read_toml
 from . import files
 from .image import OldImage
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 LOCKS: Final = ("poetry.lock", "uv.lock")
@@ -149,7 +150,7 @@ def line_of(path: Path, word: str) -> int:
     """The first line of a file that has ``word``; 0 where none does."""
     if not path.is_file():
         return 0
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_bytes(path).decode(errors="replace").splitlines()
     pattern = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
     return next((number for number, line in enumerate(lines, 1) if pattern.search(line)), 0)
 

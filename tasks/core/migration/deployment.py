@@ -13,6 +13,7 @@ from ..inputs import pipelines
 from ..inputs.pipelines import Use
 from ..model.errors import PipelineError
 from ..model.reading import shown
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "dist"})
@@ -95,7 +96,7 @@ def _files(top: Path) -> Iterator[Path]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    return read_bytes(path).decode(errors="replace")
 
 
 def _line(text: str, pattern: re.Pattern[str]) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from . import shell
+from .reading import read_bytes
 from .remarks import UnresolvedError, Where
 
 _HEREDOC: Final = re.compile(r"""(?<!<)<<-?\s*(?P<quote>["']?)(?P<name>\w+)(?P=quote)""")
@@ -156,7 +157,7 @@ def _stage(instruction: Instruction, index: int, arguments: shell.Values) -> Sta
 
 def instructions(path: Path) -> list[Instruction]:
     """The instructions of the file, in their order."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_bytes(path).decode(errors="replace").splitlines()
     escape = _escape(lines)
     found = []
     at = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .commands import Script
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _HEADER: Final = re.compile(r"^\s*\[\s*tool\s*\.\s*[\"']?numaflow-udf[\"']?\s*\]\s*(?:#.*)?$", re.M)
@@ -38,7 +39,7 @@ class Text:
         """The text of the file at ``path``, or an empty one where there is no file."""
         if not path.is_file():
             return cls(text="")
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        text = read_bytes(path).decode("utf-8", "surrogateescape")
         crlf = "\r\n" in text and not re.search(r"(?<!\r)\n", text)
         return cls(
             text=text.replace("\r\n", "\n") if crlf else text, newline="\r\n" if crlf else "\n"

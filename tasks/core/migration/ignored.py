@@ -13,6 +13,7 @@ from ..model.settings import Settings
 from ..model.udf import Udf
 from . import sources
 from .image import OldImage
+from .reading import read_bytes
 from .remarks import Remark, Where, listed
 
 
@@ -56,7 +57,7 @@ def _ignores(path: Path, context: Path, file: Path) -> bool:
     if not file.is_relative_to(context):
         return False
     try:
-        rules = Ignore(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        rules = Ignore(read_bytes(path).decode(errors="replace").splitlines())
     except BadPatternError:
         return False
     return rules.ignores(file.relative_to(context).as_posix())

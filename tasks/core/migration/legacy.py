@@ -14,6 +14,7 @@ from ..model.reading import read_toml
 from ..model.reference import ImageReference
 from . import commands, shell, sources, stages
 from .commands import MAKEFILES, Build, Script
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _SKIPPED: Final = frozenset({"__pycache__", "node_modules", "venv", "build", "dist"})
@@ -115,7 +116,7 @@ def _scripts(folder: Path, names: Sequence[str]) -> Iterator[Script]:
             continue
         if name in MAKEFILES:
             yield commands.read_makefile(path)
-        elif name.endswith(".sh") and b"build" in path.read_bytes() and _is_script(path):
+        elif name.endswith(".sh") and b"build" in read_bytes(path) and _is_script(path):
             script = commands.read_script(path)
             if script.builds:
                 yield script
@@ -126,7 +127,7 @@ def _is_script(path: Path) -> bool:
     return bool(
         _BUILD_SCRIPT.search(path.stem)
         or os.access(path, os.X_OK)
-        or path.read_bytes().startswith(b"#!")
+        or read_bytes(path).startswith(b"#!")
     )
 
 
@@ -209,7 +210,7 @@ def _uses_sdk(folder: Path, inner: Sequence[Path] = ()) -> bool:
     if sources.read(folder, inner).uses_sdk:
         return True
     files = [folder / name for name in ("pyproject.toml", "requirements.txt")]
-    return any(path.is_file() and b"pynumaflow" in path.read_bytes() for path in files)
+    return any(path.is_file() and b"pynumaflow" in read_bytes(path) for path in files)
 
 
 # --- names of images --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from . import shell
+from .reading import read_bytes
 from .remarks import Where
 
 _ASSIGNMENT: Final = re.compile(
@@ -125,7 +126,7 @@ def _read_into(makefile: Makefile, path: Path, *, own: bool, depth: int) -> None
     conditional = 0
     rule: Rule | None = None
     define = ""
-    for first, last, text in _logical_lines(path.read_text(encoding="utf-8", errors="replace")):
+    for first, last, text in _logical_lines(read_bytes(path).decode(errors="replace")):
         if define:
             define = "" if text.strip() == "endef" else define
             continue

@@ -10,6 +10,7 @@ from typing import Final
 from ..inputs.pipelines import Use
 from ..model.running import HOME
 from . import sources
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _WRITABLE: Final = ("/tmp", "/dev", "/proc", "/var/run/numaflow", "/var/numaflow")  # noqa: S108
@@ -41,7 +42,7 @@ def remarks(
     mounts = [mount for use in uses for mount in use.mounts]
     for path in sources.files(folder, inner=inner):
         try:
-            tree = ast.parse(path.read_bytes(), filename=str(path))
+            tree = ast.parse(read_bytes(path), filename=str(path))
         except (SyntaxError, ValueError):
             continue  # told of elsewhere
         yield from _File(path, tree, homes, mounts).remarks()

@@ -14,6 +14,7 @@ from ..model.settings import Settings
 from . import files, journal
 from .journal import Change, Record
 from .migration import Migration
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 NAME: Final = "invoke.yaml"
@@ -81,7 +82,7 @@ def _change(path: Path, values: Mapping[str, str]) -> Migration:
     migration = Migration(name="", folder=path.parent)
     named = ", ".join(f"{key}: {value}" for key, value in values.items())
     others = [name for name in _OTHER_NAMES if (path.parent / name).is_file()]
-    before = path.read_bytes() if path.is_file() else None
+    before = read_bytes(path) if path.is_file() else None
     new = None if others else files.settings_with((before or b"").decode("utf-8"), values)
     if new is None:
         text = f"all migrated UDFs agree: write under udf: {named}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..model.udf import KINDS
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _MODULES: Final = {
@@ -65,7 +66,7 @@ def read(folder: Path, inner: Sequence[Path] = ()) -> Sources:
     found = Sources()
     for path in files(folder, inner=inner):
         try:
-            tree = ast.parse(path.read_bytes(), filename=str(path))
+            tree = ast.parse(read_bytes(path), filename=str(path))
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", 0) or 0
             text = f"it cannot be parsed as Python: {getattr(error, 'msg', error)}"

@@ -39,6 +39,7 @@ from .legacy import Legacy
 from .migration import Migration
 from .process import Entry
 from .pythons import Choice
+from .reading import read_bytes
 from .remarks import Remark, Where
 from .variants import Programs
 
@@ -123,7 +124,7 @@ class _Udf:
     def _write(self, path: Path, text: str | None, *, executable: bool = False) -> None:
         """The new text of a file, with its own line ends; ``None`` removes it."""
         new = None if text is None else files.Text.read(path).encoded(text)
-        before = path.read_bytes() if path.is_file() else None
+        before = read_bytes(path) if path.is_file() else None
         if before != new:
             change = Change(path=path, before=before, after=new, executable=executable)
             self.changes[path] = change
@@ -344,7 +345,7 @@ class _Udf:
                 self.note(Where(dockerfile), "this UDF no longer uses it; it is kept")
         for name in _OTHER_BUILDERS:
             path = self.folder / name
-            if path.is_file() and b"build" in path.read_bytes():
+            if path.is_file() and b"build" in read_bytes(path):
                 self.hand(Where(path), "it also builds an image, from files that are removed")
         for script in self.old.scripts:
             self.migration.by_hand += script.other

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ...model.reading import shown
+from ...model.reading import read_bytes, shown
 from ...model.udf import Udf
 from .finding import Finding, Fix, fail, warn
 
@@ -35,7 +35,7 @@ def entry(udf: Udf) -> Iterator[Finding]:
         detail = "entry.sh is not executable; images start it anyway, people cannot"
         bits = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
         yield warn(udf.name, detail, f"`chmod +x {shown(path)}`", _chmod(path, bits))
-    data = path.read_bytes()
+    data = read_bytes(path)
     if b"\r\n" in data:
         detail = "entry.sh has Windows line ends, which no Linux shell can run"
         fix = "save it with Unix line ends, and add `*.sh eol=lf` to .gitattributes"
@@ -48,7 +48,7 @@ def _chmod(path: Path, bits: int) -> Fix:
 
 
 def _unix(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+    path.write_bytes(read_bytes(path).replace(b"\r\n", b"\n"))
 
 
 def _script(udf: Udf, text: str) -> Iterator[Finding]:
