@@ -37,7 +37,7 @@ declared() {
         python3 -c '
 import sys, tomllib
 options = tomllib.load(open("pyproject.toml", "rb")).get("tool", {}).get("numaflow-udf", {})
-keys = {"dockerfile", "env", "include", "python", "system-packages", "workdir"} & options.keys()
+keys = {"base", "dockerfile", "env", "include", "python", "system-packages", "workdir"} & options.keys()
 if keys:
     keys = ", ".join(sorted(keys))
     sys.exit(f"pyproject.toml sets {keys}, which a build by hand does not read: "

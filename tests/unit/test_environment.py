@@ -108,7 +108,7 @@ def test_a_base_without_some_packages(leave_out: Callable[[object], None]) -> No
 
 
 def test_nothing_is_left_out_by_default() -> None:
-    assert leaving.left_out({}) == frozenset()
+    assert leaving.left_out({}, ()) == frozenset()
 
 
 @pytest.mark.parametrize("content", [{}, {"tool": {}}, {"tool": {"numaflow-udf": []}}])
@@ -116,7 +116,7 @@ def test_a_project_file_without_it(
     content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaving, "own_content", lambda: content)
-    assert leaving.left_out({}) == frozenset()
+    assert leaving.left_out({}, ()) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..inputs.added import added_packages
-from ..inputs.environment import check_sdk, environment
+from ..inputs.environment import base_needs, check_sdk, environment
 from ..inputs.files import ContextFile, Memory, context_files, text_file
 from ..inputs.fingerprint import base_inputs, udf_inputs
 from ..inputs.markers import MACHINES
 from ..inputs.pythons import named_version, pins
 from ..inputs.recipe import DOCKERFILES, Strategy
 from ..model import labels
-from ..model.errors import UdfError
+from ..model.errors import ProjectFileError, UdfError
 from ..model.loading import lazily
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf, Udf
@@ -33,13 +35,13 @@ with lazily():
     from ..inputs import own_dockerfile
 
 
-def base_of(settings: Settings, python: str = "") -> Base:
-    """The base image for the default Python, or for the version that a UDF asks for."""
+def base_of(settings: Settings, python: str = "", group: str = "") -> Base:
+    """The base image for the default Python, or for the version and group that a UDF asks for."""
     found_pins = pins()
     image = python_image(settings, found_pins, python)
     version = found_pins.version(image)
     machines = dict.fromkeys((*MACHINES, *(machine_of(each) for each in settings.targets)))
-    found = environment(version, tuple(machines))
+    found = environment(version, tuple(machines), group)
     installer: Installer = "tools"
     if settings.sdk is not None:
         check_sdk(settings.sdk, version)
@@ -60,12 +62,27 @@ def base_of(settings: Settings, python: str = "") -> Base:
             found.lines,
             tools=installer == "tools",
             build_image=found_pins.build.get(version, ""),
+            group=group,
         ),
         packages=found.everywhere,
         files=tuple(text_file(name, text) for name, text in sorted(files.items())),
         installer=installer,
         build_image=found_pins.build.get(version, ""),
+        group=group,
     )
+
+
+def bases_in_use(settings: Settings, udfs: Iterable[Udf]) -> list[Base]:
+    """The default base, and those that ``udfs`` ask for, each once.
+
+    A UDF whose base cannot be told has none here: its build says why.
+    """
+    found = {(base := base_of(settings)).fingerprint: base}
+    for python, group in sorted({(udf.python, udf.base) for udf in udfs}):
+        with contextlib.suppress(UdfError):
+            base = base_of(settings, python, group)
+            found.setdefault(base.fingerprint, base)
+    return list(found.values())
 
 
 def python_of(settings: Settings) -> tuple[str, str]:
@@ -92,8 +109,10 @@ def specs_of(
     memory = Memory()
     specs, invalid = [], []
     for udf in udfs:
-        base = bases[udf.python]
         try:
+            base = bases[udf.python, udf.base]
+            if isinstance(base, UdfError):
+                raise base
             files = context_files(settings, udf, memory)
             kind = "optimized" if udf.strategy == "optimized" else strategy
             specs.append(_spec(settings, udf, files, names[udf.name], base, kind))
@@ -110,16 +129,31 @@ def spec_of(settings: Settings, udf: Udf, strategy: Strategy = "shared-base") ->
     return specs[0]
 
 
-def _bases(settings: Settings, udfs: Sequence[Udf]) -> dict[str, Base]:
-    """The bases of ``udfs`` with their bake targets, by the Python that UDFs ask for.
+def _bases(
+    settings: Settings, udfs: Sequence[Udf]
+) -> dict[tuple[str, str], Base | ProjectFileError]:
+    """The bases of ``udfs`` with their bake targets, by the Python and group that UDFs ask for.
 
-    The default one comes first, so that ``latest`` is that one.
+    The default one comes first, so that ``latest`` is that one. For a group that is not there
+    or not locked, the error stands in its place.
     """
-    pythons = sorted(dict.fromkeys(udf.python for udf in udfs), key=bool)
-    found = {python: base_of(settings, python) for python in pythons}
-    named = base_targets({base.python_image: base for base in found.values()}.values())
-    targets = {base.python_image: replace(base, target=name) for name, base in named.items()}
-    return {python: targets[base.python_image] for python, base in found.items()}
+    keys = dict.fromkeys((udf.python, udf.base) for udf in udfs)
+    found: dict[tuple[str, str], Base] = {}
+    wrong: dict[tuple[str, str], ProjectFileError] = {}
+    for python, group in sorted(keys, key=lambda key: (bool(key[1]), bool(key[0]))):
+        try:
+            found[python, group] = base_of(settings, python, group)
+        except ProjectFileError as error:
+            if not group:
+                raise
+            wrong[python, group] = error
+    named = base_targets({_place(base): base for base in found.values()}.values())
+    targets = {_place(base): replace(base, target=name) for name, base in named.items()}
+    return {**{key: targets[_place(base)] for key, base in found.items()}, **wrong}
+
+
+def _place(base: Base) -> tuple[str, str]:
+    return base.python_image, base.group
 
 
 def _spec(
@@ -131,7 +165,13 @@ def _spec(
     strategy: Strategy,
 ) -> ImageSpec:
     python = base.python
-    extra = added_packages(udf, base.packages, python=python, sdk=settings.sdk is not None)
+    extra = added_packages(
+        udf,
+        base.packages,
+        python=python,
+        sdk=settings.sdk is not None,
+        needs=functools.partial(base_needs, base.group),
+    )
     arguments = arguments_of(udf, extra, base, strategy, pins().system_packages)
     own = own_dockerfile.own_dockerfile(udf) if udf.dockerfile else None
     inputs = udf_inputs(

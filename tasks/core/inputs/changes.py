@@ -18,8 +18,9 @@ from . import group
 from .environment import locked_packages, packages_of, udf_group
 from .files import context_root, is_sdk_file, wanted_in_context
 from .git import git
+from .left_out import asked
 from .locks.forms import NAMES, is_lock, lock_of
-from .pythons import pins, pins_of
+from .pythons import own_content, pins, pins_of
 from .recipe import is_recipe
 
 with lazily():
@@ -56,6 +57,8 @@ def _touches(settings: Settings, udf: Udf, path: Path) -> bool:
             return True
     if is_lock(path.name) and (found := lock_of(udf)) and path == found.path:
         return True  # that of a workspace is elsewhere
+    if udf.base and path in (group.project(), *group.locks()):
+        return True  # its group may be what changed
     if not path.is_relative_to(udf.path):
         return False
     # A lock is an input of the layer of dependencies, whatever the context leaves out. Cases and
@@ -84,7 +87,7 @@ def _environment_changed(top: Path, revision: str, runner: Runner) -> bool:
     before_project = _toml_at(top, revision, "pyproject.toml", runner)
     lock = group.lock().name
     before = packages_of(_toml_at(top, revision, lock, runner), lock)
-    if pins_of(before_project) != pins():
+    if pins_of(before_project) != pins() or asked(before_project) != asked(own_content()):
         return True
     if not (group.is_own() or udf_group(before_project)):
         return False  # the base is the package's, then as now

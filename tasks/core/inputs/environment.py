@@ -6,6 +6,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from .left_out import left_out
 from .locks.export import Exported, export
 from .locks.forms import of_group
 from .locks.freshness import mismatches
-from .locks.packages import Edge, Lock
+from .locks.packages import Edge, Lock, Locked
 from .locks.poetry import is_fresh, needs_of
 from .markers import fits_python
 from .names import normalised
@@ -34,10 +35,13 @@ _FILE: Final = r'    \{file = "([^"\\\n]*)", hash = "([^"\\\n]*)"\},\n'
 _FILES: Final = re.compile(rf"^files = \[\n(?:{_FILE})*\]\n", re.MULTILINE)
 
 
-def environment(python: str, machines: tuple[str, ...]) -> Exported:
-    """The requirements of the bases for a Python such as ``3.13``, or ``""``, and machines."""
-    found = export(_lock_of_group(), python, machines)
-    return found.without(left_out(found.packages))
+def environment(python: str, machines: tuple[str, ...], name: str = "") -> Exported:
+    """The requirements of a base for a Python such as ``3.13``, or ``""``, and machines.
+
+    They are those of the group ``udf`` and, for another base, of the group ``name`` as well.
+    """
+    found = export(_lock_of_group(name), python, machines)
+    return found.without(left_out(found.packages, udf_group() + udf_group(name=name)))
 
 
 def check_sdk(sdk: Path, python: str) -> None:
@@ -68,14 +72,15 @@ def locked_packages() -> dict[str, dict[str, Any]]:
 
 
 @functools.cache
-def base_needs() -> dict[str, tuple[Edge, ...]]:
-    """What each of these packages needs, in all its locked versions: name to its dependencies."""
+def base_needs(name: str = "") -> dict[str, tuple[Edge, ...]]:
+    """What each package of a base needs, in all its locked versions: name to its dependencies."""
     path, found = group.lock(), dict[str, tuple[Edge, ...]]()
     if path.name == LOCK:
-        entries = _group_of_lock(path).get("package", [])
-        needs = [(normalised(each["name"]), needs_of(each)) for each in entries if _is_ours(each)]
+        entries = _group_of_lock(path, name).get("package", [])
+        ours = [each for each in entries if {"udf", name} & {*each.get("groups", ())}]
+        needs = [(normalised(each["name"]), needs_of(each)) for each in ours]
     else:
-        needs = [(package.name, package.needs) for package in _lock_of_group().packages]
+        needs = [(package.name, package.needs) for package in _lock_of_group(name).packages]
     for name, edges in needs:
         found[name] = (*found.get(name, ()), *edges)
     return found
@@ -90,14 +95,44 @@ def forget() -> None:
     pins.cache_clear()
 
 
-def _lock_of_group() -> Lock:
-    """The lock of the group; raises :class:`ProjectFileError` where two do not say the same."""
+def _lock_of_group(name: str = "") -> Lock:
+    """The lock of the group ``udf``, and of another one with it.
+
+    Raises :class:`ProjectFileError` where two locks do not say the same.
+    """
+    if name and group.group_of(project_content(), name) is None:
+        what = f"the dependency group {name} not found in {PROJECT}"
+        step = f"add it to [dependency-groups] and lock it, or remove base = {name!r} of the UDF"
+        raise ProjectFileError(what, next_step=step)
     path, *others = group.locks() or (group.lock(),)
-    lock = of_group(path.name, _group_of_lock(path), "udf", path.parent)
+    lock = _lock_at(path, name)
     for other in others:
-        second = of_group(other.name, _group_of_lock(other), "udf", other.parent)
-        _check_same(lock, second)
+        _check_same(lock, _lock_at(other, name))
     return lock
+
+
+def _lock_at(path: Path, name: str) -> Lock:
+    data = _group_of_lock(path, name)
+    lock = of_group(path.name, data, "udf", path.parent)
+    if not name:
+        return lock
+    more = of_group(path.name, data, name, path.parent)
+    if not more.roots and udf_group(name=name):
+        what = f"{path.name} does not have the dependency group {name}"
+        raise ProjectFileError(what, next_step="lock it: run `poetry lock` or `uv lock`")
+    known = {(each.name, each.version, each.source): each for each in lock.packages}
+    for each in more.packages:
+        key = (each.name, each.version, each.source)
+        known[key] = _for_both(known[key], each) if key in known else each
+    return replace(lock, packages=list(known.values()), roots=[*lock.roots, *more.roots])
+
+
+def _for_both(one: Locked, other: Locked) -> Locked:
+    """A package that two groups need, each where its marker holds."""
+    if one.marker == other.marker:
+        return one
+    either = f"({one.marker}) or ({other.marker})" if one.marker and other.marker else ""
+    return replace(one, marker=either)
 
 
 def _check_same(lock: Lock, other: Lock) -> None:
@@ -114,13 +149,14 @@ def _check_same(lock: Lock, other: Lock) -> None:
         raise ProjectFileError(what, next_step=step)
 
 
-def _group_of_lock(path: Path) -> dict[str, Any]:
+def _group_of_lock(path: Path, name: str = "") -> dict[str, Any]:
     if not path.is_file():
         what = f"{path.name} not found"
         step = "run `poetry lock` or `uv lock`, and commit the file"
         raise ProjectFileError(what, next_step=step)
     text = project_text(path.name)
-    return (part_of_lock(text) if path.name == LOCK else {}) or as_toml(text, path)
+    part = part_of_lock(text) if path.name == LOCK and not name else {}
+    return part or as_toml(text, path)
 
 
 def part_of_lock(text: str) -> dict[str, Any]:
@@ -195,7 +231,7 @@ def _for_udf(entry: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def udf_group(content: Mapping[str, Any] | None = None) -> list[str]:
+def udf_group(content: Mapping[str, Any] | None = None, *, name: str = "udf") -> list[str]:
     """The requirements of the group ``udf`` in a project file, by default this project's."""
     content = project_content() if content is None else content
-    return group.group_of(content) or []
+    return group.group_of(content, name) or []

@@ -38,18 +38,21 @@ def base_inputs(
     *,
     tools: bool,
     build_image: str = "",
+    group: str = "",
 ) -> dict[str, str]:
     """Everything that the base image is made from, for the given Python image.
 
     ``packages`` are the lines of its requirements by the package that they are of; ``tools``
     says that something among them is built from source. ``build_image`` is the Python image that
-    it is made in, if that is another one.
+    it is made in, if that is another one. ``group`` is the dependency group that it has besides
+    ``udf``.
     """
     inputs = {"python image": python_image}
     if build_image:
         inputs["python build image"] = build_image
     inputs |= recipe(*base_recipe(tools=tools))
-    inputs["group udf"] = ", ".join(udf_group())
+    for name in ("udf", group) if group else ("udf",):
+        inputs[f"group {name}"] = ", ".join(udf_group(name=name))
     for name, lines in packages.items():
         wanted = lines.partition(" ")[0].removeprefix(f"{name}==").strip()
         inputs[f"package {name}"] = f"{wanted} {short(sha256(lines.encode()))}"

@@ -64,10 +64,10 @@ def own_project() -> Path:
     return project()
 
 
-def group_of(content: Mapping[str, Any]) -> list[str] | None:
+def group_of(content: Mapping[str, Any], name: str = "udf") -> list[str] | None:
     """The requirements of the group in a project file; ``None`` where it has no such group."""
     groups = content.get("dependency-groups", {})
-    group = groups.get("udf") if isinstance(groups, Mapping) else None
+    group = groups.get(name) if isinstance(groups, Mapping) else None
     return sorted(map(str, group)) if isinstance(group, list) else None
 
 

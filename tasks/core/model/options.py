@@ -17,12 +17,13 @@ STRATEGIES: Final = ("shared-base", "optimized")
 """The kinds of image: on the shared base, or from nothing."""
 
 OPTIONS: Final = (
-    *("image", "kind", "system-packages", "include", "data", "python"),
+    *("image", "kind", "system-packages", "include", "data", "python", "base"),
     *("env", "workdir", "variants", "dockerfile", "strategy", "exact", "verify"),
 )
 """The keys that a UDF may set in ``[tool.numaflow-udf]`` of its ``pyproject.toml``."""
 
 _SYSTEM_PACKAGE: Final = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
+_GROUP: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PYTHON: Final = re.compile(r"3\.[0-9]{1,2}")
 
 
@@ -84,6 +85,8 @@ def _wrong(key: str, value: object, kinds: Sequence[str]) -> str:
         return "the path of a Dockerfile inside the folder of the UDF, such as Dockerfile"
     if key == "python" and not _PYTHON.fullmatch(value):
         return "a Python version as major.minor, such as 3.12"
+    if key == "base" and not _GROUP.fullmatch(value):
+        return "the name of a dependency group of the repository, such as udf-ml"
     return ""
 
 

@@ -66,6 +66,8 @@ class Udf:
     include: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     python: str = ""
+    base: str = ""
+    """The dependency group whose packages its base has besides those of ``udf``."""
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = ""
     """Its working folder, below its own folder."""
@@ -186,6 +188,7 @@ def load(settings: Settings, path: Path) -> Udf:
         include=tuple(options.get("include", ())),
         data=tuple(Path(item).as_posix() for item in options.get("data", ())),
         python=options.get("python", ""),
+        base="" if (base := options.get("base", "")) == "udf" else base,
         env=options.get("env", {}),
         variants=variants_of(options.get("variants", {}), kind, KINDS, where),
         workdir=_folder(options.get("workdir", "")),

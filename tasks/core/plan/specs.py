@@ -50,7 +50,8 @@ class Base:
     ``python`` is the version of its Python, ``""`` where nothing tells it. ``build_image`` is the
     Python image that its environment is made in, where that is another one. ``target`` is its
     name in a bake definition. ``packages`` are the versions that it has for every machine, and
-    ``files`` the requirement files that ``installer`` makes it from.
+    ``files`` the requirement files that ``installer`` makes it from. ``group`` is the dependency
+    group that it has besides ``udf``.
     """
 
     registry: str
@@ -62,6 +63,7 @@ class Base:
     files: tuple[ContextFile, ...] = ()
     installer: Installer = "uv"
     build_image: str = ""
+    group: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -304,11 +306,14 @@ def arguments_of(
 
 
 def base_targets(bases: Iterable[Base]) -> dict[str, Base]:
-    """Bake target names of several bases: ``base`` for the first, then by Python version."""
+    """Bake target names of several bases: ``base`` for the first of the group ``udf`` alone.
+
+    The others are named by their Python version and group.
+    """
     named: dict[str, Base] = {}
     for base in bases:
-        name = "base" if "base" not in named else f"base-{_slug(tag_of(base.python_image))}"
-        named[name] = base
+        name = f"base-{_slug(f'{tag_of(base.python_image)}-{base.group}')}"
+        named["base" if not base.group and "base" not in named else name] = base
     return named
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ..build.specs import base_of, spec_of
+from ..build.specs import base_of, bases_in_use, spec_of
 from ..inputs.files import context_root
 from ..inputs.fingerprint import short
 from ..inputs.history import States, check_history, states_since
@@ -173,7 +173,7 @@ def find(
     repository = _read(registry, ImageReference.parse(default.image), named)
     ours = {tag for tag in repository.tags if _BASE.fullmatch(tag)}
     young = {each.digest for each in repository.contents.values() if each.created >= since}
-    current = [base_of(settings, python) for python in {"", *(udf.python for udf in udfs)}]
+    current = bases_in_use(settings, udfs)
     names = bases | {short(each.fingerprint) for each in current}
     kept = _kept(repository, ours, young, names, named)
     return [*found, *_leftovers(repository, unused(repository, kept), "no image uses it")]

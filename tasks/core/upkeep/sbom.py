@@ -139,7 +139,7 @@ def _reference(result: Result) -> str:
 def _files_of_locks(settings: Settings, udf: Udf, found: Content, spec: ImageSpec | None) -> Files:
     """The files of the locks as far as the image was made from them, by what its labels say."""
     recorded = labels.recorded(found.labels)
-    now = base_of(settings, udf.python).inputs
+    now = base_of(settings, udf.python, udf.base).inputs
     base = [
         entry
         for name, entry in locked_packages().items()

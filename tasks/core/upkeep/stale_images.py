@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from ..build.specs import base_of
+from ..build.specs import base_of, bases_in_use
 from ..engine import Engine, Image, store
 from ..engine.store import Container
 from ..image.config import COMMENT
@@ -47,7 +47,7 @@ def stale_images(engine: Engine, settings: Settings, parts: Collection[Part]) ->
         left = [each for each in images if each[1].id not in gone]
         udfs, _ = scan(settings)
         # The bases that the next build of any UDF starts from.
-        current = {base_of(settings, python).image for python in ("", *(u.python for u in udfs))}
+        current = {base.image for base in bases_in_use(settings, udfs)}
         repository = base_of(settings).repository
         found += unused_bases(left, running, repository=repository, current=current)
     return found

@@ -146,19 +146,20 @@ def candidates(
     in the folder of each UDF: then only what these run is a candidate.
     """
     found: dict[str, list[_Run] | UdfError] = {}
-    found_bases: dict[str, Base] = {}
+    found_bases: dict[tuple[str, str], Base] = {}
     for udf in selected.udfs:
         try:
-            if udf.python not in found_bases:
-                found_bases[udf.python] = base_of(settings, udf.python)
-            _check_sdk(settings, udf, found_bases[udf.python])
+            key = (udf.python, udf.base)
+            if key not in found_bases:
+                found_bases[key] = base_of(settings, *key)
+            _check_sdk(settings, udf, found_bases[key])
             mine = uses_of(udf) if uses is None else [use for use in uses if use.names(udf)]
             runs = _runs(udf, mine)
             found[udf.name] = runs if uses is None else [each for each in runs if each.uses]
         except UdfError as error:
             found[udf.name] = error
     names = [udf.image(settings) for udf in selected.udfs if isinstance(found[udf.name], list)]
-    bases = {python: base.image for python, base in found_bases.items()}
+    bases = {key: base.image for key, base in found_bases.items()}
     existing = engine.images([*names, *bases.values()]) if names else {}
     result: list[Candidate | Verdict] = []
     for udf in selected.udfs:
@@ -167,7 +168,7 @@ def candidates(
             result.append(Verdict(udf=udf.name, kind=udf.kind, error=read))
             continue
         image = udf.image(settings)
-        base = bases[udf.python]
+        base = bases[udf.python, udf.base]
         if image not in existing:
             missing = not_built([udf.name], [image])
             result.append(Verdict(udf=udf.name, kind=udf.kind, image=image, error=missing))

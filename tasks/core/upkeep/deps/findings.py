@@ -103,6 +103,33 @@ class Differing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """A dependency group to add, and the UDFs that name it as their base.
+
+    ``packages`` are all that moves, and ``declared`` those of them that the group names.
+    ``saved`` and ``cost`` are in bytes.
+    """
+
+    name: str
+    udfs: tuple[str, ...]
+    packages: Mapping[str, str]
+    declared: Mapping[str, str]
+    saved: int
+    cost: int
+
+    def row(self) -> dict[str, Any]:
+        """The proposal with the stable keys of ``--json``."""
+        return {
+            "name": self.name,
+            "udfs": list(self.udfs),
+            "packages": dict(self.packages),
+            "declares": dict(self.declared),
+            "bytes_saved": self.saved,
+            "bytes_cost": self.cost,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Upgrade:
     """A package that ``users``, UDFs or ``base``, have in an older version than the newest."""
 
@@ -122,6 +149,7 @@ class Dependencies:
     shared: tuple[Shared, ...] = ()
     differing: tuple[Differing, ...] = ()
     refit: Refit = field(default_factory=Refit)
+    grouping: Grouping | None = None
     invalid: tuple[InvalidUdf, ...] = ()
 
     @property
@@ -177,5 +205,6 @@ class Dependencies:
             "differing": [asdict(each) for each in self.differing],
             "suggested": self.suggestions,
             "refit": self.refit.row(),
+            "second_base": self.grouping.row() if self.grouping else None,
             "left_out": [{"udf": each.name, "error": each.error.what} for each in self.invalid],
         }

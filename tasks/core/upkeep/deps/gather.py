@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ...build.gather import gather
@@ -28,6 +28,7 @@ from ...plan.decide import decide
 from ...plan.specs import ImageSpec
 from . import analysis, imports
 from .findings import Dependencies
+from .grouping import grouping
 from .refit import refit
 
 # The step that makes the layer of a UDF's packages: assembled, built, and built in older versions.
@@ -63,7 +64,7 @@ def dependencies(
         analysis.analyse(
             spec.udf,
             spec.extra,
-            base,
+            spec.base.packages,
             source=imports.read(texts_of(spec.files)),
             installed=images.current.get(spec.udf.name, {}),
             layer=images.layers.get(spec.udf.name),
@@ -73,15 +74,28 @@ def dependencies(
     ]
     names = (analysis.requirement(line) for line in udf_group())
     group = tuple(normalised(each.name) for each in names if each)
+    default = {spec.udf.name for spec in specs if _is_on_default(spec)}
+    mine = [each for each in found if each.udf in default]
+    shared = analysis.shared(found)
+    # The bytes of the environment, which another base has as well.
+    sizes = [images.packages[name].bytes for name in base if name in images.packages]
+    second = grouping(mine, shared, sum(sizes) if sizes else None)
+    if second:
+        # They go there, and not into the base of all.
+        shared = [
+            replace(each, suggested=each.suggested and each.package not in second.packages)
+            for each in shared
+        ]
     return Dependencies(
         base=base,
         udfs=tuple(found),
         group=group,
-        shared=tuple(analysis.shared(found)),
+        shared=tuple(shared),
+        grouping=second,
         differing=tuple(analysis.differing(found, base)),
         refit=refit(
             base,
-            [row for each in found for row in each.overrides],
+            [row for each in mine for row in each.overrides],
             functools.partial(_added, settings, specs),
             {name: each.bytes for name, each in images.packages.items()},
             kept=group,
@@ -99,15 +113,22 @@ def _added(
             spec.udf, base, python=spec.base.python, sdk=settings.sdk is not None
         ).packages
         for spec in specs
-        if not spec.udf.python
+        if _is_on_default(spec)
     ]
+
+
+def _is_on_default(spec: ImageSpec) -> bool:
+    return not (spec.udf.python or spec.udf.base)
 
 
 def _read_images(engine: Engine, specs: Sequence[ImageSpec], current: Collection[str]) -> _Images:
     found = _Images()
-    bases = list(dict.fromkeys(spec.base.image for spec in specs))
-    stored = engine.images([*bases, *(spec.image for spec in specs if spec.extra)])
-    for base in [base for base in bases if base in stored][:1]:
+    bases = list(dict.fromkeys(spec.base.image for spec in specs if not spec.base.group))
+    others = list(dict.fromkeys(spec.base.image for spec in specs if spec.base.group))
+    stored = engine.images([*bases, *others, *(spec.image for spec in specs if spec.extra)])
+    # Those for other Pythons have the same packages.
+    wanted = [base for base in bases if base in stored][:1]
+    for base in [*(base for base in others if base in stored), *wanted]:
         found.packages.update(_read(engine, base, VENV))
     for spec in specs:
         if not spec.extra or spec.image not in stored:

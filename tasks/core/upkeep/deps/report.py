@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ...output import report
 from ..udf_locks import LockedUdfs
-from .findings import Analysis, Dependencies, Differing, Shared, Undeclared, Upgrade
+from .findings import Analysis, Dependencies, Differing, Grouping, Shared, Undeclared, Upgrade
 from .sizes import TOOLS, Sizes
 
 
@@ -118,10 +118,21 @@ def _first(udfs: Sequence[str]) -> str:
     return ", ".join(udfs[:3]) + (", ..." if len(udfs) > 3 else "")
 
 
+def _second(second: Grouping) -> str:
+    names = ", ".join(f"{name} {version}" for name, version in second.packages.items())
+    lines = ", ".join(f'"{name}=={version}"' for name, version in second.declared.items())
+    saved, cost = report.size(second.saved), report.size(second.cost)
+    return (
+        f"a second base with {names} for {', '.join(second.udfs)} saves {saved} and costs {cost}:\n"
+        f"  add {second.name} = [{lines}] to [dependency-groups] of pyproject.toml, and lock it\n"
+        f'  set base = "{second.name}" under [tool.numaflow-udf] in each of these UDFs'
+    )
+
+
 def _advice(found: Dependencies) -> str:
+    lines = [_second(found.grouping)] if found.grouping else []
     if not found.suggestions:
-        return "nothing to move into the base"
-    lines = []
+        return "\n".join(lines) or "nothing to move into the base"
     if names := [each.package for each in found.shared if each.suggested]:
         saved = sum(each.saved or 0 for each in found.shared)
         size = f": saves up to {report.size(saved)}" if saved else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
-from ...build.specs import base_of
+from ...build.specs import base_of, bases_in_use
 from ...engine import Engine
 from ...engine.registries import registry_for
 from ...inputs.fingerprint import short
@@ -82,10 +82,10 @@ def _system_packages(table: Pins, today: date) -> Finding:
 
 
 def bases(engine: Engine, settings: Settings, udfs: Sequence[Udf], build: Fix) -> Iterator[Finding]:
-    """The base of each Python that UDFs use: whether it exists and is up to date, its size."""
-    for python in sorted({"", *(udf.python for udf in udfs)}):
-        base = base_of(settings, python)
-        yield _base(engine, base, build if not python else None)
+    """Each base that UDFs use: whether it exists and is up to date, its size."""
+    default, *others = bases_in_use(settings, udfs)
+    yield _base(engine, default, build)
+    yield from (_base(engine, base, None) for base in others)
 
 
 def _base(engine: Engine, base: Base, build: Fix | None) -> Finding:

@@ -184,8 +184,8 @@ def _manifests(udf: Udf) -> Iterator[Finding]:
 
 
 def _dependencies(settings: Settings, udf: Udf) -> Iterator[Finding]:
-    python = base_of(settings, udf.python).python
-    added = added_packages(udf, base_versions(), python=python, sdk=settings.sdk is not None)
+    base = base_of(settings, udf.python, udf.base)
+    added = added_packages(udf, base.packages, python=base.python, sdk=settings.sdk is not None)
     if problem := too_old(added, udf.kind):
         yield fail(udf.name, f"{added.source}: {problem}", "update pynumaflow there")
 
