@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +21,7 @@ from tasks.core.engine import Engine
 from tasks.core.model.errors import EngineUnreachableError, FileChangedError
 from tests.docker.builds import Builds
 from tests.docker.images import contents
-from tests.docker.registry import Registry, uploads
+from tests.docker.registry import Registry, Relay, uploads
 from tests.docker.repository import add_udf, image_id
 
 pytestmark = pytest.mark.slow
@@ -24,6 +30,8 @@ Invoke = Callable[..., subprocess.CompletedProcess[str]]
 
 PACKAGES = 'dependencies = ["tabulate"]\n'
 SMALL = 64 * 1024
+LARGE = 16 * 1024 * 1024
+SECONDS = 60
 
 
 class Repository:
@@ -148,6 +156,62 @@ def test_a_push_without_docker(
     assert "the packages of map/other must be built" in line
     assert "Traceback" not in done.stderr
     assert not udfs.hub.has_tag(f"{udfs.prefix}/map-other", udfs.prefix)
+
+
+class Stalling(Relay):
+    """Once a client has sent ``cut`` bytes on a connection, nothing more gets through."""
+
+    def __init__(self, port: int, cut: int) -> None:
+        self.stalled, self.ended = threading.Event(), threading.Event()
+        super().__init__(port)
+        self.cut = cut
+
+    def _copy(self, source: socket.socket, target: socket.socket, *, counted: bool = False) -> None:
+        sent = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sent += len(data) if counted else 0
+                if sent > self.cut:
+                    self.stalled.set()
+                    self.ended.wait(SECONDS)
+                    break
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_killed_within_an_upload(
+    base: str, udfs: Repository, nowhere: dict[str, str], checkout: Path
+) -> None:
+    """The tag names the old image, and the next run sends the new one whole."""
+    assert base
+    udfs.push()
+    before = udfs.image("map/one")
+    (udfs.root / "map/one/own.txt").write_bytes(os.urandom(LARGE))
+    relay = Stalling(udfs.hub.port, LARGE // 2)
+    argv = [sys.executable, "-m", "invoke", "image-fast", "--udf", "map/one", "--push"]
+    where = [word.replace(udfs.hub.host, f"127.0.0.1:{relay.port}") for word in udfs.where]
+    environ = {**os.environ, **nowhere}
+    with subprocess.Popen(
+        [*argv, *where],
+        cwd=checkout,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert relay.stalled.wait(SECONDS)
+        process.kill()
+    relay.ended.set()
+    relay.close()
+    assert process.returncode == -signal.SIGKILL
+    assert udfs.image("map/one") == before
+
+    rows = udfs.push(**nowhere)
+
+    assert {name for name, row in rows.items() if row["result"] == "built"} == {"map/one"}
+    own = udfs.image("map/one")["layers"][-1]
+    assert own["digest"] != before["layers"][-1]["digest"]
+    assert len(udfs.hub.blob(own["digest"])) > LARGE
 
 
 def test_store_and_registry_get_the_same_image(
