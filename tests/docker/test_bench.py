@@ -166,8 +166,18 @@ def test_ctrl_c_shows_what_was_measured(
     assert process.returncode == 130, err
     assert "no-op" in out
     assert "interrupted" in err
-    assert 3 <= len(Results.read(file).samples) < 500
+    before = Results.read(file)
+    assert 3 <= len(before.samples) < 500
     assert _is_clean(engine, base)
+
+    rounds = str(len(before.samples) + 2)
+    rest = [word if word != "500" else rounds for word in argv[3:]]
+    done = invoke(*rest, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "[2/2]" in done.stderr
+    after = Results.read(file)
+    assert after.samples[:-2] == before.samples
+    assert (after.complete, after.parts) == (True, 2)
 
 
 @pytest.fixture

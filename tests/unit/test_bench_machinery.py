@@ -84,24 +84,23 @@ def take(bench: Scripted) -> Results:
     return results
 
 
-def test_after_an_engine_error_it_is_measured_again_from_the_start() -> None:
-    bench = Scripted(jobs.EngineFaultError("edit failed", next_step=""), 2.0)
+def test_a_build_that_fails_is_measured_again_from_the_start() -> None:
+    bench = Scripted(BuildFailedError("edit failed", next_step=""), 2.0)
     results = take(bench)
     assert [sample.seconds for sample in results.samples] == [2.0]
     assert (results.repeated, bench.prepared) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    "ends",
-    [
-        [BuildFailedError("edit failed", next_step="")],
-        [jobs.EngineFaultError("edit failed", next_step="")] * 2,
-    ],
-    ids=["its own fault", "twice"],
-)
-def test_a_build_that_fails_ends_the_measurement(ends: list[Exception]) -> None:
+def test_a_build_that_fails_twice_ends_the_measurement() -> None:
     with pytest.raises(BuildFailedError):
-        take(Scripted(*ends))
+        take(Scripted(*[BuildFailedError("edit failed", next_step="")] * 2))
+
+
+def test_what_builds_udfs_one_after_the_other_may_be_measured_less_often() -> None:
+    found = scenario(one_by_one=1)
+    todo = jobs.jobs([found], [ONE, OTHER], quick=False)
+    assert [job.approach.name for job in todo] == [ONE.name, *[OTHER.name] * 3]
+    assert len(jobs.jobs([found], [ONE, OTHER], quick=False, rounds=2)) == 4
 
 
 # --- the copy ---------------------------------------------------------------------------------

@@ -129,8 +129,8 @@ def test_a_page_without_marks_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("repeated", "told"),
     [
-        (1, "1 build failed because of an engine error and was run once more."),
-        (2, "2 builds failed because of an engine error and were run once more."),
+        (1, "1 build failed and was run once more."),
+        (2, "2 builds failed and were run once more."),
     ],
 )
 def test_builds_that_were_repeated_are_told(repeated: int, told: str) -> None:

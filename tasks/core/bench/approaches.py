@@ -41,6 +41,11 @@ class Approach:
     engine: bool = True
     revision: str = ""
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it builds several UDFs one after the other."""
+        return self.tool in ("buildah", "docker")
+
 
 BASE: Final = "127.0.0.1:1/bench/base"
 """The base under a name for which BuildKit asks no registry."""

@@ -13,10 +13,6 @@ from .results import Results, Sample
 from .scenarios import Scenario
 
 
-class EngineFaultError(BuildFailedError):
-    """A build failed because of an engine error, and may succeed when it is run again."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One thing to measure: one approach in one scenario, once."""
@@ -24,6 +20,11 @@ class Job:
     scenario: Scenario
     approach: Approach
     round: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its sample is known by."""
+        return self.scenario.name, self.approach.name, self.round
 
 
 class Measures(Protocol):
@@ -42,24 +43,30 @@ def jobs(
     for scenario in scenarios:
         mine = [each for each in approaches if each.name in scenario.approaches]
         number = rounds or (scenario.quick if quick else scenario.full)
+        fewer = scenario.one_by_one if not (quick or rounds) else 0
         for turn in range(number if mine else 0):
             first = turn % len(mine)
             order = [*mine[first:], *mine[:first]]
-            found += [Job(scenario=scenario, approach=each, round=turn + 1) for each in order]
+            found += [
+                Job(scenario=scenario, approach=each, round=turn + 1)
+                for each in order
+                if not (fewer and each.one_by_one and turn >= fewer)
+            ]
     return found
 
 
 def measure(runner: Measures, todo: Sequence[Job], results: Results, say: Say) -> None:
     """Measure ``todo`` into ``results``.
 
-    Raises :class:`BuildFailedError` for a build that fails; what was measured before stays.
+    A build that fails is run once more, and counted. Raises :class:`BuildFailedError` where it
+    fails again; what was measured before stays.
     """
     for number, job in enumerate(todo):
         try:
             runner.prepare(job, todo[number:])
             sample = runner.measure(job)
-        except EngineFaultError as error:
-            say(f"{error.what} because of an engine error: trying once more")
+        except BuildFailedError as error:
+            say(f"{error.what}: trying once more\n{error.detail}")
             results.repeated += 1
             runner.prepare(job, todo[number:])
             sample = runner.measure(job)

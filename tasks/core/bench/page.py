@@ -78,7 +78,9 @@ def _measured(results: Results) -> str:
     if results.repeated:
         failed = "1 build" if results.repeated == 1 else f"{results.repeated} builds"
         were = "was" if results.repeated == 1 else "were"
-        remarks.append(f"{failed} failed because of an engine error and {were} run once more.")
+        remarks.append(f"{failed} failed and {were} run once more.")
+    if results.parts > 1:
+        remarks.append(f"It was taken in {results.parts} runs, one after the other.")
     if not results.engine.get("own", True):
         remarks.append(
             "`cold` was measured on an engine in use: every step was run again, but downloads "

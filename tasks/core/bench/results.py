@@ -53,8 +53,8 @@ class ScaleSample:
 class Results:
     """A measurement. It grows while it is taken, and can be shown at any moment of it.
 
-    ``repeated`` counts builds that failed because of an engine error and were run once more;
-    their time is in no sample.
+    ``repeated`` counts builds that failed and were run once more; their time is in no sample.
+    ``parts`` are the runs that it was taken in.
     """
 
     measured: str = ""
@@ -65,6 +65,7 @@ class Results:
     engine: dict[str, Any] = field(default_factory=dict)
     udfs: int = 0
     repeated: int = 0
+    parts: int = 1
     samples: list[Sample] = field(default_factory=list)
     scale: list[ScaleSample] = field(default_factory=list)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from ..plan.specs import BASE_REPOSITORY
 from . import process, readiness
 from .approaches import APPROACHES, BASE, Approach
 from .commands import INVOKE, NOWHERE, Build, Machine
-from .jobs import EngineFaultError, Job
+from .jobs import Job
 from .lab import Lab
 from .layers import StoredLayer, layers_of
 from .results import Sample
@@ -30,9 +29,6 @@ from .state import Measured, State
 from .tools import Buildah, Registry
 from .transfer import context_bytes
 from .workspace import DATA_UDF, Place, Workspace, pinned, sdk_of
-
-# containerd's collector may take a layer that an export is just unpacking on.
-_FAULT: Final = re.compile(r"snapshot \S+ does not exist: not found")
 
 _UV_LOCK: Final = "dockerfiles/Dockerfile.uv-example"
 _LOCK: Final = "dockerfiles/lock"
@@ -340,10 +336,7 @@ class Runner:
                 failed = f"{what} failed"
                 step = "see the lines above; your repository was not changed"
                 detail = process.tail(log, 30)
-                fault = _FAULT.search(detail + process.tail(builds, 30))
-                raise (EngineFaultError if fault else BuildFailedError)(
-                    failed, next_step=step, detail=detail
-                )
+                raise BuildFailedError(failed, next_step=step, detail=detail)
         with log.open(errors="replace") as one, builds.open(errors="replace") as other:
             sent = context_bytes(itertools.chain(one, other))
         return Measured(seconds=seconds, sent=sent, peak=peak)

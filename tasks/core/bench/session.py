@@ -46,6 +46,7 @@ class Request:
     rounds: int = 0
     here: bool = False
     json: str = ""
+    resume: bool = False
     report: str = ""
     read: str = ""
     check: str = ""
@@ -66,7 +67,10 @@ class Request:
         if int(self.rounds) < 0 or float(self.factor) <= 0:
             what = f"--rounds {self.rounds} --factor {self.factor}: neither can be negative"
             raise ConfigError(what, next_step="give --rounds 3, or --factor 1.5")
-        _ = self.jobs, self.sizes, self.measured, self.earlier
+        if self.resume and not self.json:
+            what = "--resume goes on with the measurement in the file of --json"
+            raise ConfigError(what, next_step="add --json FILE, or leave out --resume")
+        _ = self.jobs, self.sizes, self.measured, self.earlier, self.started
         return self
 
     @functools.cached_property
@@ -108,6 +112,11 @@ class Request:
         return Results.read(Path(self.read)) if self.read else None
 
     @functools.cached_property
+    def started(self) -> Results | None:
+        """A measurement that broke off, and is gone on with."""
+        return Results.read(Path(self.json)) if self.resume else None
+
+    @functools.cached_property
     def earlier(self) -> Results | None:
         """A measurement to compare with."""
         return Results.read(Path(self.check)) if self.check else None
@@ -118,7 +127,7 @@ def run(request: Request, *, say: Say, show: Say) -> None:
 
     Raises :class:`BenchWorseError` where the comparison finds something worse.
     """
-    results = request.checked().measured or Results()
+    results = request.checked().measured or request.started or Results()
     error = None
     if not request.measured:
         try:
@@ -152,7 +161,11 @@ def run(request: Request, *, say: Say, show: Say) -> None:
 
 
 def _measure(request: Request, results: Results, say: Say) -> None:
-    settings, pair, todo = request.settings, request.pair, request.jobs
+    settings, pair = request.settings, request.pair
+    done = {(each.scenario, each.strategy, each.round) for each in results.samples}
+    todo = [job for job in request.jobs if job.key not in done]
+    sizes = [size for size in request.sizes if size not in {each.udfs for each in results.scale}]
+    results.parts += bool(done)
     # Every approach starts from the same image, pinned or not.
     settings = replace(settings, python_image=python_of(settings)[0])
     if not packages.suits_host() and any(map(_needs_debian, todo)):
@@ -165,7 +178,7 @@ def _measure(request: Request, results: Results, say: Say) -> None:
         buildah = registry = None
         if any(job.approach.tool == "buildah" for job in todo):
             buildah = stack.enter_context(tools.buildah())
-        if packages.suits_host() and (request.sizes or any(job.scenario.pushed for job in todo)):
+        if packages.suits_host() and (sizes or any(job.scenario.pushed for job in todo)):
             registry = stack.enter_context(tools.serving(lab.folder / "registry"))
         folder = lab.folder / "repository"
         runner = Runner(
@@ -179,8 +192,8 @@ def _measure(request: Request, results: Results, say: Say) -> None:
         _describe(lab, settings, results, quick=request.quick)
         results.udfs = len(runner.place.udfs)
         jobs.measure(runner, todo, results, say)
-        if request.sizes:
-            scale.measure(runner, request.sizes, results, say)
+        if sizes:
+            scale.measure(runner, sizes, results, say)
         results.complete = True
 
 
