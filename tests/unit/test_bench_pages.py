@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.bench import charts, page
+from tasks.core.bench import charts, page, tables
 from tasks.core.bench.approaches import APPROACHES
 from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.scenarios import SCENARIOS
@@ -146,6 +146,35 @@ def test_a_quick_run_and_an_engine_in_use_are_told() -> None:
     text = page.block(results, [])
     assert "A quick run" in text
     assert "an engine in use" in text
+
+
+def test_goals_and_what_was_reached() -> None:
+    def sample(scenario: str, strategy: str, seconds: float) -> Sample:
+        return Sample(scenario=scenario, strategy=strategy, round=1, seconds=seconds)
+
+    def grown(step: str, udfs: int, seconds: float) -> ScaleSample:
+        return ScaleSample(step=step, udfs=udfs, round=1, seconds=seconds, peak_bytes=udfs * 1000)
+
+    results = Results(
+        samples=[
+            sample("edit", "assembled", 0.3),
+            sample("edit", "floor", 0.2),
+            sample("edit", "uv-example", 0.6),
+        ],
+        scale=[
+            *(grown("all", 10, 1.0), grown("all", 100, 2.8)),
+            *(grown("pushed", 300, 12.0), grown("pushed", 1000, 40.0)),
+        ],
+    )
+    assert [row[1:] for row in tables.goals(results).rows] == [
+        ("0.90 or less", "1.50", "no"),
+        ("0.50 or less", "0.50", "yes"),
+        ("0.15 or less", "0.10", "yes"),
+        ("10 s or less", "12 s", "no"),
+        ("150 MB or less", "1.0 MB", "yes"),
+    ]
+    assert "### Goals" in page.block(results, [])
+    assert "### Goals" not in page.block(Results(), [])
 
 
 # --- what is committed ------------------------------------------------------------------------

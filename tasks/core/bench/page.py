@@ -56,6 +56,8 @@ def block(results: Results, pictures: list[str]) -> str:
     if results.scale:
         parts += ["### Many UDFs", tables.scale(results).markdown()]
         parts += [_picture("bench-scale", pictures)]
+    if (goals := tables.goals(results)).rows:
+        parts += ["### Goals", goals.markdown()]
     return "\n\n".join(filter(None, parts))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..output.report import seconds, size, table
 from .approaches import APPROACHES
 from .check import Change
+from .goals import Goal, reached
 from .results import Results
 from .scale import STEPS
 from .scenarios import SCENARIOS
@@ -140,6 +141,24 @@ def scenarios(results: Results) -> Table:
     names = dict.fromkeys(scenario for scenario, _ in cells(results))
     rows = [(f"`{name}`", SCENARIOS[name].what) for name in names]
     return Table.of(("scenario", "what it is"), rows, left=2)
+
+
+def goals(results: Results) -> Table:
+    """What the tasks aim at, and what was measured of it."""
+    rows = [
+        (
+            *(goal.what, f"{_figure(goal, goal.most)} or less", _figure(goal, value)),
+            "yes" if value <= goal.most else "no",
+        )
+        for goal, value in reached(results)
+    ]
+    return Table.of(("figure", "goal", "measured", "reached"), rows)
+
+
+def _figure(goal: Goal, value: float) -> str:
+    if goal.unit:
+        return seconds(value) if goal.unit == "s" else size(int(value))
+    return _ratio(value)
 
 
 def before_and_after(results: Results) -> Table:
