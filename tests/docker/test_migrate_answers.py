@@ -63,7 +63,11 @@ def python(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     lines = ["[global]", "cert = /etc/ca.pem", *([f"index-url = {url}"] if url else [])]
     (folder / "pip.conf").write_text("\n".join([*lines, ""]))
     base = Settings.from_config({}).python_image
-    (folder / "Dockerfile").write_text(f"FROM {base}\nCOPY pip.conf ca.pem /etc/\n")
+    # A stand-in has no pip of its own; a virtual environment does for both.
+    steps = (
+        "COPY pip.conf ca.pem /etc/\nRUN python3 -m venv /opt/pip\nENV PATH=/opt/pip/bin:$PATH\n"
+    )
+    (folder / "Dockerfile").write_text(f"FROM {base}\n{steps}")
     name = "127.0.0.1:1/migrate-answers/python:3.13-slim"
     built(engine, name, folder / "Dockerfile", folder)
     yield name

@@ -38,7 +38,7 @@ def test_two_bases_in_one_graph(
     assert done.returncode == 0, done.stderr
     rows = {row["udf"]: row for row in json.loads(done.stdout)}
     assert {row["result"] for row in rows.values()} == {"built"}
-    assert rows["map/ml"]["bytes_added"] == rows["map/plain"]["bytes_added"]
+    assert rows["map/ml"]["bytes_added"] < 1000  # its files
     assert "ok" in run(engine, f"map-ml:{tag}", "python", "-c", IMPORTED)
     assert "ModuleNotFoundError" in run(
         engine, f"map-plain:{tag}", "sh", "-c", f'python -c "{IMPORTED}" 2>&1; true'
