@@ -157,26 +157,6 @@ def test_several_images_are_asked_for_at_once(tmp_path: Path) -> None:
     assert found == [{"Id": "a"}, {"Id": "b"}]
 
 
-def test_more_images_than_are_asked_for_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "docker.sock"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
-
-        def serve() -> None:
-            for _ in range(100):
-                with server.accept()[0] as connection:
-                    name = connection.recv(65536).split(b"/")[2]
-                    connection.sendall(http_answer(b'{"Id":"%s"}' % name))
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        channel = open_channel(Address(host=f"unix://{path}", seconds=20))
-        found = [each["Id"] for each in channel.inspect_all([f"n{n}" for n in range(100)])]
-        thread.join()
-    assert found == [f"n{n}" for n in range(100)]
-
-
 @pytest.mark.parametrize("answer", [b"", http_answer(b'{"message":"broken"}', "500 No")])
 def test_an_engine_that_dies_while_images_are_asked_for(
     listening: Callable[..., Listener], answer: bytes

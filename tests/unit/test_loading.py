@@ -102,8 +102,8 @@ class Engine:
             raise NoSuchImageError(image)
         return {"Id": self.names[image]}
 
-    def inspect_all(self, images: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        yield from map(self.inspect, set(images) & set(self.names))
+    def inspect_all(self, images: Sequence[str]) -> list[Mapping[str, Any]]:
+        return [self.inspect(image) for image in images if image in self.names]
 
     @contextlib.contextmanager
     def save(self, image: str) -> Iterator[IO[bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # An engine inspects one image after the other, 6 ms each; several calls use its processors.
 _REFERENCES_A_CALL: Final = 75
+_AT_ONCE: Final = 8
+"""References that are asked for at once by each of the calls at a time."""
 _TAG_TRIES: Final = 5
 _CALLS_AT_A_TIME: Final = 4
 
@@ -113,18 +115,26 @@ class Engine:
         return [(image.names, image) for image in self._inspect(ids)]
 
     def _inspect(self, references: Sequence[str]) -> list[Image]:
+        # Through the socket, since the CLI takes 20 ms to start. An engine that does not answer
+        # is asked once more by the CLI, for its error.
         if self.endpoint.host.startswith("unix://"):
-            # The CLI takes 20 ms to start. An engine that does not answer is asked once more
-            # below, for its error.
             with contextlib.suppress(channel.EngineLostError):
-                speaking = channel.channel_of(self.endpoint)
-                return [_image(each) for each in speaking.inspect_all(references)]
-        parts = [
-            references[start : start + _REFERENCES_A_CALL]
-            for start in range(0, len(references), _REFERENCES_A_CALL)
-        ]
-        found = parallel(self._inspect_part, parts, _CALLS_AT_A_TIME)
+                return self._inspect_in_parts(self._ask_directly, references, _AT_ONCE)
+        return self._inspect_in_parts(self._inspect_part, references, _REFERENCES_A_CALL)
+
+    def _inspect_in_parts(
+        self,
+        inspect: Callable[[Sequence[str]], list[Image]],
+        references: Sequence[str],
+        number: int,
+    ) -> list[Image]:
+        parts = [references[start : start + number] for start in range(0, len(references), number)]
+        found = parallel(inspect, parts, _CALLS_AT_A_TIME)
         return [each for part in found for each in part]
+
+    def _ask_directly(self, references: Sequence[str]) -> list[Image]:
+        speaking = channel.channel_of(self.endpoint)
+        return [_image(each) for each in speaking.inspect_all(references)]
 
     def _inspect_part(self, references: Sequence[str]) -> list[Image]:
         done = self.docker("image", "inspect", "--format", "{{json .}}", *references)
