@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .results import Results
-from .summary import Cells, Growth, cells, growth
+from .summary import Cells, Growth, cells, growth, ratio
 
 Steps = Mapping[str, Growth]
 Measured = Callable[[Cells, Steps], float | None]
@@ -34,8 +34,8 @@ def _to(scenario: str, strategy: str, reference: str) -> Measured:
     """The ratio of two approaches in one scenario."""
 
     def measured(every: Cells, _: Steps) -> float | None:
-        one, other = (every.get((scenario, name)) for name in (strategy, reference))
-        return one.median / other.median if one and other and other.median else None
+        cell = every.get((scenario, strategy))
+        return ratio(every, cell, reference) if cell else None
 
     return measured
 
