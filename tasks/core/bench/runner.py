@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from ..build.specs import python_of
@@ -176,8 +178,7 @@ class Runner:
         if version not in self._locks:
             self.say(f"locking pynumaflow {version} ...")
             state = self.state(APPROACHES["assembled"])
-            place = self.lab.folder / f"lock-{version}"
-            place.mkdir()
+            place = Path(tempfile.mkdtemp(prefix="lock-", dir=self.lab.folder))
             for name in ("poetry.lock", f"{_LOCK}/lock.sh", "dockerfiles/base/host-settings.sh"):
                 shutil.copy2(self.place.repository / name, place)
             project = (self.place.repository / "pyproject.toml").read_text(encoding="utf-8")

@@ -55,7 +55,7 @@ class Place:
     def of_examples(cls, folder: Path, *, quick: bool) -> Place:
         """A copy of this repository's examples in ``folder``, all of one moment."""
         snapshot(SHIPPED, folder)
-        found, _ = scan(Settings.from_config(None, root=ROOT))
+        found, _ = scan(Settings.from_config(None, root=str(SHIPPED / ROOT)))
         names = tuple(udf.name for udf in found)
         return cls(
             repository=folder,
