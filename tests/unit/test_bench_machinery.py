@@ -21,7 +21,7 @@ from tasks.core.bench.approaches import APPROACHES, Approach
 from tasks.core.bench.results import Results, Sample
 from tasks.core.bench.scenarios import SCENARIOS, SDKS, UDF, Scenario
 from tasks.core.bench.transfer import context_bytes
-from tasks.core.bench.workspace import ROOT, Workspace, pinned, sdk_of
+from tasks.core.bench.workspace import ROOT, Place, Workspace, pinned, sdk_of
 from tasks.core.model.errors import BuildFailedError
 from tasks.core.model.settings import DEFAULTS, Settings
 from tasks.core.model.udf import scan
@@ -386,3 +386,12 @@ def test_an_index_of_the_environment_is_taken() -> None:
     other = "https://other.invalid/simple"
     found = host.index({"PIP_INDEX_URL": url, host.MIRROR: other})
     assert found == {"PIP_INDEX_URL": url, host.MIRROR: other}
+
+
+def test_the_examples_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Place.of_examples(tmp_path / "copy", quick=False)
+    assert place.udf in place.udfs
+    assert all((place.repository / place.root / name).is_dir() for name in place.udfs)
