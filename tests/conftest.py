@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asks_engine = "engine" in getattr(item, "fixturenames", ())
         if asks_engine:
             item.add_marker(pytest.mark.docker)
-        if asks_engine or item.path.parent.name != "unit":
+        if asks_engine or item.path.parent.name not in ("unit", "guards"):
             # One engine: its tests run one after the other, while others run beside them.
             item.add_marker(pytest.mark.xdist_group("engine"))
 
