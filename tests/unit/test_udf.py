@@ -124,6 +124,28 @@ class TestDiscovery:
         with pytest.raises(ProjectFileError):
             discover(settings)
 
+    @pytest.mark.parametrize(
+        ("file", "text", "named"),
+        [
+            ("cases.toml", "", True),
+            ("pyproject.toml", "[tool.numaflow-udf]\nkind = 'map'\n", True),
+            ("pyproject.toml", "[project]\nname = 'x'\n", False),
+            ("pyproject.toml", "[tool.numaflow-udf]\npython-images = {}\n", False),
+            ("main.py", "", False),
+        ],
+        ids=["cases", "options", "another project", "a repository", "other files"],
+    )
+    def test_a_folder_that_says_it_is_a_udf_has_a_program(
+        self, tree: Tree, file: str, text: str, named: bool
+    ) -> None:
+        settings = tree({"a/example.py": "", f"b/{file}": text, f"a/part/{file}": text})
+        udfs, invalid = scan(settings)
+        assert [udf.name for udf in udfs] == ["a"]
+        assert [each.name for each in invalid] == (["b"] if named else [])
+        for each in invalid:
+            assert isinstance(each.error, NoProgramError)
+            assert each.error.what.endswith("/b is a folder without a program")
+
     def test_a_link_to_a_folder_is_not_followed(self, tree: Tree, tmp_path: Path) -> None:
         settings = tree({"a/example.py": ""})
         (settings.root / "loop").symlink_to(settings.root, target_is_directory=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..model.errors import ConfigError
 from ..model.loading import lazily
-from ..model.places import repository
+from ..model.places import CASES, repository
 from ..model.programs import NOT_FOUND, Runner, run
 from ..model.settings import Settings
 from ..model.udf import Udf
@@ -27,7 +27,6 @@ with lazily():
     from . import pipelines
 
 DECLARED = frozenset({"requirements.txt", "pyproject.toml"})
-CASES = "cases.toml"
 
 
 def changed_since(

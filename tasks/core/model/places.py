@@ -24,6 +24,9 @@ IS_INSTALLED: Final = SHIPPED == _INSIDE
 PROGRAMS: Final = ("entry.sh", "example.py")
 """What makes a folder a UDF, in the order in which the image looks for it."""
 
+CASES: Final = "cases.toml"
+"""What `invoke verify` sends to a UDF and expects of it."""
+
 _OPEN: Final = ("invoke.yaml", "tasks.py", "invoke.yml", "invoke.json")
 _TABLE: Final = re.compile(rb"^\s*\[tool\.numaflow-udf[\].]", re.MULTILINE)
 # What a repository says under it; every other key is of a UDF.
@@ -74,15 +77,24 @@ def is_repository(folder: Path) -> bool:
     """
     if any((folder / name).is_file() for name in _OPEN):
         return True
-    project = folder / "pyproject.toml"
-    try:
-        content = project.read_bytes() if project.is_file() else b""
-    except OSError:
-        return False
+    content = _content(folder)
     if not _TABLE.search(content) or any((folder / name).is_file() for name in PROGRAMS):
         return False
     table = _table(content)
     return table is not None and table.keys() <= _OF_A_REPOSITORY
+
+
+def is_named(folder: Path) -> bool:
+    """Whether the project file of a folder has our table as that of a UDF has it."""
+    return bool(_TABLE.search(_content(folder))) and not is_repository(folder)
+
+
+def _content(folder: Path) -> bytes:
+    project = folder / "pyproject.toml"
+    try:
+        return project.read_bytes() if project.is_file() else b""
+    except OSError:
+        return b""
 
 
 def _table(content: bytes) -> dict[str, Any] | None:

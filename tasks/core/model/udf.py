@@ -20,7 +20,7 @@ from .errors import (
 )
 from .loading import lazily
 from .options import checked
-from .places import PROGRAMS, repository
+from .places import CASES, PROGRAMS, is_named, repository
 from .reading import is_file, read_toml, shown, unreadable
 from .reference import NAME
 from .running import Variant, variants_of
@@ -117,13 +117,15 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
     """Every UDF under the root, by name, and those whose project file is invalid.
 
     A folder is a UDF where it holds a program; inside another UDF, it needs a project file of
-    its own as well. All other folders are ignored.
+    its own as well. One without a program is invalid where it says in another way that it is a
+    UDF. All other folders are ignored.
     """
     udfs: list[Udf] = []
     closed: list[OSError] = []
+    empty: list[Path] = []
     wrong: dict[Path, UdfError] = {}
     names: dict[str, Path] = {}
-    for path in program_folders(settings, closed.append):
+    for path in program_folders(settings, closed.append, empty.append):
         try:
             udf = load(settings, path)
             if (other := names.setdefault(udf.name, path)) != path:
@@ -132,6 +134,7 @@ def scan(settings: Settings) -> tuple[list[Udf], list[InvalidUdf]]:
             udfs.append(udf)
         except UdfError as error:
             wrong[path] = error
+    wrong |= {path: _without_program(shown(path)) for path in empty}
     # Nobody can tell whether these are UDFs, unless they are a part of one.
     for each in closed:
         path = Path(each.filename)
@@ -244,26 +247,33 @@ def root_of(settings: Settings, path: Path) -> Path | None:
 
 
 def program_folders(
-    settings: Settings, on_error: Callable[[OSError], object] = lambda _: None
+    settings: Settings,
+    on_error: Callable[[OSError], object] = lambda _: None,
+    on_empty: Callable[[Path], object] = lambda _: None,
 ) -> Iterator[Path]:
-    """The folders of all UDFs, as :func:`scan` finds them."""
+    """The folders of all UDFs, as :func:`scan` finds them; ``on_empty`` gets those of none."""
     settings.require_roots()
     for root in settings.roots:
-        yield from _below_root(root, on_error)
+        yield from _below_root(root, on_error, on_empty)
 
 
-def _below_root(root: Path, on_error: Callable[[OSError], object]) -> Iterator[Path]:
+def _below_root(
+    root: Path, on_error: Callable[[OSError], object], on_empty: Callable[[Path], object]
+) -> Iterator[Path]:
     outer: list[Path] = []  # the UDFs that the current folder is inside of
     for folder, folders, files in os.walk(root, onerror=on_error):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
         )
         path = Path(folder)
-        if path == root or not any(program in files for program in PROGRAMS):
+        if path == root:
             continue
         while outer and not path.is_relative_to(outer[-1]):
             outer.pop()
-        if not outer or "pyproject.toml" in files:
+        if not any(program in files for program in PROGRAMS):
+            if not outer and (CASES in files or ("pyproject.toml" in files and is_named(path))):
+                on_empty(path)
+        elif not outer or "pyproject.toml" in files:
             outer.append(path)
             yield path
 
@@ -319,9 +329,14 @@ def _program_folder(settings: Settings, name: str) -> Path:
         what = f"'{name}' is outside {listed_roots(settings)}: it is a link to {path.resolve()}"
         raise OutsideRootError(what, next_step=_below(settings))
     if not any((path / program).is_file() for program in PROGRAMS):
-        what = f"'{name}' is a folder without a program"
-        raise NoProgramError(what, next_step="add an example.py, or an entry.sh that starts it")
+        quoted = f"'{name}'"
+        raise _without_program(quoted)
     return path
+
+
+def _without_program(name: str) -> NoProgramError:
+    what = f"{name} is a folder without a program"
+    return NoProgramError(what, next_step="add an example.py, or an entry.sh that starts it")
 
 
 def _below(settings: Settings) -> str:

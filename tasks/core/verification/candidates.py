@@ -10,7 +10,6 @@ from typing import Final
 from ..build.specs import base_of
 from ..engine import Engine, builder
 from ..inputs.added import added_packages
-from ..inputs.changes import CASES
 from ..inputs.old_sdk import too_old
 from ..inputs.pipelines import Use, uses_of
 from ..inputs.selection import Selected
@@ -22,6 +21,7 @@ from ..model.contract import (
     WITHOUT_SERVER,
 )
 from ..model.errors import EmulationError, ProjectFileError, UdfError, VerifyFailedError
+from ..model.places import CASES
 from ..model.reading import shown
 from ..model.settings import Settings
 from ..model.udf import KINDS, Udf

@@ -13,7 +13,6 @@ from ...build.specs import base_of, base_versions
 from ...inputs import exposure, group
 from ...inputs import pipelines as manifests
 from ...inputs.added import added_packages
-from ...inputs.changes import CASES
 from ...inputs.environment import stale, udf_group
 from ...inputs.files import ContextFile, chunks, context_files
 from ...inputs.names import SDK, normalised
@@ -21,7 +20,7 @@ from ...inputs.old_sdk import too_old
 from ...inputs.own_dockerfile import own_dockerfile
 from ...inputs.sensitive import is_secret_variable
 from ...model.errors import ImageNameError
-from ...model.places import SHIPPED
+from ...model.places import CASES, SHIPPED
 from ...model.places import repository as own_repository
 from ...model.reading import read_text, shown
 from ...model.settings import Settings
