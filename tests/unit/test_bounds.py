@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.engine import client_process
+from tasks.core.engine import Engine, client_process
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.engine.sandbox import _unframed
 from tasks.core.model.bounds import Bounds, read_bounds
@@ -83,6 +84,57 @@ def test_bounds_that_are_not_allowed(table: object, said: str) -> None:
 def test_a_udf_does_not_run_as_root(own: str, user: str) -> None:
     assert _user(own) == user
     assert _other_user(user).split(":")[0] not in ("0", user.split(":")[0])
+
+
+class Recording(contextlib.nullcontext[None]):
+    """A sandbox that takes note of what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Any] = []
+        self.asked: list[tuple[object, ...]] = []
+
+    def __enter__(self) -> Any:  # noqa: ANN401
+        return self
+
+    def create(self, setup: object) -> str:
+        self.made.append(setup)
+        return f"container {len(self.made)}"
+
+    def user_of(self, image: str) -> str:
+        return "10001:10001"
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return lambda *given: self.asked.append((name, *given))
+
+
+@pytest.mark.parametrize(("non_root", "user"), [(False, "0:0"), (True, "65532:65532")])
+def test_the_probe_is_root_unless_numaflow_is_not(
+    non_root: bool, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, engine = Recording(), Engine(endpoint=Endpoint(host="unix:///nowhere"))
+    monkeypatch.setattr(probing, "Sandbox", lambda *_: sandbox)
+    spec = {"side_inputs_folder": ""}
+    wanted = probing.ProbeRun(image="x", probe_image="y", spec=spec, non_root=non_root)
+    assert probing.prepare(engine, "run", wanted).user == "10001:10001"
+    assert [(each.user, bool(each.capabilities)) for each in sandbox.made] == [(user, not non_root)]
+
+
+def test_a_killed_udf_starts_again_on_the_same_volumes() -> None:
+    sandbox: Any = Recording()
+    events = b"".join(b'{"event": "%s"}\n' % each for each in (b"waiting", b"kill", b"waiting"))
+    prepared = probing.Prepared(
+        sandbox=sandbox, user="1", volumes={"/run": "v"}, probe="probe", output=[(1, events)]
+    )
+    run = probing._Run(prepared, probing.ProbeRun(image="x", probe_image="y", spec={}))
+    run.udf = sandbox.create(run.setup)
+    run._follow()
+    assert [each for each in sandbox.asked if each[0] != "watch"] == [
+        ("start", "container 1"),
+        ("signal", "container 1", "SIGKILL"),
+        ("start", "container 2"),
+    ]
+    assert [each.volumes for each in sandbox.made] == [{"/run": "v"}] * 2
 
 
 def test_a_log_is_cut_between_any_two_bytes() -> None:

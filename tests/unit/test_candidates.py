@@ -13,10 +13,12 @@ from tasks.core.build.specs import base_of
 from tasks.core.engine import Engine
 from tasks.core.engine.client import Image
 from tasks.core.engine.endpoint import Endpoint
+from tasks.core.inputs import pipelines
 from tasks.core.inputs.selection import Selected
 from tasks.core.model.contract import CONTRACTS
 from tasks.core.model.errors import (
     CasesError,
+    ConfigError,
     EmulationError,
     EngineUnreachableError,
     NoProgramError,
@@ -117,6 +119,27 @@ def test_udfs_that_cannot_be_verified_do_not_stop_the_others(
         "map/broken",
     ]
     assert [len(each.parts) for each in verdicts] == [0, 1, 0, 0]
+
+
+def test_a_udf_without_a_base_or_a_python_image_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name of this image tells no other Python.
+    given = Settings.from_config(object(), python_image="mirror/snake:1")
+    one = udf(tmp_path, "map/a", text=ONE_CASE)
+    found = candidates(
+        engine_with(monkeypatch, *(f"map-{name}:stable" for name in "abc")),
+        given,
+        Selected(
+            udfs=(
+                replace(udf(tmp_path, "map/b", text=ONE_CASE), base="no such group"),
+                replace(udf(tmp_path, "map/c", text=ONE_CASE), python="3.12"),
+                one,
+            )
+        ),
+    )
+    assert [error_of(each) for each in found[:2]] == [ProjectFileError, ConfigError]
+    assert isinstance(found[2], Candidate)
 
 
 def error_of(found: Candidate | Verdict) -> type[Exception]:
@@ -307,6 +330,19 @@ def test_it_is_started_as_its_manifest_says(
     assert isinstance(found, Candidate)
     assert found.probe_run("main", Conditions()).args == ()
     assert found.checks == ()
+
+
+def test_only_what_a_given_manifest_runs_is_started(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = with_variants(udf(tmp_path, text=ONE_CASE)), udf(tmp_path, "map/y", text=ONE_CASE)
+    (one.path / "starter.py").write_text("")
+    engine = engine_with(monkeypatch, one.image(settings), other.image(settings))
+    uses = list(pipelines.parse(MANIFEST, Path("other.yaml")))
+    found = candidates(engine, settings, Selected(udfs=(one, other)), uses)
+    assert [
+        (each.udf.name, each.checks[0].status) for each in found if isinstance(each, Candidate)
+    ] == [("map/x", "failed"), ("map/x:a", "ok")]
 
 
 def test_each_variant_is_a_candidate(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pynumaflow.proto.mapper import map_pb2  # type: ignore[import-untyped]
+from pynumaflow.proto.sinker import sink_pb2  # type: ignore[import-untyped]
+from pynumaflow.proto.sourcer import source_pb2  # type: ignore[import-untyped]
 
 from tasks.core.model.udf import KINDS
 from tasks.core.verification import load as judging
@@ -14,10 +19,13 @@ from tasks.core.verification.cases import parse
 from tasks.core.verification.load import Load as Figures
 from tasks.core.verification.observed import Observed
 from tasks.probe import load as loading
-from tasks.probe import session
+from tasks.probe import session, wire
+from tasks.probe.kinds import service
+from tasks.probe.kinds.base import UnansweredError
 from tasks.probe.load import Load, percentiles
-from tasks.probe.outcome import Flags
+from tasks.probe.outcome import FailedError, Flags
 from tasks.probe.session import Session
+from tasks.probe.wire import SilentError
 from tests.unit.test_probe import SECONDS, Event, folder, server, spec_of
 
 __all__ = ["folder"]  # a fixture
@@ -114,6 +122,21 @@ def test_answers_that_vary_anyway_are_not_compared(*, independent: bool) -> None
     assert (found["messages"], found["compared"], found["different"]) == (50, 0, 0)
 
 
+class Shuffled(Fake):
+    """It gives the answers to its last batches in another order."""
+
+    def play(self, batch: list[Any]) -> Answer:
+        answers = super().play(batch)
+        return answers if self.sent < 45 else answers[::-1]
+
+
+@pytest.mark.parametrize("independent", [True, False])
+def test_answers_out_of_order_are_found(*, independent: bool) -> None:
+    found = full(Shuffled(lambda message, sent: message, independent=independent))
+    assert found["different"] > 0
+    assert found["differences"][0] == {"message": 1, "expected": "a", "actual": "b"}
+
+
 def test_a_window_with_fewer_results_differs() -> None:
     comparison = loading._Comparison({}, 1, independent=False)
     whole = [{"keys": ["a"], "value": "1"}, {"keys": ["b"], "value": "2"}]
@@ -121,6 +144,133 @@ def test_a_window_with_fewer_results_differs() -> None:
         comparison.add(answer, full=True)
     assert comparison.different == 1
     assert comparison.differences[0] == {"message": 1, "expected": 2, "actual": 1}
+
+
+class Unread(Fake):
+    """It takes note of whether its answers are read while it gives them, and waits until then."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda message, sent: message)
+        self.reading = threading.Event()
+        self.reading.set()
+        self.was_read: list[bool] = []
+
+    def play(self, batch: list[Any]) -> Answer:
+        self.was_read.append(self.reading.is_set())
+        assert self.reading.wait(SECONDS)
+        return super().play(batch)
+
+
+def test_a_slow_reader_reads_nothing_for_a_while() -> None:
+    service: Any = Unread()
+    messages: Any = ["a", "b"]
+    found = Load(service, messages, 10).slow(50)
+    assert service.was_read == [False]
+    assert service.reading.is_set()
+    assert found["messages"] == 50
+    assert found["seconds"] >= loading.SLOW_SECONDS
+
+
+def test_nothing_is_read_from_a_stream_meanwhile() -> None:
+    client: Any = SimpleNamespace(reading=threading.Event(), arrivals=[])
+    stream = wire.Stream(lambda _: iter(["one"]), client)
+    with pytest.raises(SilentError):
+        stream.receive(0.05)
+    client.reading.set()
+    assert stream.receive(SECONDS) == "one"
+    assert len(client.arrivals) == 1
+
+
+# --- lost and doubled -------------------------------------------------------------------------
+
+MESSAGE = {"keys": [], "value": "", "event_time": 0, "watermark": 0, "headers": {}}
+
+
+class Stream:
+    """A stream that gives these answers, and then none."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+
+    def send(self, message: object) -> None:
+        pass
+
+    def receive(self, seconds: float) -> object:
+        if not self.answers:
+            raise SilentError
+        return self.answers.pop(0)
+
+
+def mapped(*ids: str) -> list[object]:
+    return [map_pb2.MapResponse(id=each) for each in ids]
+
+
+def end_of_batch() -> object:
+    return map_pb2.MapResponse(status=map_pb2.TransmissionStatus(eot=True))
+
+
+def responses(*ids: str) -> list[object]:
+    results = [sink_pb2.SinkResponse.Result(id=each) for each in ids]
+    end = sink_pb2.SinkResponse(status=sink_pb2.TransmissionStatus(eot=True))
+    return [sink_pb2.SinkResponse(results=results), end]
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "said"),
+    [
+        ("map", mapped("0-0"), "no answer for message 2"),
+        ("map", mapped("0-0", "0-0", "0-1"), "the id '0-0', which no open message has"),
+        ("batchmap", [*mapped("0-0"), end_of_batch()], "message 2"),
+        ("batchmap", mapped("0-1", "0-1"), "the id '0-1', which no open message has"),
+        ("sink", responses("0-0"), "no response for message 2"),
+        ("sink", responses("0-0", "0-0", "0-1"), "the id '0-0', which no open message has"),
+    ],
+    ids=[f"{kind}, {what}" for kind in ("map", "batchmap", "sink") for what in ("lost", "doubled")],
+)
+def test_a_lost_and_a_doubled_answer_are_found(kind: str, answers: list[object], said: str) -> None:
+    client: Any = None
+    made: Any = service(kind)(client, 0.0)
+    made.stream = Stream(*answers)
+    with pytest.raises(UnansweredError, match=said):
+        made.play({"messages": [MESSAGE, MESSAGE]})
+
+
+def test_a_source_that_gives_a_message_twice_is_found() -> None:
+    client: Any = None
+    made: Any = service("source")(client, 0.0)
+    offset = source_pb2.Offset(offset=b"7", partition_id=1)
+    made.check_offset(offset)
+    made.check_offset(offset)  # in a case, what is not acknowledged comes again
+    made.batch([], 1)
+    made.check_offset(offset)
+    made.check_offset(source_pb2.Offset(offset=b"7", partition_id=2))
+    with pytest.raises(UnansweredError, match="the offset b'7' is read twice"):
+        made.check_offset(offset)
+
+
+def lost() -> Any:  # noqa: ANN401
+    message = "no answer for message 2 within 60 s"
+    raise UnansweredError(message)
+
+
+@pytest.mark.parametrize("check", ["load", "slow-reader"])
+def test_a_lost_message_fails_the_check(check: str, folder: Path) -> None:
+    made = Session(spec_of("map", folder, []), lambda _: None, Flags())
+    with pytest.raises(FailedError, match="no answer for message 2") as caught:
+        made.measure(check, lost)
+    assert caught.value.check == check
+
+
+def test_a_message_that_sigterm_loses_is_found(folder: Path) -> None:
+    events: list[Event] = []
+    made: Any = Session(spec_of("map", folder, []), events.append, Flags())
+    made.service = Fake(lambda message, sent: message)
+    made.stop(lost)
+    (drained,) = [event for event in events if event["event"] == "drained"]
+    assert "neither answered nor refused: no answer for message 2" in drained["problem"]
+
+
+# --- figures ----------------------------------------------------------------------------------
 
 
 def test_a_load_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

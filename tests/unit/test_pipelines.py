@@ -381,7 +381,6 @@ def test_doctor_tells_of_each(tmp_path: Path) -> None:
     text = f"{HEAD}kind: Pipeline\nspec:\n  vertices:\n    - {{name: v, sink: {{udsink: "
     [(status, detail)] = found_by_doctor(tmp_path, f"{text}{container()}}}}}\n")
     assert status == "fail"
-    assert status == "fail"
     assert "pipeline.yaml:5 (v): the image is a map, and stands in the place of a" in detail
 
 

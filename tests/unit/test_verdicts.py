@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.program import Program
 
-from tasks.core.model.errors import CasesError, EngineUnreachableError, NotBuiltError, UdfError
+from tasks import ns
+from tasks.core.build import publish, signing
+from tasks.core.model.errors import (
+    CasesError,
+    EngineUnreachableError,
+    NotBuiltError,
+    SignatureError,
+    UdfError,
+)
+from tasks.core.verification import candidates, signatures
 from tasks.core.verification import report as verdicts
 from tasks.core.verification.checks import CheckResult, Mismatch
 from tasks.core.verification.load import Load
 from tasks.core.verification.logs import Startup
 from tasks.core.verification.verdict import Part, Verdict, failure
+from tests import REPOSITORY
 
 
 def verdict(
@@ -295,3 +308,63 @@ def test_the_figures_of_a_load_are_shown() -> None:
         "profile": None,
     }
     assert verdicts.rows([verdict(OK)])[0]["containers"][0]["load"] is None
+
+
+# --- the task ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What `invoke verify` asks candidates of, while no UDF has an image."""
+    found: list[tuple[Any, ...]] = []
+
+    def none_is_built(*given: Any) -> list[Verdict]:  # noqa: ANN401
+        found.append(given)
+        return [unverified(each.name) for each in given[2].udfs]
+
+    monkeypatch.setattr(sys.modules["tasks.verify"], "connect", lambda _: None)
+    monkeypatch.setattr(candidates, "candidates", none_is_built)
+    return found
+
+
+def verify(*flags: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        Program(namespace=ns, name="invoke", binary="invoke").run(["invoke", "verify", *flags])
+    return int(ended.value.code or 0)
+
+
+def test_junit_is_written_whatever_is_found(asked: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "verify.xml"
+    assert verify("--udf", "map/even_odd", "--udf", "map/flatmap", "--junit", str(file)) == 31
+    root = ET.parse(file).getroot()
+    assert (root.get("tests"), root.get("errors")) == ("2", "2")
+    assert len(asked) == 1
+
+
+def test_verify_takes_a_manifest(asked: list[Any]) -> None:
+    path = REPOSITORY / "examples/sink/all_sinks/pipeline.yaml"
+    assert verify("--pipeline", str(path)) == 31
+    ((_, _, selected, uses),) = asked
+    assert [each.name for each in selected.udfs] == ["sink/all_sinks"]
+    assert {use.place for use in uses} == {"sink", "fallback", "onSuccess"}
+
+
+def test_verify_checks_signatures_where_it_is_told_to(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[tuple[Any, ...]] = []
+
+    def refused(*given: Any) -> list[Verdict]:  # noqa: ANN401
+        checked.append(given)
+        return [unverified("map/even_odd", SignatureError)]
+
+    monkeypatch.setattr(signing, "_check_program", lambda *_: None)
+    monkeypatch.setattr(publish, "registry_of", lambda *_: "the registry")
+    monkeypatch.setattr(signatures, "signed", refused)
+    assert verify("--udf", "map/even_odd") == NotBuiltError.exit_code
+    assert checked == []
+    flags = ("--registry", "r.test/team", "--signature", "--key", "k.pub")
+    assert verify("--udf", "map/even_odd", *flags) == SignatureError.exit_code
+    ((registry, found, signer),) = checked
+    assert (registry, [each.udf for each in found]) == ("the registry", ["map/even_odd"])
+    assert signer == signing.Signer(key="k.pub")
