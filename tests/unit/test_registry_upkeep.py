@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.program import Program
 
+from tasks import ns
+from tasks.core.build import publish
 from tasks.core.inputs.files import sha256
 from tasks.core.model import labels
 from tasks.core.model.errors import ConfigError
@@ -291,3 +296,40 @@ def test_it_is_cleaned_by_itself() -> None:
     check_alone(("registry",))
     with pytest.raises(ConfigError, match="cleaned by itself"):
         check_alone(("registry", "cache"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "deleted"),
+    [
+        ((), 0),
+        (("--apply",), 1),
+        (("--apply", "--dry-run"), 0),
+        (("--apply", "--only", "cache"), 0),
+    ],
+    ids=["shown first", "applied", "a dry run", "another part"],
+)
+def test_only_apply_deletes(
+    flags: tuple[str, ...],
+    deleted: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = f"r.test/{UDF}"
+    found = Leftover(part="registry", name=f"{name}:x", id=f"{name}@sha256:1", why="nothing")
+    asked: list[list[Leftover]] = []
+
+    def remove(_: object, __: object, leftovers: list[Leftover]) -> list[Leftover]:
+        asked.append(leftovers)
+        return leftovers
+
+    monkeypatch.setattr(sys.modules["tasks.clean"], "connect", lambda _: None)
+    monkeypatch.setattr(publish, "registry_of", lambda *_: None)
+    monkeypatch.setattr(registry_tags, "find", lambda *_, **__: [found])
+    monkeypatch.setattr(registry_tags, "remove", remove)
+    argv = ["invoke", "clean", "--only", "registry", "--registry", "r.test/team", *flags]
+    with contextlib.suppress(SystemExit):
+        Program(namespace=ns, name="invoke", binary="invoke").run(argv)
+    assert len(asked) == deleted
+    said = capsys.readouterr()
+    word = "cleaned by itself" if "cache" in flags else "removed" if deleted else "would be removed"
+    assert word in said.out + said.err

@@ -112,6 +112,57 @@ def test_the_tag_moves_after_the_images_were_verified_on_both_platforms() -> Non
     assert tags == {"build": [True], "verify": [True], "publish": [False] * 3}
 
 
+def test_references_are_passed_on() -> None:
+    job = load(REPOSITORY / ".github/workflows/main.yml")["jobs"]["publish"]
+    assert job["outputs"] == {"images": "${{ steps.images.outputs.images }}"}
+    (step,) = [each for each in job["steps"] if each.get("id") == "images"]
+    assert '--outputs "$GITHUB_OUTPUT"' in step["run"]
+
+
+def test_the_snippet_of_the_page() -> None:
+    found = re.search(r"(?s)## In a workflow that you have.*?```yaml\n(.*?)```", _page())
+    assert found
+    snippet = yaml.safe_load(found[1])
+    for step in snippet["steps"]:
+        if call := re.search(r"invoke (.*)", step["run"]):
+            task, *arguments = shlex.split(call[1])
+            assert {each for each in arguments if each.startswith("--")} <= flags_of(task)
+    *_, last = snippet["steps"]
+    (named,) = [step for step in snippet["steps"] if step.get("id") == "udf"]
+    assert '--outputs "$GITHUB_OUTPUT"' in named["run"]
+    assert last["env"] == {"IMAGE": "${{ steps.udf.outputs.image }}"}
+
+
+def test_gitlab_without_a_privileged_runner() -> None:
+    jobs = {name: job for name, job in load(GITLAB).items() if isinstance(job, dict)}
+    own = jobs["push images without Docker"]
+    assert own["variables"]["INVOKE_UDF_BUILDER"] == "none"
+    assert own.keys().isdisjoint({"services", "extends"})
+    assert "docker" not in own["image"]
+    # One variable turns each job with an engine off, and this one on.
+    switch = '$UDF_WITHOUT_DOCKER == "1"'
+    assert [rule["if"].split(" && ")[0] for rule in own["rules"]] == [switch]
+    with_engine = [job for job in jobs.values() if job.get("extends") == ".with-engine"]
+    assert len(with_engine) == 2
+    for job in with_engine:
+        assert job["rules"][0] == {"if": switch, "when": "never"}
+
+
+def test_git_ignores_what_the_workflows_write(tmp_path: Path) -> None:
+    called = "\n".join(line for path in (*WORKFLOWS, GITLAB) for line in commands(path))
+    flags = r"--(?:metadata|checksums|output|junit) ([\w./-]+)"
+    names = set(re.findall(flags, called))
+    assert names >= {"images.json", "images.sha256", "sboms/amd64", "verify.xml"}
+    shutil.copy(REPOSITORY / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    argv = ["git", "status", "--porcelain"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "?? .gitignore\n"
+
+
 @pytest.mark.parametrize(
     "schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"]
 )
