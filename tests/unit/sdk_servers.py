@@ -31,6 +31,8 @@ def start_map(places: dict[str, str]) -> None:
                 raise ValueError(message)
             case b"drop":
                 return Messages(Message.to_drop())
+            case b"nack":
+                return Messages(Message(b"", tags=["U+005C__NACK__"]))
             case b"none":
                 return Messages()
         if datum.user_metadata.groups():
@@ -121,10 +123,23 @@ def start_accumulator(places: dict[str, str]) -> None:
 
 def start_sink(places: dict[str, str]) -> None:
     from pynumaflow.sinker import Datum, Message, Response, Responses, SinkServer
+    from pynumaflow.sinker.servicer import sync_servicer
 
+    build = sync_servicer.build_sink_resp_results
+
+    def with_nacks(responses: Responses) -> Any:  # noqa: ANN401
+        # pynumaflow 0.14 cannot send a nack. This is what a later one sends.
+        results = build(responses)
+        for each in results:
+            if each.err_msg == "nack":
+                each.status, each.err_msg = 5, ""
+        return results
+
+    sync_servicer.build_sink_resp_results = with_nacks
     answers: dict[bytes, Callable[[str], Response]] = {
         b"fallback": Response.as_fallback,
         b"failure": lambda identity: Response.as_failure(identity, "no room"),
+        b"nack": lambda identity: Response.as_failure(identity, "nack"),
         b"on-success": lambda identity: Response.as_on_success(
             identity, Message(b"done", keys=["k"])
         ),

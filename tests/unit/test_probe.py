@@ -198,6 +198,33 @@ def test_a_map(folder: Path) -> None:
     assert second == [[], [{"keys": [], "value": "", "tags": [DROP_TAG]}]]
 
 
+def test_a_map_can_nack_by_the_tag(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "not now"
+    message = [{ value = "nack", expect = [{ nack = true }] }, { value = "x" }]
+    """
+    (answers,) = played("map", text, folder)
+    (case,) = parse(text, "map").cases
+    assert mismatches(case, answers) == []
+    (case,) = parse(text.replace("nack = true", "drop = true"), "map").cases
+    (wrong,) = mismatches(case, answers)
+    assert "a nacked message" in str(wrong)
+
+
+def test_a_sink_of_a_later_sdk_can_nack(folder: Path) -> None:
+    text = """
+    [[case]]
+    name = "one of two"
+    message = [{ value = "x", expect = "success" }, { value = "nack", expect = "nack" }]
+    """
+    (answers,) = played("sink", text, folder)
+    (case,) = parse(text, "sink").cases
+    assert mismatches(case, answers) == []
+    (case,) = parse(text.replace('"nack" }', '"failure" }'), "sink").cases
+    assert len(mismatches(case, answers)) == 1
+
+
 def test_metadata_goes_to_a_map_and_back(folder: Path) -> None:
     text = """
     [[case]]
