@@ -339,6 +339,8 @@ def test_sizes_are_sorted_and_each_once() -> None:
         ({"rounds": -1}, "neither can be negative"),
         ({"factor": 0.0}, "neither can be negative"),
         ({"json": "no-such-folder/bench.json"}, "does not exist"),
+        ({"resume": True}, "--resume goes on with the measurement in the file of --json"),
+        ({"resume": True, "json": "no-such-file.json"}, "not a measurement"),
         ({"read": "no-such-file.json"}, "not a measurement"),
         ({"check": "no-such-file.json"}, "not a measurement"),
         ({"since": "no-such-revision"}, "git does not know this revision"),
