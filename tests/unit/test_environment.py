@@ -151,3 +151,18 @@ def test_a_udf_that_needs_such_a_package_adds_it(
     base = base_of(settings)
     added = added_packages(udf, base.packages, python=base.python)
     assert added.packages == {"setuptools": version}
+
+
+@pytest.mark.parametrize(("text", "back"), [("six\n", ("setuptools",)), ("pynumaflow\n", ())])
+def test_without_a_lock_it_may_come_back(
+    text: str, back: tuple[str, ...], tmp_path: Path, leave_out: Callable[[object], None]
+) -> None:
+    leave_out(["Setuptools"])
+    folder = tmp_path / "map" / "one"
+    folder.mkdir(parents=True)
+    (folder / "example.py").touch()
+    (folder / "requirements.txt").write_text(text)
+    settings = Settings.from_config({}, root=str(tmp_path))
+    base = base_of(settings)
+    added = added_packages(load(settings, folder), base.packages, python=base.python)
+    assert added.left_out == back

@@ -149,6 +149,13 @@ class TestSpec:
             "installs system packages: ffmpeg git",
         )
 
+    def test_what_the_base_leaves_out_may_come_back(self) -> None:
+        extra = replace(LOCKED, source="pyproject.toml", locked=False, left_out=("a", "b"))
+        (line,) = spec(extra=extra).notes
+        assert line == (
+            "adds packages without a lock (pyproject.toml), a and b may be among them: lock it"
+        )
+
     def test_no_notes(self) -> None:
         assert spec(extra=LOCKED).notes == ()
         # Nothing is added, so it does not matter that nothing is locked.

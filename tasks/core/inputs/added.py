@@ -20,7 +20,7 @@ from ..model.errors import ProjectFileError
 from ..model.loading import lazily
 from ..model.reading import invalid
 from ..model.udf import Udf
-from . import declared, requirements
+from . import declared, left_out, requirements
 from .declared import is_path, is_sdk_source, requirement, requires_python
 from .environment import base_needs
 from .locks.forms import lock_of
@@ -47,8 +47,8 @@ class AddedPackages:
     as ``(name, base's version, UDF's version)``. ``from_base`` are in the same form those that
     its lock has in another version than the base, whose version is used. Without a lock,
     versions are only known once the builder has resolved them: ``locked`` is false, and both
-    may be incomplete. ``wheels`` are the names of the wheels of a package, where a lock lists
-    them.
+    may be incomplete; ``left_out`` is what the base leaves out, and may come back with them.
+    ``wheels`` are the names of the wheels of a package, where a lock lists them.
     """
 
     source: str = ""
@@ -57,6 +57,7 @@ class AddedPackages:
     packages: Versions = field(default_factory=dict)
     overrides: tuple[tuple[str, str, str], ...] = ()
     from_base: tuple[tuple[str, str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
     wheels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -248,6 +249,8 @@ def _unlocked(udf: Udf, source: str, lines: Sequence[str], base: _Base) -> Added
         files={"requirements.in": "".join(f"{line}\n" for line in lines)},
         packages=dict.fromkeys(wanted, ""),
         overrides=tuple(overrides),
+        # The resolver sees what pynumaflow asks for, and not that no base has to have it.
+        left_out=tuple(sorted(left_out.names() - base.versions.keys())),
     )
 
 

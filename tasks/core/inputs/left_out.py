@@ -29,16 +29,22 @@ def left_out(locked: Container[str], group: Iterable[str]) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         what = f"{_WHERE} is not a list of packages"
         raise ConfigError(what, next_step=f'write it as {KEY} = ["grpcio-tools"]')
-    names = frozenset(map(normalised, value))
     own = set(map(leading_name, group))
-    for name in sorted(names):
+    for name in sorted(names()):
         if name in own:
             what = f"{_WHERE} has '{name}', which the group udf itself names"
             raise ConfigError(what, next_step="remove it from one of them")
         if name not in locked:
             what = f"{_WHERE} has '{name}', which the lock of the group udf does not have"
             raise ConfigError(what, next_step="remove it, or check its name with `invoke deps`")
-    return names
+    return names()
+
+
+def names() -> frozenset[str]:
+    """The normalised names of all that the repository leaves out, from any of its bases."""
+    value = asked(own_content())
+    given = value if isinstance(value, list) else []
+    return frozenset(normalised(each) for each in given if isinstance(each, str))
 
 
 def asked(project: Mapping[str, Any]) -> Any:  # noqa: ANN401 (whatever the file holds)

@@ -194,7 +194,9 @@ class ImageSpec:
         ):
             lines.append(f"warning: {problem}")
         if self.extra and not self.extra.locked:
-            lines.append(f"adds packages without a lock ({self.extra.source})")
+            back = f", {' and '.join(self.extra.left_out)} may be among them: lock it"
+            line = f"adds packages without a lock ({self.extra.source})"
+            lines.append(line + (back if self.extra.left_out else ""))
         if self.udf.system_packages:
             lines.append(f"installs system packages: {' '.join(self.udf.system_packages)}")
         if self.own:
