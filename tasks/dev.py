@@ -11,7 +11,7 @@ from invoke.context import Context
 from . import options
 from .core.engine import connect
 from .core.model.contract import ANSWER_SECONDS, GRACE_SECONDS, READY_SECONDS
-from .core.model.errors import UnknownUdfError
+from .core.model.errors import ConfigError, UnknownUdfError
 from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report
@@ -50,6 +50,9 @@ def dev(
     if not udf:
         what = "no UDF is named"
         raise UnknownUdfError(what, next_step="give --udf, such as --udf map/even_odd")
+    if not settings.builds:
+        what = "dev builds on an engine, and with --builder none images are made in a registry"
+        raise ConfigError(what, next_step="give --builder default, which builds with Docker")
     conditions = reading.read(ready=ready, answer=answer, grace=grace, restart=False)
     with interruptible(_ENDED):
         engine = connect(settings.builder)

@@ -199,8 +199,9 @@ def test_codes_are_unique() -> None:
         (("image-all", "--dry-run"), "no bake definition", "without --builder none"),
         (("image-all", "--push", "--sbom", "x"), "--sbom reads images with Docker", "invoke sbom"),
         (("base", "--push"), "a push needs a registry", "udf.registry"),
+        (("dev", "--udf", "map/even_odd"), "dev builds on an engine", "--builder default"),
     ],
-    ids=["base", "images", "dry run", "sbom", "registry"],
+    ids=["base", "images", "dry run", "sbom", "registry", "dev"],
 )
 def test_without_a_builder(
     invoke: Invoke, tmp_path: Path, arguments: tuple[str, ...], what: str, step: str
