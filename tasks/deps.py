@@ -30,7 +30,7 @@ _SETTINGS = ("root", "registry", "tag", "python-image", "network", "builder", "s
     udfs="all",
     help={
         "lock": "lock the UDFs that are named, and others that have a lock, with their own tool",
-        "apply": "add what several UDFs share to the base's group, and lock it",
+        "apply": "move what UDFs share into the base, or into a second one, and lock it",
         "size": "also show what of the base no UDF loads at run time",
         "outdated": "also ask the package index for newer versions",
     },
@@ -65,16 +65,18 @@ def deps(
         _, python = python_of(settings)
         newer = found.upgrades(upgrades.newest(found.in_use(), python=python, say=report.say))
     unloaded = sizes.of_base(engine, settings, selected.udfs) if size and engine else None
-    moved: dict[str, str] = {}
+    moved, second = found.suggestions, found.grouping
     if apply and engine is not None:
+        based = [udf.path for udf in selected.udfs if second and udf.name in second.udfs]
         with interruptible("deps was interrupted; pyproject.toml and poetry.lock are unchanged"):
-            moved = relock.add(engine, settings, found.suggestions, say=report.say)
+            relock.add(engine, settings, moved, second, based, say=report.say)
     if json:
         rows = found.as_dict()
         rows |= {"outdated": [asdict(each) for each in newer]} if outdated else {}
         rows |= {"size": unloaded.as_dict()} if unloaded else {}
         rows |= {"locked": [each.row() for each in locked]} if lock else {}
-        rows |= {"moved": moved} if apply else {}
+        based_on = dict.fromkeys(second.udfs, second.name) if second else {}
+        rows |= {"moved": moved, "based": based_on} if apply else {}
         report.show(report.as_json(rows))
         return
     report.show(text.text(found))
@@ -85,4 +87,4 @@ def deps(
     if lock:
         report.show(text.locked(locked))
     if apply:
-        report.show(text.moved(moved))
+        report.show(text.moved(moved, second))

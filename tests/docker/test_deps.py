@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -72,6 +74,42 @@ def test_what_several_add_moves_into_the_base(
     found = json.loads(again.stdout)
     assert found["suggested"] == {}
     assert [row["adds"] for row in found["udfs"]] == [{}, {}]
+
+
+ADD_SECOND = """
+import sys
+from pathlib import Path
+from tasks.core.engine import connect
+from tasks.core.model.settings import Settings
+from tasks.core.upkeep import relock
+from tasks.core.upkeep.deps.findings import Grouping
+
+added = {"tomli-w": "1.2.0"}
+second = Grouping(name="udf-toml", udfs=(), packages=added, declared=added, saved=1, cost=0)
+folders = [Path(sys.argv[1])]
+relock.add(connect(), Settings.from_config(None), {}, second, folders, say=print)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("base")
+def test_a_second_base_is_made(
+    invoke: Invoke, sharing: Path, checkout: Path, engine: Engine, tag: str, registry: str
+) -> None:
+    """What is proposed where packages are large, with a small one."""
+    udf = sharing / "map/two"
+    argv = [sys.executable, "-c", ADD_SECOND, str(udf)]
+    done = subprocess.run(argv, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())
+    assert project["dependency-groups"]["udf-toml"] == [f"tomli-w=={VERSION}"]
+    where = ("--root", str(sharing), "--registry", registry, "--tag", tag, "--udf", "map/two")
+    built = invoke("image-fast", *where, "--json", cwd=checkout, timeout=900)
+    assert built.returncode == 0, built.stderr
+    (row,) = json.loads(built.stdout)
+    assert row["bytes_added"] < 1000  # its files
+    program = ("python", "-c", "import tomli_w; print(tomli_w.__file__)")
+    assert "/opt/venv/" in run(engine, f"{registry}/map-two:{tag}", *program)
 
 
 def test_what_no_udf_loads_is_not_loaded(invoke: Invoke, base: str, engine: Engine) -> None:

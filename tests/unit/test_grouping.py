@@ -82,8 +82,12 @@ def test_it_is_said() -> None:
     lines = report.text(found).splitlines()
     assert lines[-3:] == [
         ("a second base with torch 1, sympy 1 for map/a, map/b saves 840 MB and costs 70 MB:"),
-        '  add udf-torch = ["torch==1"] to [dependency-groups] of pyproject.toml, and lock it',
-        '  set base = "udf-torch" under [tool.numaflow-udf] in each of these UDFs',
+        '  `invoke deps --apply` adds udf-torch = ["torch==1"] to [dependency-groups], locks it,',
+        '  and sets base = "udf-torch" under [tool.numaflow-udf] in each of these UDFs',
+    ]
+    assert report.moved({}, found.grouping).splitlines()[1:] == [
+        "second base udf-torch of map/a, map/b, locked: torch 1",
+        "next: `invoke image-all` rebuilds all UDFs on it",
     ]
     assert found.as_dict()["second_base"]["bytes_saved"] == 840 * MB
     assert Dependencies(base={}, udfs=()).as_dict()["second_base"] is None

@@ -247,10 +247,16 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
 def _project(text: str, repository: str, kind: str) -> str:
     document = tomlkit.parse(text)
     document["project"]["name"] = repository
-    if kind:
-        # Examples have no options of their own beside their kind.
-        tool = document.setdefault("tool", tomlkit.table(is_super_table=True))
-        tool.setdefault("numaflow-udf", tomlkit.table())["kind"] = kind
+    changed = tomlkit.dumps(document)
+    # Examples have no options of their own beside their kind.
+    return with_option(changed, "kind", kind) if kind else changed
+
+
+def with_option(text: str, key: str, value: str) -> str:
+    """The text of the project file of a UDF with one of our options set."""
+    document = tomlkit.parse(text)
+    tool = document.setdefault("tool", tomlkit.table(is_super_table=True))
+    tool.setdefault("numaflow-udf", tomlkit.table())[key] = value
     return tomlkit.dumps(document)
 
 

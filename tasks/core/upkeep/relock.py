@@ -14,13 +14,17 @@ import tomlkit
 from ..build.specs import python_of
 from ..engine import Engine
 from ..inputs import credentials, group
-from ..inputs.environment import forget, packages_of
+from ..inputs.environment import forget
+from ..inputs.locks.export import export
+from ..inputs.locks.forms import of_group
 from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
 from ..model.places import SHIPPED, repository
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..private_engine.standin import ensure_image
+from .deps.findings import Grouping
+from .new import with_option
 
 _PROJECT: Final = "pyproject.toml"
 _RECIPE: Final = "dockerfiles/lock"
@@ -29,30 +33,44 @@ _PROGRESS: Final = "locking with the tools of the base ..."
 
 
 def add(
-    engine: Engine, settings: Settings, packages: Mapping[str, str], *, say: Say
-) -> dict[str, str]:
-    """Add exact versions to the base's group and lock them; returns what was added.
+    engine: Engine,
+    settings: Settings,
+    packages: Mapping[str, str],
+    second: Grouping | None = None,
+    folders: Sequence[Path] = (),
+    *,
+    say: Say,
+) -> None:
+    """Add exact versions to the base's group, and the group of a second base, and lock them.
 
-    Raises an error, and leaves both files unchanged, where the project file has no such group
-    or the versions cannot be locked together.
+    The UDFs in ``folders`` then name the second base. Raises an error, and leaves all files
+    unchanged, where the project file has no such group or the versions cannot be locked together.
     """
-    if not packages:
-        return {}
-    path = group.own_project()
-    lines = [f"{name}=={version}" for name, version in sorted(packages.items())]
-    text = with_requirements(path.read_text(encoding="utf-8"), lines)
+    groups = {"udf": packages} | ({second.name: second.declared} if second else {})
+    if not any(groups.values()):
+        return
+    text = group.own_project().read_text(encoding="utf-8")
+    for name, versions in groups.items():
+        lines = [f"{package}=={version}" for package, version in sorted(versions.items())]
+        text = with_requirements(text, lines, name) if lines else text
     lock = _locked(engine, settings, text, say)
-    found = packages_of(tomllib.loads(lock), group.lock().name)
-    wrong = [
-        name
-        for name, version in packages.items()
-        if str(found.get(name, {}).get("version", "")) != version
-    ]
+    for name, versions in groups.items():
+        _check(lock, name, versions)
+    projects = {}
+    for folder in folders if second else ():
+        path = folder / _PROJECT
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        projects[path] = with_option(before, "base", second.name if second else "")
+    _write(text, lock, projects)
+
+
+def _check(lock: str, name: str, packages: Mapping[str, str]) -> None:
+    form = group.lock().name
+    found = export(of_group(form, tomllib.loads(lock), name, Path()), "").packages
+    wrong = [package for package, version in packages.items() if found.get(package) != version]
     if wrong:
         what = f"the new lock has another version of {', '.join(wrong)} than requested"
         raise BuildFailedError(what, next_step="add it by hand, and run `poetry lock`")
-    _write(text, lock)
-    return dict(packages)
 
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
@@ -64,15 +82,18 @@ def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
 # --- the project file -------------------------------------------------------------------------
 
 
-def with_requirements(text: str, lines: Sequence[str]) -> str:
-    """The text of a project file with ``lines`` added to the group ``udf``.
+def with_requirements(text: str, lines: Sequence[str], name: str = "udf") -> str:
+    """The text of a project file with ``lines`` added to the group ``name``.
 
-    All else stays as it is, comments included.
+    All else stays as it is, comments included. A group beside ``udf`` need not exist yet.
     """
     document = tomlkit.parse(text)
-    group = document.get("dependency-groups", {}).get("udf")
+    groups = document.get("dependency-groups", {})
+    if name not in groups and "udf" in groups:
+        groups[name] = tomlkit.array()
+    group = groups.get(name)
     if not isinstance(group, list):
-        what = f"{_PROJECT} has no list udf under [dependency-groups]"
+        what = f"{_PROJECT} has no list {name} under [dependency-groups]"
         raise ProjectFileError(what, next_step="restore it: `git checkout -- pyproject.toml`")
     group.extend(lines)
     return tomlkit.dumps(document)
@@ -158,8 +179,9 @@ def _definition(
     }
 
 
-def _write(project: str, lock: str) -> None:
-    write({repository() / group.lock().name: lock, repository() / _PROJECT: project})
+def _write(project: str, lock: str, more: Mapping[Path, str] | None = None) -> None:
+    own = {repository() / group.lock().name: lock, repository() / _PROJECT: project}
+    write({**own, **(more or {})})
     forget()
 
 

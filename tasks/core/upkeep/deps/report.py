@@ -124,8 +124,8 @@ def _second(second: Grouping) -> str:
     saved, cost = report.size(second.saved), report.size(second.cost)
     return (
         f"a second base with {names} for {', '.join(second.udfs)} saves {saved} and costs {cost}:\n"
-        f"  add {second.name} = [{lines}] to [dependency-groups] of pyproject.toml, and lock it\n"
-        f'  set base = "{second.name}" under [tool.numaflow-udf] in each of these UDFs'
+        f"  `invoke deps --apply` adds {second.name} = [{lines}] to [dependency-groups], locks it,"
+        f'\n  and sets base = "{second.name}" under [tool.numaflow-udf] in each of these UDFs'
     )
 
 
@@ -184,11 +184,16 @@ def locked(locks: Sequence[LockedUdfs]) -> str:
     return "\n" + ("\n".join(lines) or "no UDF has a lock; name one: --udf")
 
 
-def moved(packages: dict[str, str]) -> str:
-    """What was added to the base's group."""
-    if not packages:
+def moved(packages: Mapping[str, str], second: Grouping | None) -> str:
+    """What was added to the base's group, and the second base that was made."""
+
+    def names(versions: Mapping[str, str]) -> str:
+        return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+    lines = [f"added to the base and locked: {names(packages)}"] if packages else []
+    if second:
+        udfs = ", ".join(second.udfs)
+        lines.append(f"second base {second.name} of {udfs}, locked: {names(second.declared)}")
+    if not lines:
         return "\nnothing was added to the base"
-    names = ", ".join(f"{name} {version}" for name, version in packages.items())
-    return (
-        f"\nadded to the base and locked: {names}\nnext: `invoke image-all` rebuilds all UDFs on it"
-    )
+    return "\n" + "\n".join([*lines, "next: `invoke image-all` rebuilds all UDFs on it"])
