@@ -1,4 +1,7 @@
-"""The steps of the workflows, run against a registry on this machine."""
+"""The steps of the workflows, run against a registry on this machine.
+
+The job for GitLab that needs no Docker is run in ``test_no_docker.py``.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ pytestmark = pytest.mark.slow
 
 UDFS = ("map/even_odd", "sink/log")
 NEEDED = {"INVOKE_UDF_REGISTRY", "INVOKE_UDF_CACHE_FROM", "INVOKE_UDF_CACHE_TO"}
+BUILDER = "INVOKE_UDF_BUILDER"
+REVISIONS = {"BASE", "CI_MERGE_REQUEST_DIFF_BASE_SHA"}
+STARTER = REPOSITORY / "tasks/core/upkeep/starter.yml"  # what `invoke init` writes
 
 Steps = Callable[..., dict[str, str]]
 
@@ -69,9 +75,8 @@ def steps(cloned: Path, hub: Registry, tag: str, tmp_path: Path) -> Steps:
             environ["INVOKE_UDF_TAG"] = tag  # the user's own images stay as they are
         if "INVOKE_UDF_PLATFORMS" in given:
             environ["INVOKE_UDF_PLATFORMS"] = native_platform()
-        if "BASE" in given:
-            environ["BASE"] = "HEAD~1"
-        assert given.keys() <= NEEDED | {"INVOKE_UDF_PLATFORMS", "BASE"}
+        environ |= dict.fromkeys(given.keys() & REVISIONS, "HEAD~1")
+        assert given.keys() <= NEEDED | REVISIONS | {"INVOKE_UDF_PLATFORMS"}
         called = [step for step in job["steps"] if "invoke " in step.get("run", "")]
         called = [step for step in called if not any(each in step["run"] for each in skipped)]
         assert called
@@ -91,10 +96,22 @@ def steps(cloned: Path, hub: Registry, tag: str, tmp_path: Path) -> Steps:
     return run
 
 
-def load(name: str) -> dict[str, Any]:
-    found = yaml.safe_load((REPOSITORY / ".github/workflows" / name).read_text())
+def load(path: str | Path) -> dict[str, Any]:
+    found = yaml.safe_load((REPOSITORY / ".github/workflows" / path).read_text())
     assert isinstance(found, dict)
     return found
+
+
+def of_gitlab(name: str) -> dict[str, Any]:
+    """A job for GitLab in the form of one for GitHub, but for its engine and its builder."""
+    config = load(REPOSITORY / "docs/gitlab-ci.yml")
+    job = config[name]
+    given = {**config["variables"], **job["variables"]}
+    env = {key: value for key, value in given.items() if key not in ("GIT_DEPTH", BUILDER)}
+    if "CI_MERGE_REQUEST_DIFF_BASE_SHA" in str(job["script"]):
+        env["CI_MERGE_REQUEST_DIFF_BASE_SHA"] = "set by GitLab"
+    lines = (line.removeprefix(".venv/bin/") for line in job["script"])
+    return {"env": env, "steps": [{"run": line} for line in lines]}
 
 
 @pytest.mark.usefixtures("base")
@@ -149,3 +166,26 @@ def test_the_snippet_of_the_page(steps: Steps, hub: Registry) -> None:
     made = steps(yaml.safe_load(snippet[1]), {})
     digest, _ = hub.manifest("team/map-even-odd", "stable")
     assert made["image"] == f"{hub.host}/team/map-even-odd@{digest}"
+
+
+@pytest.mark.usefixtures("base")
+def test_what_init_writes(steps: Steps, hub: Registry, tmp_path: Path) -> None:
+    workflow = load(STARTER)
+    steps(workflow["jobs"]["test"], workflow)
+    summary = (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+    assert "map/even_odd" in summary
+    assert "sink/log" not in summary
+    steps(workflow["jobs"]["push"], workflow)
+    assert hub.has_tag("team/sink-log", "stable")
+
+
+@pytest.mark.usefixtures("base")
+def test_the_jobs_for_gitlab(steps: Steps, cloned: Path, hub: Registry) -> None:
+    steps(of_gitlab("images that changed"), {})
+    assert "even_odd" in (cloned / "verify.xml").read_text()
+    steps(of_gitlab("push images"), {}, "linux/arm64")
+    rows = {row["udf"]: row for row in json.loads((cloned / "images.json").read_text())}
+    assert rows.keys() == set(UDFS)
+    digest, _ = hub.manifest("team/map-even-odd", "stable")
+    assert rows["map/even_odd"]["digest"] == digest
+    assert len(list((cloned / "sboms").rglob("*.json"))) == len(UDFS)
