@@ -41,23 +41,26 @@ AUTH
 
 def program() -> Path:
     """The registry's program, fetched once."""
-    folder = cache_folder(os.environ) / "tests" / f"docker-registry-{packages.SUITE}"
-    found = folder / "usr/bin/docker-registry"
-    if not found.is_file():
+    return unpacked("docker-registry") / "usr/bin/docker-registry"
+
+
+def unpacked(package: str, suite: str = packages.SUITE) -> Path:
+    """The files of a Debian package, fetched once. :class:`EngineSetupError` where it cannot be."""
+    folder = cache_folder(os.environ) / "tests" / f"{package}-{suite}"
+    if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as name:
             work = Path(name)
-            packages.source(work)
+            packages.source(work, suite)
             debs, tree = work / "debs", work / "tree"
             debs.mkdir()
-            package = f"docker-registry/{packages.SUITE}"
-            argv = ["apt-get", "download", "-q", package]
-            packages.run(argv, "fetching the registry", packages.apt_env(work), cwd=str(debs))
+            argv = ["apt-get", "download", "-q", f"{package}/{suite}"]
+            packages.run(argv, f"fetching {package}", packages.apt_env(work), cwd=str(debs))
             for deb in debs.glob("*.deb"):
                 packages.run(["dpkg-deb", "-x", deb, tree], f"unpacking {deb.name}")
             with contextlib.suppress(OSError):  # another run was quicker
                 tree.rename(folder)
-    return found
+    return folder
 
 
 def free_port() -> int:

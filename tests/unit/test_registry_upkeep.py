@@ -182,6 +182,8 @@ def scenario(place: Place, top: Path) -> dict[str, str]:
     place.index(UDF, "edge", shared, note="another with the same part")
     about = gone["of an old commit"].replace(":", "-")
     gone["a signature"] = put(UDF, f"{about}.sig", age=199, mark=3)
+    gone["a signature of cosign 3"] = put(UDF, age=199, mark=6)
+    gone["a signature's index"] = place.index(UDF, about, gone["a signature of cosign 3"])
     for number in (11, 12, 13, 14, 15, 17, 18):
         digest = put(BASE, base_tag(number), age=300, mark=number)
         if number == 11:
@@ -217,14 +219,16 @@ def check_scenario(place: Place, top: Path) -> None:
     found = find(place, top)
     assert state(place) == before  # nothing is deleted by looking
     assert {each.id.partition("@")[2] for each in found} == {
-        digest for name, digest in gone.items() if name not in ("a part of it", "a signature")
+        digest
+        for name, digest in gone.items()
+        if name != "a part of it" and not name.startswith("a signature")
     }
     done = remove(place, top, found)
     assert [each.failure for each in done] == [""] * len(found)
     went = before - state(place)
     assert {tag for repository, tag in went if repository == UDF} == {
         *(content_tag(number) for number in (0, 1, 8)),
-        f"{gone['of an old commit'].replace(':', '-')}.sig",
+        *(f"{gone['of an old commit'].replace(':', '-')}{end}" for end in ("", ".sig")),
     }
     assert {tag for repository, tag in went if repository == BASE} == {base_tag(11)}
     assert not any(place.has(UDF, digest) for name, digest in gone.items() if "base" not in name)

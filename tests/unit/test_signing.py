@@ -51,6 +51,28 @@ def test_a_signature_that_fails() -> None:
     with pytest.raises(PushFailedError, match=r"has not signed r\.test/map-a@sha256") as caught:
         signing.sign([ONE], "", runner=cosign_failing_for("map-a"))
     assert "no match" in caught.value.what
+    assert "COSIGN" not in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Post "https://rekor.sigstore.dev/api/v1/log/entries": giving up after 4 attempt(s)',
+        'error getting signing config from TUF: Get "https://tuf-repo-cdn.sigstore.dev/15.root"',
+        "--tlog-upload=false is not supported with --signing-config or --use-signing-config",
+    ],
+    ids=["cosign 2", "cosign 3", "half of the variables"],
+)
+def test_who_has_no_log_is_told_what_to_set(said: str) -> None:
+    cosign = Program("", f"Error: {said}\nerror during command execution: {said}\n", 1, "map")
+    with pytest.raises(PushFailedError) as caught:
+        signing.sign([ONE], "k.key", runner=cosign)
+    assert caught.value.what.endswith(f": {said}")
+    assert "COSIGN_TLOG_UPLOAD=false and COSIGN_USE_SIGNING_CONFIG=false" in caught.value.next_step
+    bad = signing.complaint(ONE, Signer(key="k.pub"), runner=cosign)
+    assert bad is not None
+    assert bad.why == said
+    assert "COSIGN_PRIVATE_INFRASTRUCTURE=true" in bad.step
 
 
 @pytest.mark.parametrize(
@@ -99,7 +121,7 @@ def test_signatures_that_cannot_be_checked(signer: Signer, wanted: bool, said: s
 )
 def test_who_must_have_signed(signer: Signer, options: list[str]) -> None:
     cosign = cosign_failing_for()
-    assert signing.complaint(ONE, signer, runner=cosign) == ""
+    assert signing.complaint(ONE, signer, runner=cosign) is None
     assert cosign.calls == [["cosign", "verify", *options, ONE]]
 
 

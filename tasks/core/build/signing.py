@@ -1,7 +1,8 @@
 """Signatures of images in a registry, made and checked by cosign, where that is installed.
 
 An image is named by its digest: a tag may name another one by the time that it is signed. Secrets
-of a key, and the token of a CI job, come from the environment, which cosign reads itself.
+of a key, and the token of a CI job, come from the environment, which cosign reads itself. So does
+every flag of cosign: ``COSIGN_TLOG_UPLOAD`` for ``--tlog-upload``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..model.errors import ConfigError, PushFailedError
-from ..model.programs import Runner, run
+from ..model.programs import Done, Runner, run
 
 PROGRAM: Final = "cosign"
 _BATCH: Final = 50
+_LOG: Final = ("rekor", "sigstore.dev", "transparency log", "tlog")
+"""What is in a problem with the log that cosign writes to and reads, or with its keys."""
+_SIGN_WITHOUT: Final = "COSIGN_TLOG_UPLOAD=false and COSIGN_USE_SIGNING_CONFIG=false"
+_VERIFY_WITHOUT: Final = "COSIGN_PRIVATE_INFRASTRUCTURE=true"
 
 Which = Callable[[str], str | None]
 
@@ -87,12 +92,35 @@ def sign(references: Sequence[str], key: str, *, runner: Runner = run) -> None:
         # Without a question: keyless, it would ask whether the log may have the identity.
         done = runner([PROGRAM, "sign", "--yes", *options, *batch])
         if not done:
-            what = f"{PROGRAM} has not signed {batch[0]}: {done.problem}"
+            what = f"{PROGRAM} has not signed {batch[0]}: {_problem(done)}"
             step = "the images are pushed: sign them with `invoke push --sign`"
+            step += _without_log(done, _SIGN_WITHOUT)
             raise PushFailedError(what, next_step=step, detail=done.stderr.strip())
 
 
-def complaint(reference: str, signer: Signer, *, runner: Runner = run) -> str:
-    """Why an image is not signed by ``signer``, by its reference with a digest; else ``""``."""
+@dataclass(frozen=True, kw_only=True)
+class Complaint:
+    """Why an image is not signed as it has to be, and what to do."""
+
+    why: str
+    step: str
+
+
+def complaint(reference: str, signer: Signer, *, runner: Runner = run) -> Complaint | None:
+    """What cosign says against an image, by its reference with a digest; ``None`` for nothing."""
     done = runner([PROGRAM, "verify", *signer.options, reference])
-    return "" if done else done.problem
+    if done:
+        return None
+    step = "sign it with `invoke push --sign`, or check --key, --identity and --issuer"
+    return Complaint(why=_problem(done), step=step + _without_log(done, _VERIFY_WITHOUT))
+
+
+def _problem(done: Done) -> str:
+    return done.problem.removeprefix("error during command execution: ")
+
+
+def _without_log(done: Done, variables: str) -> str:
+    """What else to do where a problem is that of the log: there may be none to ask."""
+    if any(word in done.stderr.lower() for word in _LOG):
+        return f"; where no transparency log is used, set {variables} in the environment"
+    return ""

@@ -235,8 +235,10 @@ def _delete(
     if digest in held:
         return "a tag names it since it was found"
     parts = repository.contents[digest].parts if digest in repository.contents else ()
-    about = [repository.tags[tag] for tag in repository.signatures(digest)]
     try:
+        about = [repository.tags[tag] for tag in repository.signatures(digest)]
+        # Of several signatures the tag names an index, and each has a manifest in it.
+        about += [part for each in about for part in _content(registry, reference, each).parts]
         # The index first: it must not be there without its parts.
         for each in (digest, *parts, *about):
             if each not in held:

@@ -42,8 +42,7 @@ def _error(registry: Registry, image: str, signer: Signer, runner: Runner) -> Ud
     if not digest:
         what = f"{image} is not in the registry, where its signature would be"
         return SignatureError(what, next_step="push it: `invoke push --sign`")
-    if why := complaint(reference.with_digest(digest).familiar, signer, runner=runner):
-        what = f"{image} ({digest}) is not signed as it has to be: {why}"
-        step = "sign it with `invoke push --sign`, or check --key, --identity and --issuer"
-        return SignatureError(what, next_step=step)
+    if bad := complaint(reference.with_digest(digest).familiar, signer, runner=runner):
+        what = f"{image} ({digest}) is not signed as it has to be: {bad.why}"
+        return SignatureError(what, next_step=bad.step)
     return None
