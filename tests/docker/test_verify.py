@@ -402,6 +402,47 @@ def test_nothing_is_left_after_an_interrupt(
     assert left(engine, run) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_after_an_interrupt_under_load(
+    number: signal.Signals, examples: str, engine: Engine, tmp_path: Path
+) -> None:
+    """Also of the profile: its files are in the volume of the run."""
+    where = ["--tag", examples, "--udf", "map/even_odd"]
+    long = ["--load", "--profile", "--messages", "1000000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "verify", *where, *long],
+        cwd=REPOSITORY,
+        env={**environment(), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def is_profiled() -> bool:
+        look = ("sh", "-c", "ls /var/run/numaflow/.profile/*.profile")
+        return any(
+            engine.docker("exec", container, *look).code == 0 for container in left(engine, run)[:2]
+        )
+
+    try:
+        run = wait_for(lambda: running(engine, examples))
+        wait_for(is_profiled)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    if number == signal.SIGKILL:
+        wait_for(lambda: not left(engine, run))
+    else:
+        assert process.returncode == 128 + number
+        assert err.splitlines()[-1].startswith("verify was interrupted")
+        assert left(engine, run) == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def inspect_isolation(engine: Engine, run: str) -> None:
     """The containers have no network, and nothing of this machine."""
     label = f"label={VERIFY_RUN}={run}"
