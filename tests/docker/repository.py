@@ -117,7 +117,8 @@ def own_registry(engine: Engine) -> Iterator[str]:
         kept = set(_tags(engine, "numaflow-python-base"))
         for tag in mine - kept - {"latest"}:
             remove(engine, f"127.0.0.1:1/numaflow-python-base:{tag}")
-        remove(engine, f"{name}/*")
+        for pattern in ("*", "*/*"):
+            remove(engine, f"{name}/{pattern}")
 
 
 def wait_for_log(engine: Engine, container: str, text: str, seconds: float = 30) -> None:
@@ -130,14 +131,18 @@ def wait_for_log(engine: Engine, container: str, text: str, seconds: float = 30)
 
 def forget(engine: Engine, host: str) -> None:
     """Remove every image that is named after a registry, and the local names of its bases."""
-    form = "{{.Repository}} {{.Tag}}"
-    listed = engine.docker("image", "ls", "--format", form).stdout.splitlines()
-    images = [tuple(line.split()) for line in listed]
+    form = "{{.Repository}} {{.Tag}} {{.Digest}}"
+    listed = engine.docker("image", "ls", "--digests", "--format", form).stdout.splitlines()
+    found = [line.split() for line in listed]
+    images = [(name, tag) for name, tag, _ in found]
     kept = {tag for name, tag in images if name == "numaflow-python-base"}
     mine = {(name, tag) for name, tag in images if name.startswith(f"{host}/")}
+    # What was pulled by its digest alone has no tag.
+    pulled = [f"{name}@{digest}" for name, tag, digest in found if tag == "<none>"]
     bases = {tag for name, tag in mine if name.endswith("/numaflow-python-base")}
     local = {(f"{LOCAL_REGISTRY}/numaflow-python-base", tag) for tag in bases - kept}
     names = [f"{name}:{tag}" for name, tag in (mine | local) & set(images) if tag != "<none>"]
+    names += [name for name in pulled if name.startswith(f"{host}/")]
     if names:
         engine.docker("image", "rm", "--force", *names)
 
