@@ -132,7 +132,9 @@ class Workspace:
         wanted = {self.path / root / name for name in udfs}
         for program in [path for name in PROGRAMS for path in (self.path / root).rglob(name)]:
             if program.parent not in wanted:
-                program.unlink()
+                # All of its files: what is left must not look like a UDF.
+                for file in filter(Path.is_file, program.parent.iterdir()):
+                    file.unlink()
         for name in udfs:
             self.edit(mark, f"{root}/{name}")
         return root
