@@ -9,17 +9,21 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
 
 from tasks.core.engine import Engine, client_process
 from tasks.core.engine.endpoint import Endpoint
-from tasks.core.engine.sandbox import _unframed
+from tasks.core.engine.sandbox import Record, Sandbox, _unframed
 from tasks.core.model.bounds import Bounds, read_bounds
+from tasks.core.model.contract import RUN_FOLDER
 from tasks.core.model.errors import ProjectFileError
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
@@ -152,9 +156,17 @@ class FakeSandbox:
 
     def __init__(self) -> None:
         self.signals: list[tuple[str, str]] = []
+        self.signalled = threading.Event()
 
     def signal(self, container: str, name: str, *, aside: bool = False) -> None:
         self.signals.append((container, name))
+        self.signalled.set()
+
+    def create(self, setup: object) -> str:
+        return "udf"
+
+    def record(self, container: str) -> Record:
+        return Record(started=0.0, out_of_memory=False, log=())
 
 
 def followed(*pieces: tuple[int, bytes]) -> tuple[list[Any], str, FakeSandbox]:
@@ -193,6 +205,75 @@ def test_endless_answers_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [event.get("name") for event in events] == ["answers", None]
     assert "the answers take more than 1 MB" in events[0]["detail"]
     assert sandbox.signals == [("probe", "SIGKILL")]
+
+
+def test_a_probe_that_hangs_does_not_hang_the_run() -> None:
+    sandbox: Any = FakeSandbox()
+
+    def silence() -> Iterator[tuple[int, bytes]]:
+        sandbox.signalled.wait(20)
+        yield from ()
+
+    prepared = probing.Prepared(
+        sandbox=sandbox, user="1", volumes={}, probe="probe", output=silence()
+    )
+    probing._Run(prepared, probing.ProbeRun(image="x", probe_image="y", spec={}, limit=0.1)).run()
+    assert sandbox.signals == [("probe", "SIGKILL")]
+
+
+# --- what the engine is asked for -------------------------------------------------------------
+
+
+def asked(folder: Path, bounds: Bounds) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The container of a UDF and the volume that it shares, as an engine is asked for them."""
+    created: list[dict[str, Any]] = []
+
+    def create(*given: dict[str, Any] | None, **named: Any) -> dict[str, str]:  # noqa: ANN401
+        created.append(given[0] or {} if given else named)
+        return {"Id": "c", "Name": "v"}
+
+    api: Any = docker.APIClient(base_url="unix:///nowhere", version="1.45")
+    api.create_container_from_config = api.create_volume = create
+    api.remove_container = api.remove_volume = lambda *_, **__: None
+    client = SimpleNamespace(api=api, close=api.close)
+    engine: Any = SimpleNamespace(endpoint=fake_docker(folder), sdk=lambda: client)
+    with Sandbox(engine, "run") as sandbox:
+        prepared = probing.Prepared(
+            sandbox=sandbox,
+            user=bounds.user or _user("0"),
+            volumes={RUN_FOLDER: sandbox.volume()},
+            probe="probe",
+            output=(),
+        )
+        wanted = probing.ProbeRun(image="x", probe_image="y", spec={}, bounds=bounds)
+        sandbox.create(probing._Run(prepared, wanted).setup)
+    volume, container = created
+    return container, volume
+
+
+def test_the_container_of_a_udf_has_its_bounds(tmp_path: Path) -> None:
+    container, volume = asked(tmp_path, Bounds())
+    host = container["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (1 << 30, 1 << 30)
+    assert host["PidsLimit"] == 512
+    assert (host["CapDrop"], host.get("CapAdd")) == (["ALL"], None)
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] is True
+    assert host["Tmpfs"] == {"/tmp": "rw,exec,mode=1777,size=256m"}
+    assert host["LogConfig"]["Config"] == {"max-size": "4000000", "max-file": "2"}
+    assert container["User"] == "65534:65534"
+    assert volume["driver_opts"] == {"type": "tmpfs", "device": "tmpfs", "o": "mode=0777,size=64m"}
+
+
+def test_only_what_a_udf_relaxes_is_relaxed(tmp_path: Path) -> None:
+    container, _ = asked(tmp_path, Bounds(memory="2g", pids=9, writable=True, user="root"))
+    host = container["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (2 << 30, 2 << 30, 9)
+    assert not host["ReadonlyRootfs"]
+    assert "Tmpfs" not in host
+    assert container["User"] == "root"
+    assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
 
 
 # --- the client -------------------------------------------------------------------------------

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.build import execute, publish
 from tasks.core.build.failures import isolate
 from tasks.core.build.gather import plan_images
 from tasks.core.build.results import Result, failed
 from tasks.core.build.specs import base_of, base_versions, spec_of, specs_of
 from tasks.core.build.why import ChangedInputs, changed_inputs
+from tasks.core.engine import Engine
 from tasks.core.engine.bake import BakeRun
+from tasks.core.engine.endpoint import Endpoint
 from tasks.core.inputs.selection import Choice, select
 from tasks.core.model import labels
 from tasks.core.model.errors import BuildFailedError, ImageNameError, ProjectFileError
@@ -172,6 +175,18 @@ def test_one_udf_does_not_take_the_image_of_another(settings: Settings) -> None:
     assert caught.value.what == (
         "UDFs map/one-b and map/one_b both give the image map-one-b:stable"
     )
+
+
+def test_a_push_says_which_secrets_are_near_an_image(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings.root / "map/plain/id_rsa").touch()
+    published = {"map/plain": publish.Published(digest="sha256:0", tags=("stable",))}
+    monkeypatch.setattr(publish, "push_built", lambda *_: published)
+    engine = Engine(endpoint=Endpoint(host="unix:///nowhere"))
+    (result,) = execute.push(engine, settings, [find(settings, "map/plain")], say=print)
+    assert result.result == "pushed"
+    assert result.notes == ("left out as secrets: id_rsa",)
 
 
 class TestFailed:

@@ -88,6 +88,13 @@ def large(folder: Path) -> None:
         model.truncate(60_000_000)
 
 
+def include_of_a_key(folder: Path) -> None:
+    key = folder.parents[1] / "libs/server.key"
+    key.parent.mkdir()
+    key.touch()
+    project(f"{PROJECT}[tool.numaflow-udf]\ninclude = ['libs/server.key']\n")(folder)
+
+
 RICH = (
     '[[package]]\nname = "rich"\nversion = "{}"\n'
     'files = [{{file = "rich.whl", hash = "sha256:00"}}]\n[metadata]\ncontent-hash = "00"\n'
@@ -168,6 +175,12 @@ FAULTS: dict[str, tuple[Plant, str, str, str]] = {
         "warn",
         "key.txt goes into its image and contains",
         "key.txt'",
+    ),
+    "include of a key": (
+        include_of_a_key,
+        "warn",
+        "include takes libs/server.key, which .dockerignore keeps out of images",
+        "leave it out",
     ),
     "link": (
         link("gone.txt"),

@@ -410,6 +410,24 @@ def test_images_of_an_empty_registry(run: Run, root: Path, programs_of: Path) ->
     assert not list((root.parent / "cache").rglob(".installing-*"))
 
 
+def test_without_a_cache_packages_are_installed_again(
+    run: Run, root: Path, programs_of: Path
+) -> None:
+    add_locked(root, "map/one")
+    run.images()
+    before = len(calls(programs_of))
+    assert run.images(force=True)[0].result == "built"
+    assert len(calls(programs_of)) == before
+    assert run.images(fresh=True)[0].result == "built"
+    assert len(calls(programs_of)) == before + 1
+
+
+def test_secrets_near_an_image_are_said(run: Run, root: Path) -> None:
+    (add(root, "map/one") / "id_rsa").write_text("x")
+    (result,) = run.images()
+    assert result.notes == ("left out as secrets: id_rsa",)
+
+
 def test_another_machine_takes_packages_from_the_registry(
     run: Run, root: Path, programs_of: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
