@@ -572,10 +572,32 @@ class TestLooseRequirements:
         found = extra(make(requirements_txt=f"b\n{line}\n", more_txt="c>=1\n"))
         assert found.files == {"requirements.in": "b\nc>=1\n"}
 
+    def test_a_file_that_is_included_twice_is_read_once(self, make: Make) -> None:
+        # Each includes the next one twice: its lines would double with each file.
+        files = {f"f{number}_txt": f"-r f{number + 1}.txt\n" * 2 for number in range(60)}
+        found = extra(make(requirements_txt="-r f0.txt\n", f60_txt="b\n", **files))
+        assert found.files == {"requirements.in": "b\n"}
+
+    @pytest.mark.parametrize("how", ["includes", "is a link to"])
+    def test_a_file_outside_of_the_repository_is_not_read(self, make: Make, how: str) -> None:
+        udf = make()
+        secret = udf.path.parents[2] / "secret"
+        secret.write_text("machine a login b password c\n")
+        file = udf.path / "requirements.txt"
+        if how == "includes":
+            file.write_text("-r ../../../secret\n")
+        else:
+            file.symlink_to(secret)
+        with pytest.raises(ProjectFileError, match="is outside of the repository") as caught:
+            extra(udf)
+        assert "password" not in caught.value.what
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [
             ("-r none.txt\n", "none.txt not found; "),
+            (f"-r {'x' * 300}\n", "cannot be read: File name too long"),
+            ("-r ../a/requirements.txt\n", "is invalid: it includes itself"),
             ("-r requirements.txt\n", "requirements.txt is invalid: it includes itself"),
             ("b\n-c constraints.txt\n", "constraints are not supported"),
             ("--constraint=constraints.txt\n", "constraints are not supported"),

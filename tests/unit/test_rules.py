@@ -309,6 +309,26 @@ def test_only_report_and_the_probe_print() -> None:
     assert calls == []
 
 
+def test_files_of_a_repository_are_read_by_one_function() -> None:
+    """Other ones wait for a FIFO, and take a file of any size into memory."""
+    # What these read was made here or is shipped, or a person names it, such as `<(command)`.
+    own = [
+        *("core/upkeep/new.py", "core/upkeep/relock.py", "core/upkeep/starter.py", "pipeline.py"),
+        *("core/migration/compare.py", "core/verification/probing.py"),
+        *("core/build", "core/bench", "core/image", "core/engine", "core/private_engine"),
+        *("core/registry", "core/output", "core/model/places.py", "probe"),
+    ]
+    calls = [
+        place
+        for place, node in nodes(ast.Call, outside=[TASKS / each for each in own])
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read_text", "read_bytes")
+        and ast.unparse(node.func.value) != "reading"
+    ]
+    assert calls == []
+
+
 def test_no_shell_gets_a_command_line() -> None:
     calls = [
         place

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..model.errors import PipelineError
-from ..model.reading import read_text, shown
+from ..model.errors import PipelineError, UdfError
+from ..model.reading import read_bytes, read_text, shown
 from ..model.reference import ImageReference
 from ..model.udf import Udf
 
@@ -97,8 +97,8 @@ def manifests(folder: Path) -> list[Path]:
 def is_manifest(path: Path) -> bool:
     """Whether a file is a manifest of Numaflow, valid or not."""
     try:
-        return API.encode() in path.read_bytes()
-    except OSError:
+        return API.encode() in read_bytes(path)
+    except UdfError:
         return False
 
 

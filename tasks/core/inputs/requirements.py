@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from ..model.errors import ProjectFileError
-from ..model.reading import invalid, read_text, shown
+from ..model.places import repository_of
+from ..model.reading import invalid, is_file, read_text, shown
 from ..model.udf import Udf
 from .declared import requirement
 from .locks.freshness import mismatches
@@ -30,17 +31,29 @@ class Line:
 
 
 def read(udf: Udf) -> list[Line] | None:
-    """The requirements of a UDF, or ``None`` where it has no such file."""
+    """The requirements of a UDF, or ``None`` where it has no such file.
+
+    Raises :class:`ProjectFileError` for a file that is not in the repository: an error may show
+    what a line of it holds.
+    """
     path = udf.path / NAME
-    return list(_lines(path, ())) if path.is_file() else None
+    return list(_lines(path, repository_of(udf.path), [], set())) if path.is_file() else None
 
 
-def _lines(path: Path, outer: tuple[Path, ...]) -> Iterator[Line]:
-    if not path.is_file():
+def _lines(path: Path, top: Path, outer: Sequence[Path], read: set[Path]) -> Iterator[Line]:
+    """The lines of a file and of what it includes, each file once; ``outer`` include it."""
+    if not is_file(path):
         what = f"{shown(path)} not found; {shown(outer[-1])} includes it"
         raise ProjectFileError(what, next_step="add it, or remove the line that includes it")
-    if path in outer:
+    place = path.resolve()
+    if not place.is_relative_to(top.resolve()):
+        what = f"{shown(path)} is outside of the repository"
+        raise ProjectFileError(what, next_step="copy into the repository what it requires")
+    if any(place == each.resolve() for each in outer):
         raise invalid(path, "it includes itself")
+    if place in read:
+        return
+    read.add(place)
     text = re.sub(r"\\\n", " ", read_text(path))
     for raw in text.splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
@@ -48,7 +61,7 @@ def _lines(path: Path, outer: tuple[Path, ...]) -> Iterator[Line]:
             continue
         option, value = _option(line)
         if option in ("-r", "--requirement"):
-            yield from _lines(path.parent / value, (*outer, path))
+            yield from _lines(path.parent / value, top, (*outer, path), read)
         elif option in ("-c", "--constraint"):
             raise invalid(path, f"'{line}': constraints are not supported; pin the versions here")
         elif option in ("-e", "--editable"):

@@ -137,7 +137,7 @@ def settings_of(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        data = yaml.safe_load(read_bytes(path).decode()) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError):
         return {}
     section = data.get("udf") if isinstance(data, dict) else None

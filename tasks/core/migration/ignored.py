@@ -65,7 +65,7 @@ def _ignores(path: Path, context: Path, file: Path) -> bool:
 
 def _never(path: Path) -> bool:
     """Whether no image has the file, such as a Makefile."""
-    lines = (SHIPPED / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    lines = read_bytes(SHIPPED / ".dockerignore").decode().splitlines()
     return Ignore(line for line in lines if line.startswith("**/")).ignores(path.as_posix())
 
 

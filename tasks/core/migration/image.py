@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from .dockerfile import Dockerfile, Stage
+from .reading import read_bytes
 from .remarks import Remark, Where
 
 _PYTHON_BASE: Final = re.compile(r"python|pypy|conda|(?<![a-z])py(?![a-z])")
@@ -123,7 +124,7 @@ class OldImage:
             return True
         words = [*self.process.argv, *self.process.script.split()] if self.process else []
         places = [self.locate(word) for word in words]
-        texts = [place.read_bytes() for place in places if place is not None and place.is_file()]
+        texts = [read_bytes(place) for place in places if place is not None and place.is_file()]
         return any(_PYTHON_COMMAND.search(text) for text in [" ".join(words).encode(), *texts])
 
     def locate(self, path: str) -> Path | None:

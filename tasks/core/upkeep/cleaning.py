@@ -16,6 +16,7 @@ from ..engine.store import CacheRecord, Container, Volume
 from ..inputs.files import sha256
 from ..migration import journal
 from ..model import labels
+from ..model.reading import read_bytes
 from ..model.settings import Settings
 from ..output import report
 from .leftovers import Leftover, Part
@@ -227,7 +228,7 @@ def backup_files(settings: Settings) -> list[Leftover]:
             continue
         for entry in record.files:
             path = record.folder / f"{entry['path']}.backup"
-            if path.is_file() and sha256(path.read_bytes()) == entry["before"]:
+            if path.is_file() and sha256(read_bytes(path)) == entry["before"]:
                 found.append(_backup(root, path))
         found.append(_backup(root, record.folder / journal.JOURNAL))
     return found

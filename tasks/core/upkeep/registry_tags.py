@@ -23,6 +23,7 @@ from ..model import labels
 from ..model.errors import UdfError
 from ..model.parallel import parallel
 from ..model.programs import Runner, run
+from ..model.reading import read_bytes
 from ..model.reference import ImageReference
 from ..model.settings import Settings
 from ..model.udf import Udf
@@ -307,5 +308,5 @@ def texts_below(folder: Path) -> str:
         for name in names:
             path = Path(place, name)
             if path.suffix in _TEXTS and path.is_file() and path.stat().st_size <= _LARGEST:
-                found.append(path.read_text(encoding="utf-8", errors="replace"))
+                found.append(read_bytes(path, limit=_LARGEST).decode(errors="replace"))
     return "\n".join(found)

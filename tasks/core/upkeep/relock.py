@@ -21,6 +21,7 @@ from ..inputs.recipe import BASE_DOCKERFILE, BASE_SCRIPTS
 from ..model.errors import BuildFailedError, ProjectFileError
 from ..model.places import SHIPPED, repository
 from ..model.progress import Say
+from ..model.reading import read_bytes, read_text
 from ..model.settings import Settings
 from ..private_engine.standin import ensure_image
 from .deps.findings import Grouping
@@ -75,7 +76,7 @@ def _check(lock: str, name: str, packages: Mapping[str, str]) -> None:
 
 def refresh(engine: Engine, settings: Settings, *, say: Say) -> None:
     """Make the lock of the base fit pyproject.toml as it is."""
-    text = group.own_project().read_text(encoding="utf-8")
+    text = read_text(group.own_project())
     _write(text, _locked(engine, settings, text, say))
 
 
@@ -110,7 +111,7 @@ def _locked(engine: Engine, settings: Settings, project: str, say: Say) -> str:
         raise ProjectFileError(what, next_step="lock it again with the tool that made it")
     files = {_PROJECT: project.encode()}
     if path.is_file():
-        files[path.name] = path.read_bytes()
+        files[path.name] = read_bytes(path)
     return made(engine, settings, files, [path.name], say=say)[path.name]
 
 
@@ -188,7 +189,7 @@ def _write(project: str, lock: str, more: Mapping[Path, str] | None = None) -> N
 def write(texts: Mapping[Path, str]) -> None:
     """Put all files in place; where one fails, those before it are put back."""
     aside = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in texts}
-    before = {path: path.read_bytes() if path.is_file() else None for path in texts}
+    before = {path: read_bytes(path) if path.is_file() else None for path in texts}
     done: list[Path] = []
     try:
         for path, text in texts.items():

@@ -20,6 +20,7 @@ from ..inputs.files import context_root, sha256
 from ..inputs.selection import Selected
 from ..model.errors import UdfError
 from ..model.progress import Say
+from ..model.reading import read_bytes
 from ..model.settings import Settings
 from ..model.udf import select
 from ..output import report
@@ -238,7 +239,7 @@ class Workbench:
 
 
 def _content(path: Path) -> str:
-    return sha256(path.read_bytes()) if path.is_file() else ""
+    return sha256(read_bytes(path)) if path.is_file() else ""
 
 
 def judged(verdict: Verdict) -> Round:
