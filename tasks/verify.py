@@ -10,6 +10,7 @@ from . import options
 from .core.engine import connect
 from .core.inputs.selection import Selected
 from .core.model.contract import ANSWER_SECONDS, GRACE_SECONDS, NUMAFLOW, READY_SECONDS
+from .core.model.errors import ConfigError
 from .core.model.loading import lazily
 from .core.model.settings import Settings
 from .core.output import report, written
@@ -20,7 +21,7 @@ with lazily():
     from .core.inputs import pipelines
     from .core.verification import candidates as preparing
     from .core.verification import conditions as reading
-    from .core.verification import pulling, signatures, verdict
+    from .core.verification import pulling, signatures, sources, verdict
     from .core.verification import report as verdicts
     from .core.verification import run as verification
 
@@ -44,6 +45,7 @@ _INTERRUPTED = "verify was interrupted; its containers and volumes are removed"
         "profile": "with --load: the handler's share of the time, and its slowest lines",
         "max-ready": "the longest start that passes, such as 500ms or 2s (default: no limit)",
         "platform": "run the images for this platform, such as linux/arm64, if the engine can",
+        "build": "first build the images that are not made from the UDFs as they are",
         "pull": "pull the images from the registry first",
         "signature": "check with cosign that the images in the registry are signed",
         "key": "public key of who must have signed, a file or the URI of a KMS",
@@ -64,6 +66,7 @@ def verify(
     answer: int = ANSWER_SECONDS,
     grace: int = GRACE_SECONDS,
     numaflow: str = NUMAFLOW,
+    build: bool = False,
     pull: bool = False,
     signature: bool = False,
     key: str = "",
@@ -91,6 +94,9 @@ def verify(
         max_ready=max_ready,
         platform=platform,
     )
+    if build and (pull or platform):
+        what = f"--build makes images here, and --{'pull' if pull else 'platform'} takes others"
+        raise ConfigError(what, next_step="give one of them")
     signer = signing.Signer(key=key, identity=identity, issuer=issuer)
     signing.check_signer(signer, wanted=signature)
     engine = connect(settings.builder)
@@ -100,9 +106,13 @@ def verify(
     if pipeline:
         uses = pipelines.read(Path(pipeline).absolute())
         selected = pipelines.named(selected, uses, pipeline)
+    if build:
+        with interruptible(_INTERRUPTED):
+            selected = sources.built(engine, settings, selected, report.say)
     if pull:
         pulling.pull(engine, settings, selected, report.say, platform)
     found = preparing.candidates(engine, settings, selected, uses)
+    found = sources.compared(engine, settings, selected.udfs, found)
     if signature:
         found = signatures.signed(publish.registry_of(engine, settings), found, signer)
     with interruptible(_INTERRUPTED):

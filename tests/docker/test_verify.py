@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ DEFECTS = {
 }
 """Each broken UDF with the checks that it must fail: all of them, and no other."""
 
-ON_DEMAND = ("load", "slow-reader", "max-ready")
+ON_DEMAND = ("load", "slow-reader", "max-ready", "source")
 """The checks that run only if they are asked for."""
 
 # verify waits for a broken UDF in vain; the good ones need no more time than this.
@@ -252,6 +253,25 @@ def test_one_udf_is_shown_as_a_table(examples: str) -> None:
     shown = {line.split()[0] for line in lines[4:] if " ok" in line}
     assert shown >= set(CHECKS) - {"case", "probe", *ON_DEMAND}
     assert "ms after the start, imports" in done.stdout
+
+
+def test_what_changed_since_its_build_is_said_or_built_first(tmp_path: Path, tag: str) -> None:
+    root = tmp_path / "udfs"
+    shutil.copytree(REPOSITORY / "examples/map/even_odd", root / "map/edited")
+    (root / "map/edited/pyproject.toml").unlink()
+    (root / "map/edited/pipeline.yaml").unlink()
+    build(tag, root)
+    where = ("--root", str(root), "--tag", tag, "--udf", "map/edited")
+    assert "warning" not in invoke("verify", *where).stdout
+    with (root / "map/edited/example.py").open("a") as file:
+        file.write("# edited\n")
+    done = invoke("verify", *where)
+    assert done.returncode == 0, done.stdout
+    assert "warning for map/edited, source: the image is not made from the UDF as it is: " in (
+        done.stdout
+    )
+    done = invoke("verify", *where, "--build")
+    assert (done.returncode, "warning" in done.stdout) == (0, False), done.stdout
 
 
 def test_only_those_that_match_are_verified(examples: str) -> None:

@@ -165,16 +165,21 @@ FAILED = Result(
 INVALID = Result(name="map/c", image="", result="failed", error="not a requirement")
 
 
-def test_one_udf_does_not_take_the_image_of_another(settings: Settings) -> None:
-    for name in ("map/one_b", "map/one-b"):
+@pytest.mark.parametrize("other", ["map/one-b", "map/One_b"])
+@pytest.mark.parametrize(
+    "choice",
+    [Choice(names=["map/one_b"]), Choice(only=["map/one_b"]), Choice(exclude=["map/[!o]*", "*-b"])],
+    ids=["named", "by pattern", "what others leave"],
+)
+def test_one_udf_does_not_take_the_image_of_another(
+    settings: Settings, other: str, choice: Choice
+) -> None:
+    for name in ("map/one_b", other):
         (settings.root / name).mkdir(parents=True)
         (settings.root / name / "example.py").touch()
-    chosen = select(settings, Choice(names=["map/one_b"]))
     with pytest.raises(ImageNameError) as caught:
-        plan_images(None, settings, chosen)
-    assert caught.value.what == (
-        "UDFs map/one-b and map/one_b both give the image map-one-b:stable"
-    )
+        plan_images(None, settings, select(settings, choice))
+    assert caught.value.what == f"UDFs {other} and map/one_b both give the image map-one-b:stable"
 
 
 def test_a_push_says_which_secrets_are_near_an_image(

@@ -45,12 +45,12 @@ def plan_images(
     """What has to be built for the selected UDFs: reads their files, gathers facts, decides.
 
     A UDF that cannot be built as it is stands among the invalid ones of the plan; where it was
-    named, its error is raised. So is an error where one that was named gives the image of
-    another UDF of the repository, which may not be among the selected ones. ``fresh`` makes all
-    again, and takes nothing from a cache of builds.
+    named, its error is raised. So is an error where a selected one gives the image of another UDF
+    of the repository, which may not be among them. ``fresh`` makes all again, and takes nothing
+    from a cache of builds.
     """
     force = force or fresh
-    if selected.named:
+    if selected.partial:
         for udf, other in with_same_image(settings, selected.udfs):
             raise same_image(settings, other, udf)
     specs, unusable = specs_of(settings, selected.udfs, strategy)

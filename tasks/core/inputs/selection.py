@@ -34,12 +34,14 @@ class Choice:
 class Selected:
     """The UDFs of a task, and those among all that cannot be used as they are.
 
-    ``named`` are the names of those that the user named: each of them has to be usable.
+    ``named`` are the names of those that the user named: each of them has to be usable. There may
+    be UDFs beside these where it is ``partial``.
     """
 
     udfs: tuple[Udf, ...] = ()
     invalid: tuple[InvalidUdf, ...] = ()
     named: frozenset[str] = frozenset()
+    partial: bool = True
 
     def valid(self) -> list[Udf]:
         """The UDFs; raises the error of the first that cannot be used."""
@@ -77,6 +79,7 @@ def select(settings: Settings, choice: Choice, *, all_by_default: bool = False) 
         udfs=tuple(udfs),
         invalid=tuple(wrong for wrong in invalid if not _is_among(wrong.name, choice.exclude)),
         named=frozenset(each.name for each in named),
+        partial=bool(choice.names or choice.only or choice.exclude or choice.changed_since),
     )
 
 

@@ -14,6 +14,7 @@ from .messages import Case
 Status = Literal["ok", "warning", "failed", "skipped"]
 
 CHECKS: Final[Mapping[str, str]] = {
+    "source": "the image is made from the UDF as it is; shown only if it is not",
     "pipeline": "the manifests that name the image fit it; shown only if there are some",
     "start": "the program runs until it is told to stop",
     "info-file": "the info file exists, is complete, and is JSON",
