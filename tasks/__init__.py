@@ -5,33 +5,36 @@ from __future__ import annotations
 import os
 import sys
 
-from invoke.collection import Collection
-
 # Invoke turns bytecode off: every run would compile every module of this package anew.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
-from . import (  # noqa: E402  (they are what is compiled)
-    bench,
-    build,
-    clean,
-    deps,
-    dev,
-    doctor,
-    engine,
-    init,
-    listing,
-    migrate,
-    new,
-    pipeline,
-    push,
-    sbom,
-    verify,
-    why,
-)
-from .core.model import settings_file  # noqa: E402
-from .core.model.places import repository  # noqa: E402
-from .core.model.settings import DEFAULTS  # noqa: E402
-from .core.output import ending  # noqa: E402
+from .core.model.quiet import Quietly  # noqa: E402  (it is what is compiled)
+
+with Quietly():
+    from invoke.collection import Collection
+
+    from . import (
+        bench,
+        build,
+        clean,
+        deps,
+        dev,
+        doctor,
+        engine,
+        init,
+        listing,
+        migrate,
+        new,
+        pipeline,
+        push,
+        sbom,
+        verify,
+        why,
+    )
+    from .core.model import settings_file
+    from .core.model.places import repository
+    from .core.model.settings import DEFAULTS
+    from .core.output import ending
 
 __all__ = ["ns"]
 

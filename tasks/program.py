@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from invoke.program import Program
@@ -29,6 +30,9 @@ class _Console(Program):
 
 def main() -> None:
     """Run the tasks that the command line names."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until a task runs there is nothing to clean up, and Invoke would exit with 1.
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     _Console(namespace=ns, name=CONSOLE, binary=CONSOLE, binary_names=[CONSOLE]).run()
 
 

@@ -76,11 +76,16 @@ def test_every_task_ends_like_this() -> None:
 
 
 def run(
-    *arguments: str, stdout: str = "", stderr: str = "", cwd: Path = REPOSITORY, **environ: str
+    *arguments: str,
+    stdout: str = "",
+    stderr: str = "",
+    cwd: Path = REPOSITORY,
+    program: str = "invoke",
+    **environ: str,
 ) -> subprocess.CompletedProcess[str]:
     """A task where no engine answers, with its output redirected as the shell does it."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("INVOKE_")}
-    invoke = (sys.executable, "-m", "invoke")
+    invoke = (sys.executable, "-m", program)
     script = 'out=$1; err=$2; shift 2; [ -z "$out" ] || exec >$out; [ -z "$err" ] || exec 2>$err; '
     return subprocess.run(
         ["sh", "-c", f'{script}exec "$@"', "sh", stdout, stderr, *invoke, *arguments],
@@ -144,10 +149,29 @@ def test_outside_of_invoke_a_traceback_is_a_traceback() -> None:
     assert "Traceback" in done.stderr
 
 
-def test_ctrl_c_while_the_tasks_are_loaded(checkout: Path) -> None:
+CTRL_C = "\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+
+
+@pytest.mark.parametrize("program", ["invoke", "tasks.program"])
+def test_ctrl_c_while_the_tasks_are_loaded(checkout: Path, program: str) -> None:
     with (checkout / "tasks/why.py").open("a") as file:
-        file.write("\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    done = run("list", cwd=checkout)
+        file.write(CTRL_C)
+    done = run("list", cwd=checkout, program=program)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_while_the_console_script_loads_invoke(checkout: Path) -> None:
+    (checkout / "invoke").mkdir()
+    (checkout / "invoke/__init__.py").write_text(CTRL_C)
+    done = run("list", cwd=checkout, program="tasks.program")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("program", ["invoke", "tasks.program"])
+def test_ctrl_c_before_a_task_runs(checkout: Path, program: str) -> None:
+    with (checkout / "tasks/options.py").open("a") as file:
+        file.write("\nimport os\n_Task.get_arguments = lambda *_, **__: os.kill(os.getpid(), 2)\n")
+    done = run("list", cwd=checkout, program=program)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
