@@ -103,6 +103,22 @@ def _is_ours(name: str) -> bool:
 
 
 @pytest.fixture
+def bounded() -> Iterator[None]:
+    """Fails a test that takes half a minute, where it waits or matches a pattern."""
+
+    def fail(*_: object) -> None:
+        pytest.fail("it does not end")
+
+    old = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, 30)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of this repository without its history, to change at will."""
     place = tmp_path / "checkout"

@@ -624,6 +624,7 @@ def test_an_odd_time_of_a_window_is_one_line() -> None:
         parse(f"[[case]]\nname = 'a'\nwindow = {window}\nmessage = [{{ value = 'x' }}]", "reduce")
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pattern_is_matched_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "SECONDS", 0.3)
     start = time.monotonic()

@@ -15,10 +15,11 @@ import pytest
 from tasks.core.engine import Engine, store, survey
 from tasks.core.engine.endpoint import Endpoint
 from tasks.core.inputs import group
-from tasks.core.model.errors import ConfigError
+from tasks.core.model.errors import ConfigError, EngineSetupError
 from tasks.core.model.reading import read_toml
 from tasks.core.model.settings import Settings
 from tasks.core.model.udf import load
+from tasks.core.private_engine import packages, setup
 from tasks.core.upkeep.doctor import examine, files, machine
 from tasks.core.upkeep.doctor.finding import Finding, failure, fix_all, guarded
 from tests import REPOSITORY
@@ -518,6 +519,33 @@ def test_an_engine_without_a_network() -> None:
     assert not survey.has_network(engine_that(network_ls="host\nnone\n"))
     assert survey.has_network(engine_that(network_ls="bridge\nhost\nnone\n"))
     assert survey.has_network(engine_that(private=True))
+
+
+@pytest.mark.parametrize(
+    ("newer", "status", "detail"),
+    [
+        ({}, "ok", "up to date with the mirror"),
+        ({"runc": "1.1 -> 1.2"}, "warn", "newer ones exist: runc 1.1 -> 1.2"),
+        (None, "ok", "the mirror cannot be asked for newer ones: no mirror"),
+    ],
+)
+def test_newer_programs_of_the_private_engine(
+    monkeypatch: pytest.MonkeyPatch, newer: dict[str, str] | None, status: str, detail: str
+) -> None:
+    def outdated(*_: object) -> dict[str, str]:
+        if newer is None:
+            what = "no mirror"
+            raise EngineSetupError(what, next_step="x")
+        return newer
+
+    about = SimpleNamespace(version="28.1", buildx="0.13", image_store="x", platforms=())
+    monkeypatch.setattr(setup, "describe", lambda *_: about)
+    monkeypatch.setattr(packages, "outdated", outdated)
+    settings = Settings.from_config({}, network="host")
+    found = {each.name: each for each in machine.engine(engine_that(private=True), settings)}
+    check = found["engine programs"]
+    assert (check.status, check.detail.partition(";")[0]) == (status, detail)
+    assert "engine programs" not in {each.name for each in machine.engine(engine_that(), settings)}
 
 
 def test_the_disk_of_an_engine(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("stage", "migrat
 
 
 @pytest.mark.parametrize("task", ["new", *SLOW])
-def test_each_fault_at_each_moment(task: str, tmp_path: Path) -> None:
+def test_each_fault_at_each_moment(task: str, tmp_path: Path, subtests: pytest.Subtests) -> None:
     whole = fill(tmp_path / "whole")
     before = tree(whole)
     assert run(whole, task, 0, "")[0] == 0
@@ -131,25 +131,26 @@ def test_each_fault_at_each_moment(task: str, tmp_path: Path) -> None:
     # Faults take turns, so that each moment has one and each fault has several moments.
     for moment in range(1, moments + 1):
         fault = FAULTS[moment % len(FAULTS)]
-        root = fill(tmp_path / str(moment))
-        code, message, _ = run(root, task, moment, fault)
-        where = f"{task}, moment {moment} of {moments}, {fault}: {code} {message}"
-        if code == 0:  # what failed was not needed, such as a time
-            assert tree(root) == after, where
-            continue
-        if fault in CODES:
-            assert code == CODES[fault], where
-            assert "error:" not in message, where
-        else:
-            assert code in (17, 24, 30), where
-            cause, following = message.splitlines()[-2:]
-            assert cause.startswith("error: "), where
-            assert following.startswith("next: "), where
-        if task == "new":
-            assert tree(root) == before, where
-        if task == "migrate":
-            run(root, "undo", 0, "")
-            assert tree(root) == before, where
-        else:
-            assert run(root, task, 0, "")[0] == 0, where
-            assert tree(root) == after, where
+        with subtests.test(f"moment {moment} of {moments}, {fault}"):
+            root = fill(tmp_path / str(moment))
+            code, message, _ = run(root, task, moment, fault)
+            where = f"{code} {message}"
+            if code == 0:  # what failed was not needed, such as a time
+                assert tree(root) == after, where
+                continue
+            if fault in CODES:
+                assert code == CODES[fault], where
+                assert "error:" not in message, where
+            else:
+                assert code in (17, 24, 30), where
+                cause, following = message.splitlines()[-2:]
+                assert cause.startswith("error: "), where
+                assert following.startswith("next: "), where
+            if task == "new":
+                assert tree(root) == before, where
+            if task == "migrate":
+                run(root, "undo", 0, "")
+                assert tree(root) == before, where
+            else:
+                assert run(root, task, 0, "")[0] == 0, where
+                assert tree(root) == after, where

@@ -166,6 +166,7 @@ class TestPing:
             server.bind(str(home / "a.sock"))
         assert find.ping(home / "a.sock") == "connection refused"
 
+    @pytest.mark.usefixtures("bounded")
     def test_silence(self, home: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
             server.bind(str(home / "a.sock"))

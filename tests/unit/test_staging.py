@@ -13,6 +13,7 @@ import pytest
 
 from tasks.core.build.staging import in_own_folder, stage
 from tasks.core.inputs.files import ContextFile, read, sha256, text_file
+from tasks.core.model.errors import BuildFailedError
 from tasks.core.model.labels import EPOCH
 
 
@@ -124,6 +125,13 @@ def test_no_files(environ: dict[str, str]) -> None:
 def test_only_the_user_can_look_in(environ: dict[str, str]) -> None:
     folder = stage((), environ)
     assert stat.S_IMODE(folder.parent.parent.stat().st_mode) == 0o700
+
+
+def test_a_cache_that_cannot_be_written_to(environ: dict[str, str]) -> None:
+    Path(environ["XDG_CACHE_HOME"]).touch()  # a folder cannot be made below a file
+    with pytest.raises(BuildFailedError, match="cannot be written to") as caught:
+        stage((), environ)
+    assert "XDG_CACHE_HOME" in caught.value.next_step
 
 
 def test_runs_at_the_same_moment(environ: dict[str, str]) -> None:

@@ -65,6 +65,8 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
         ("image-all", "--metadata"),
         ("image-all", "--sbom"),
         ("base", "--metadata"),
+        ("verify", "--all", "--junit"),
+        ("verify", "--all", "--summary"),
         ("push", "--udf", "map/even_odd", "--metadata"),
         ("push", "--udf", "map/even_odd", "--sbom"),
         ("sbom", "--udf", "map/even_odd", "--output"),
