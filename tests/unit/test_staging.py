@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,36 @@ def test_the_same_files_are_staged_once(source: Path, environ: dict[str, str]) -
     os.utime(source, (1, 1))
     assert stage((on_disk("example.py", source),), environ) == folder
     assert (folder / "example.py").stat().st_ino == inode
+    assert len(contexts(environ)) == 1
+
+
+def test_a_link_to_a_folder_is_staged_once(environ: dict[str, str]) -> None:
+    files = (text_file("lib/a", "1"), link("link", "lib"))
+    inode = (stage(files, environ) / "lib/a").stat().st_ino
+    assert (stage(files, environ) / "lib/a").stat().st_ino == inode
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "emptied": lambda folder: os.truncate(folder / "lib/a", 0),
+    "other content": lambda folder: (folder / "lib/a").write_text("2"),
+    "one less": lambda folder: (folder / "b").unlink(),
+    "one more": lambda folder: (folder / "lib/c").touch(),
+    "nothing": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_is_damaged_is_staged_again(
+    environ: dict[str, str], damage: Callable[[Path], object]
+) -> None:
+    files = (text_file("lib/a", "1"), text_file("b", "2"))
+    folder = stage(files, environ)
+    damage(folder)
+    assert stage(files, environ) == folder
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == {"lib/a", "b"}
+    assert ((folder / "lib/a").read_text(), (folder / "b").read_text()) == ("1", "2")
+    assert [path.name for path in folder.parent.iterdir()] == ["files"]
     assert len(contexts(environ)) == 1
 
 

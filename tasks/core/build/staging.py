@@ -54,13 +54,17 @@ def _stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     name = _name(files)
     contexts = cache_folder(environ) / "contexts"
     folder = contexts / name
-    if folder.is_dir():
+    is_there = folder.is_dir()
+    if is_there and _is_whole(files, folder / _FILES):
         os.utime(folder)  # used today: not to be removed
         return folder / _FILES
     contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_old(contexts)
     making = Path(tempfile.mkdtemp(prefix=".new-", dir=contexts))
     try:
+        if is_there:
+            with contextlib.suppress(FileNotFoundError):  # another run may have removed it
+                folder.rename(making / "damaged")
         (making / _FILES).mkdir()
         for file in files:
             _write(file, making / _FILES / file.path)
@@ -68,6 +72,7 @@ def _stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o755)
                 os.utime(path, (EPOCH, EPOCH))
+        shutil.rmtree(making / "damaged", ignore_errors=True)
         try:
             making.rename(folder)
         except OSError:
@@ -76,6 +81,24 @@ def _stage(files: Sequence[ContextFile], environ: Mapping[str, str]) -> Path:
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return folder / _FILES
+
+
+def _is_whole(files: Sequence[ContextFile], folder: Path) -> bool:
+    """Whether a folder holds ``files`` as they were written, and no other.
+
+    Their sizes and times tell: a time holds a part of the digest, and a change shows in it.
+    """
+    try:
+        for file in files:
+            state = (folder / file.path).lstat()
+            if state.st_mtime_ns != _time(file) or not (file.target or state.st_size == file.size):
+                return False
+    except OSError:
+        return False
+    found = 0
+    for place, folders, names in os.walk(folder):
+        found += len(names) + sum(Path(place, name).is_symlink() for name in folders)
+    return found == len(files)
 
 
 def in_own_folder(files: Sequence[ContextFile]) -> list[ContextFile]:
@@ -102,10 +125,13 @@ def _write(file: ContextFile, place: Path) -> None:
             for chunk in chunks(file):
                 written.write(chunk)
         place.chmod(0o755 if file.executable else 0o644)
+    os.utime(place, ns=(_time(file), _time(file)), follow_symlinks=False)
+
+
+def _time(file: ContextFile) -> int:
     # BuildKit takes a file with the same size and time for unchanged. Layers hold whole
     # seconds, so the nanoseconds are free to tell one content from another.
-    nanoseconds = EPOCH * 10**9 + int(file.digest[:7], 16)
-    os.utime(place, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
+    return EPOCH * 10**9 + int(file.digest[:7], 16)
 
 
 def _remove_old(contexts: Path) -> None:
