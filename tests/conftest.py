@@ -104,13 +104,13 @@ def _is_ours(name: str) -> bool:
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """Fails a test that takes half a minute, where it waits or matches a pattern."""
+    """Fails a test after 20 s, also while it waits or matches a pattern."""
 
     def fail(*_: object) -> None:
         pytest.fail("it does not end")
 
     old = signal.signal(signal.SIGALRM, fail)
-    signal.setitimer(signal.ITIMER_REAL, 30)
+    signal.setitimer(signal.ITIMER_REAL, 20)
     try:
         yield
     finally:

@@ -112,6 +112,17 @@ def test_an_engine_that_dies(listening: Callable[..., Listener], answer: bytes) 
         engine.channel.load([b"abc"])
 
 
+@pytest.mark.usefixtures("bounded")
+def test_an_engine_that_is_frozen(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "docker.sock"))
+        server.listen()  # the kernel takes the connection, and nobody answers
+        channel = open_channel(Address(host=f"unix://{tmp_path}/docker.sock", seconds=0.1))
+        for ask in (channel.info, lambda: channel.inspect("a"), lambda: channel.load([b"x"])):
+            with pytest.raises(EngineLostError):
+                ask()
+
+
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     channel = open_channel(Address(host=f"unix://{tmp_path}/none.sock"))
     with pytest.raises(EngineLostError, match="No such file"):

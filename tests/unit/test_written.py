@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
 
-from tasks.core.model.errors import ConfigError, FileError
+from tasks import verify
+from tasks.core.engine import Endpoint, Engine
+from tasks.core.model.errors import ConfigError, FileError, NotBuiltError
 from tasks.core.output import written
+from tasks.core.verification import candidates
+from tasks.core.verification.verdict import Verdict
 from tests.conftest import Invoke
 
 
@@ -83,6 +88,19 @@ def test_each_task_says_so_before_it_asks_an_engine(
     assert cause.startswith(f"error: {arguments[-1]} {tmp_path}/file/x")
     assert cause.endswith(" cannot be written: not a directory")
     assert following == "next: name a file in a folder that you can write to"
+
+
+def test_the_table_is_shown_where_the_file_of_results_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Verdict(udf="map/even_odd", error=NotBuiltError("not built", next_step="build it"))
+    engine = Engine(endpoint=Endpoint(host="unix:///nowhere"))
+    monkeypatch.setattr(verify, "connect", lambda _: engine)
+    monkeypatch.setattr(Engine, "images", lambda *_: {})
+    monkeypatch.setattr(candidates, "candidates", lambda *_: [row, row])
+    with pytest.raises(FileError, match="/dev/full cannot be written"):
+        verify.verify(Context(), all=True, junit="/dev/full")
+    assert "0 of 2 passed" in capsys.readouterr().out
 
 
 def test_a_result_that_cannot_be_written_names_its_file() -> None:
