@@ -97,6 +97,42 @@ def test_list(invoke: Invoke, root: Path) -> None:
     assert "map/good" in {row["udf"] for row in json.loads(done.stdout)}, done.stderr
 
 
+RUNS = {
+    "example.py": "from pynumaflow.mapper import MapServer\nopen({mark!r}, 'w')\n",
+    "setup.py": "open({mark!r}, 'w')\n",
+    "conftest.py": "open({mark!r}, 'w')\n",
+    "entry.sh": "#!/bin/sh\ntouch {mark}\n",
+    "build.sh": "#!/bin/sh\ntouch {mark}\ndocker build -t a .\n",
+    "Makefile": "X := $(shell touch {mark})\nimage:\n\ttouch {mark}\n\t./build.sh\n",
+    "Dockerfile": "FROM python:3.13\nCOPY . .\nRUN touch {mark}\nCMD python example.py\n",
+}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "doctor",
+        "deps",
+        "list",
+        "migrate",
+        "migrate --apply",
+        "why --all",
+        "image-all",
+        "verify --all",
+    ],
+)
+def test_no_file_of_a_udf_is_run_on_this_machine(invoke: Invoke, tmp_path: Path, task: str) -> None:
+    folder, mark = tmp_path / "udfs/map/one", tmp_path / "mark"
+    folder.mkdir(parents=True)
+    for name, text in RUNS.items():
+        (folder / name).write_text(text.format(mark=str(mark)))
+        (folder / name).chmod(0o755)
+    where = ("--root", str(tmp_path / "udfs"))
+    done = invoke(*task.split(), *where, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert "map/one" in done.stdout + done.stderr or "none.sock" in done.stderr
+    assert not mark.exists()
+
+
 def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated: nothing is unreadable for root, who may run these tests."""
     (root / "map/good/data").mkdir()
