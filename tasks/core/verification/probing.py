@@ -35,6 +35,10 @@ _LARGEST: Final = 256_000_000
 
 _PATH: Final = "PYTHONPATH"
 _PROGRAM: Final = "/probe"
+_PROBE_RUN: Final = "/probe-run"
+"""Where the probe has what the UDF has as the run folder. That one is behind the link
+``/var/run`` in most images, and some engines (Docker 29.5.1, and others with the same patch)
+copy nothing into a container with such a mount."""
 _PYTHON: Final = "/opt/venv/bin/python"
 _TASKS: Final = Path(__file__).resolve().parents[2]
 
@@ -99,7 +103,10 @@ def prepare(engine: Engine, run_id: str, wanted: ProbeRun) -> Prepared:
             Setup(
                 image=wanted.probe_image,
                 platform=wanted.probe_platform,
-                volumes=volumes,
+                volumes={
+                    _PROBE_RUN if folder == RUN_FOLDER else folder: name
+                    for folder, name in volumes.items()
+                },
                 argv=[_PYTHON, "-m", "tasks.probe", f"{_PROGRAM}/spec.json"],
                 environment={"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": _PROGRAM},
                 # Another user than root must not ignore the mode of a file.
@@ -200,6 +207,8 @@ class _Run:
                 except (ValueError, TypeError, KeyError):
                     errors += line  # the image's own Python runs the probe, and may say anything
                     continue
+                if "detail" in event:  # as the UDF knows it
+                    event["detail"] = str(event["detail"]).replace(_PROBE_RUN, RUN_FOLDER)
                 events.append(event)
                 events += self._react(kind)
         return events, errors.decode(errors="replace")
@@ -345,7 +354,7 @@ def _archive(spec: Mapping[str, Any]) -> bytes:
         f"tasks/{path.relative_to(_TASKS).as_posix()}": path.read_bytes()
         for path in (*sorted((_TASKS / "probe").rglob("*.py")), _TASKS / "core/model/contract.py")
     }
-    files["spec.json"] = json.dumps(spec).encode()
+    files["spec.json"] = json.dumps({**spec, "folder": _PROBE_RUN}).encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
