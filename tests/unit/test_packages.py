@@ -60,6 +60,7 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 cat <<END
 Acquire::http::Proxy "proxy:3128";
 Acquire::https::CAInfo "/ca.pem";
+Acquire::Check-Valid-Until "false";
 Acquire::Languages:: "none";
 Acquire::IndexTargets::deb::x "1";
 END""",
@@ -108,6 +109,7 @@ class TestSource:
         conf = (apt / "conf").read_text()
         assert 'Acquire::http::Proxy "proxy:3128";' in conf
         assert 'Acquire::https::CAInfo "/ca.pem";' in conf
+        assert 'Acquire::Check-Valid-Until "false";' in conf
         assert "IndexTargets" not in conf
         assert 'Dir::Etc::parts "/dev/null";' in conf
         assert f'Dir::State::lists "{apt}/work/lists";' in conf
@@ -227,7 +229,7 @@ class TestUpgrade:
         done: list[str] = []
         monkeypatch.setattr(Layout, "of", classmethod(lambda cls, environ: layout))
         monkeypatch.setattr(packages, "require_host", lambda: None)
-        monkeypatch.setattr(packages, "source", lambda work: None)
+        monkeypatch.setattr(packages, "source", lambda work, suite: None)
         monkeypatch.setattr(packages, "newest", lambda work, found, say: {"runc": "1.2"})
         monkeypatch.setattr(
             packages, "ensure", lambda layout, say, anew: done.append(f"ensure {anew}")

@@ -185,12 +185,9 @@ class Engine:
         return run
 
     def _allowances(self, definition: Mapping[str, Any]) -> list[str]:
-        """Since 0.17, buildx requires the host's network to be allowed on the command line.
-
-        The private engine has an older one, which need not be asked for its version.
-        """
+        """Since 0.17, buildx requires the host's network to be allowed on the command line."""
         wanted = any(target.get("network") == "host" for target in definition["target"].values())
-        if wanted and not self.endpoint.private and find.buildx_version(self.endpoint) >= (0, 17):
+        if wanted and find.buildx_version(self.endpoint) >= (0, 17):
             return ["--allow", "network.host"]
         return []
 

@@ -126,7 +126,7 @@ def ensure(layout: Layout, say: Say, *, anew: bool = False) -> None:
             f"downloading Docker's packages of Debian {SUITE}",
             " (80 MB, nothing is installed)",
         ):
-            found = source(work)
+            found = source(work, SUITE)
             versions = newest(work, found, say)
             debs = _download(work, found, versions)
         with timed(say, "unpacking the packages"):
@@ -182,7 +182,7 @@ def outdated(layout: Layout, say: Say) -> dict[str, str]:
     """
     before = unpacked(layout)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=layout.root) as name:
-        now = newest(Path(name), source(Path(name)), say)
+        now = newest(Path(name), source(Path(name), SUITE), say)
     return {
         package: f"{before.get(package, 'unknown')} -> {version}"
         for package, version in now.items()
@@ -292,10 +292,11 @@ def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> 
         (work / folder).mkdir(parents=True, exist_ok=True)
     lines = [f"deb [signed-by={keyring}] {mirror} {suite} main\n" for suite in suites]
     (work / "sources.list").write_text("".join(lines), encoding="utf-8")
-    # Only proxies and certificates are kept of the machine's own configuration: its hooks would
-    # change the system's package cache.
+    # Kept of the machine's own configuration: proxies, certificates, and whether an archive of
+    # old packages may be used (Check-Valid-Until). Its hooks would change the system's cache.
     dump = run(["apt-config", "dump", "Acquire"], "asking apt for its configuration")
-    reach = [line for line in dump.splitlines() if re.match(r"Acquire::(https?|ForceIP)", line)]
+    kept = r"Acquire::(https?|ForceIP|Check-)"
+    reach = [line for line in dump.splitlines() if re.match(kept, line)]
     mine = {
         "Dir::Etc::main": "/dev/null",
         "Dir::Etc::parts": "/dev/null",
