@@ -252,7 +252,8 @@ def test_a_file_that_changes_while_it_is_sent(
     one, other = (place.image(name, python, [code(name)]) for name in ("a", "c"))
     with pytest.raises(FileChangedError):
         place.load(one, place.image("b", python, [layer]), other)
-    missing(place, "a", "b", "c")
+    # Podman is sent one image after the other.
+    missing(place, *(() if place.store == "podman" else ("a",)), "b", "c")
     assert place.load(one) == (f"a:{place.tag}",)
 
 
@@ -320,6 +321,8 @@ def test_what_an_image_consists_of_is_kept(
 
 
 def test_two_platforms_over_one_layer_of_code(place: Place) -> None:
+    if place.store == "podman":
+        pytest.skip("Podman takes one platform of an image, and is never sent several")
     base, layer = place.own_base(), code("print(1)")
     variants: list[Variant] = []
     for architecture in ("amd64", "arm64"):

@@ -26,14 +26,16 @@ def alive(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return set_alive
 
 
-def engine(folder: Path, *, says: str, answers: Done | None = None) -> Engine:
+def engine(folder: Path, *, says: str, answers: Done | None = None, podman: bool = False) -> Engine:
     """An engine whose buildx ends with an error and says something."""
     buildx = folder / "buildx"
     buildx.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{says}\nEND\nexit 1\n")
     buildx.chmod(0o755)
     run = (lambda argv, **_: answers) if answers is not None else None
     more = {"run": run} if run else {}
-    return Engine(endpoint=Endpoint(host="unix:///e.sock", buildx=(str(buildx),), **more))  # type: ignore[arg-type]
+    made = Engine(endpoint=Endpoint(host="unix:///e.sock", buildx=(str(buildx),), **more))  # type: ignore[arg-type]
+    made.__dict__["_about"] = {"BuildahVersion": "1.43.2"} if podman else {}
+    return made
 
 
 BUILDS = [
@@ -60,6 +62,26 @@ def test_a_step_that_failed_is_a_failed_build(
     says = "#5 [a 1/1] RUN false\n#5 ERROR: process did not complete\nERROR: process failed"
     run = engine(tmp_path, says=says).bake(DEFINITION, say=lambda _: None)
     assert (run.ok, run.step) == (False, "[a 1/1] RUN false")
+
+
+@pytest.mark.parametrize(("version", "given"), [("0.13.1", False), ("0.29.1", True)])
+def test_the_network_of_the_host_is_allowed_where_buildx_asks(
+    tmp_path: Path, alive: Callable[[bool], None], version: str, given: bool
+) -> None:
+    alive(True)
+    told = Done(argv=("buildx", "version"), code=0, stdout=f"buildx v{version} abc")
+    target = {"base": {"context": ".", "network": "host"}}
+    found = engine(tmp_path, says="", answers=told)
+    script = tmp_path / "buildx"
+    script.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/argv\n')
+    assert found.bake({"target": target}, say=lambda _: None).ok
+    assert ("--allow network.host" in (tmp_path / "argv").read_text()) is given
+
+
+def test_podman_is_not_asked_for_a_build(tmp_path: Path) -> None:
+    run = engine(tmp_path, says="", podman=True).bake(DEFINITION, say=lambda _: None)
+    assert (run.ok, run.error) == (False, "Podman has no BuildKit")
+    assert "have Podman pull the base" in failures.next_step(run.error, "otherwise")
 
 
 def test_an_engine_that_ended_before_a_question(

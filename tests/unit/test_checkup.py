@@ -548,6 +548,23 @@ def test_newer_programs_of_the_private_engine(
     assert "engine programs" not in {each.name for each in machine.engine(engine_that(), settings)}
 
 
+@pytest.mark.parametrize(
+    ("version", "store", "status"),
+    [
+        ("20.10.24+dfsg1", "classic (overlay2)", "fail"),
+        ("28.5.2+dfsg4", "containerd (overlayfs)", "ok"),
+        ("4.3.1", "podman (overlay)", "fail"),
+        ("5.8.6", "podman (overlay)", "ok"),
+    ],
+)
+def test_engines_that_are_too_old(
+    monkeypatch: pytest.MonkeyPatch, version: str, store: str, status: str
+) -> None:
+    described = SimpleNamespace(version=version, image_store=store)
+    monkeypatch.setattr(setup, "describe", lambda *_: described)
+    assert next(machine.engine(engine_that(), Settings.from_config({}))).status == status
+
+
 def test_the_disk_of_an_engine(tmp_path: Path) -> None:
     found = survey.disk(engine_that(info=f"{tmp_path}\n"))
     assert found is not None

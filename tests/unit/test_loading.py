@@ -392,5 +392,10 @@ def test_the_store_of_an_engine(status: object, store: str) -> None:
     assert stored.store_of({"DriverStatus": status}) == store
 
 
-def test_podman_says_with_what_it_builds() -> None:
-    assert stored.store_of({"DriverStatus": None, "BuildahVersion": "1.28.2"}) == "podman"
+@pytest.mark.parametrize(
+    "info",
+    [{"BuildahVersion": "1.28.2"}, {"Plugins": {"Log": ["k8s-file", "none", "passthrough"]}}],
+    ids=["the API", "the docker CLI"],
+)
+def test_podman_is_known_by_what_only_it_has(info: dict[str, object]) -> None:
+    assert stored.store_of({"DriverStatus": None, "Plugins": {"Log": None}, **info}) == "podman"

@@ -113,6 +113,8 @@ def test_image_store() -> None:
         "classic (overlay2), one platform an image"
     )
     assert setup.image_store({"Driver": "vfs", "DriverStatus": None}).startswith("classic (vfs)")
+    podman = {"Driver": "overlay", "DriverStatus": [], "Plugins": {"Log": ["k8s-file"]}}
+    assert setup.image_store(podman) == "podman (overlay), one platform an image"
 
 
 class TestDescribe:

@@ -206,7 +206,7 @@ def _load(
     try:
         load(channel, store, list(map(_without, images, known)))
     except LoadRefusedError as refused:
-        left = [image for image in images if not set(image.names) <= set(refused.loaded)]
+        left = [image for image in images if not _familiar(image) <= set(refused.loaded)]
         say(f"the engine does not take layers alone ({refused.said}): sending the bases as well")
         bases = list(dict.fromkeys(step.spec.base.image for step, _ in batch))
         try:
@@ -216,6 +216,10 @@ def _load(
             missing = {name for image in left for name in image.names}
             return {image for name, image in names.items() if name not in missing}
     return set(names.values())
+
+
+def _familiar(image: Image) -> set[str]:
+    return {ImageReference.parse(name).familiar for name in image.names}
 
 
 def _count(images: Sequence[Image]) -> str:

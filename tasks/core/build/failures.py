@@ -24,6 +24,7 @@ _NETWORK: Final = (
 # A Python image that cannot be used: what a step says of it, and BuildKit where it has no shell.
 _UNFIT: Final = r"the Python image does not fit: [^\n]*"
 _NO_SHELL: Final = r'exec: "/bin/sh"'
+_NO_BUILDKIT: Final = "Podman has no BuildKit"
 
 
 def isolate(
@@ -86,6 +87,8 @@ def next_step(said: str, otherwise: str) -> str:
         )
     if found := re.search(_UNFIT, said):
         return f"{found[0]}; choose another one (docs/bases.md)"
+    if _NO_BUILDKIT in said:
+        return "build with Docker, or have Podman pull the base (docs/engine.md#podman)"
     if re.search(_FULL, said, re.IGNORECASE):
         return "free disk space on the engine: `invoke clean`, `docker system df` shows the rest"
     if re.search(_NETWORK, said, re.IGNORECASE):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol
 from urllib.parse import quote
 
+from ..model.reference import ImageReference
 from .endpoint import Endpoint
 
 _UNIX: Final = "unix://"
@@ -239,9 +240,9 @@ def _read_answer(text: str, *, failed: bool) -> Answer:
 
 
 def _names(text: str) -> list[str]:
-    # Podman puts them all into one line.
+    # Podman puts them all into one line, and writes out the default registry.
     return [
-        name
+        ImageReference.parse(name.strip()).familiar
         for line in text.splitlines()
         if line.startswith(_LOADED)
         for name in line.removeprefix(_LOADED).split(",")

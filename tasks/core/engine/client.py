@@ -24,7 +24,7 @@ from .locks import locked
 
 with lazily():
     from . import bake as baking
-    from . import channel
+    from . import channel, stored
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -168,7 +168,14 @@ class Engine:
         say: Say,
         environment: Mapping[str, str] | None = None,
     ) -> baking.BakeRun:
-        """Build the targets of a bake definition; see :func:`tasks.core.engine.bake.run_bake`."""
+        """Build the targets of a bake definition; see :func:`tasks.core.engine.bake.run_bake`.
+
+        On Podman every build fails: buildx would start a BuildKit in a container there, of an
+        image that it pulls, and what it builds would stay inside.
+        """
+        yours = self.builds and not self.endpoint.private
+        if yours and stored.store_of(self._about) == "podman":
+            return baking.BakeRun(ok=False, seconds=0.0, error="Podman has no BuildKit")
         run = baking.run_bake(
             self.endpoint,
             definition,

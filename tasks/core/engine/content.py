@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LABEL: Final = "io.numaflow.udf.content"
 
+_ABSENT: Final = ("ould not find the file", "no such file or directory")
+"""How Docker and Podman say that a container does not have what is copied."""
 _CHUNK: Final = 1 << 20
 
 
@@ -203,6 +205,6 @@ def _members(
                 yield str(parent / member.name), member, stream
         output.read()
         message = errors.read().decode(errors="replace").strip()
-    if process.returncode and "ould not find the file" not in message:
+    if process.returncode and not any(each in message for each in _ABSENT):
         what = f"the Docker engine cannot read {folder} of a container: {message}"
         raise EngineUnreachableError(what, next_step="run `invoke engine --status`")

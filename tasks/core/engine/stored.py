@@ -46,7 +46,9 @@ class ImageParts:
 
 def store_of(info: Mapping[str, Any]) -> Store:
     """The image store of an engine, from :meth:`Channel.info`."""
-    if "BuildahVersion" in info:
+    plugins = info.get("Plugins") or {}
+    # The docker CLI leaves out what Docker does not have; the kinds of logs it passes on.
+    if "BuildahVersion" in info or "k8s-file" in (plugins.get("Log") or ()):
         return "podman"
     status = info.get("DriverStatus") or ()
     kinds = [str(pair[1]) for pair in status if len(pair) > 1 and pair[0] == "driver-type"]

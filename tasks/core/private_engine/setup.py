@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ..engine import builder, find
 from ..engine.endpoint import Endpoint
+from ..engine.stored import store_of
 from ..model.errors import BuildxError, EngineUnreachableError
 from ..model.programs import Done
 from ..model.progress import Say
@@ -114,11 +115,9 @@ def describe(endpoint: Endpoint, python_image: str) -> Status:
 
 def image_store(info: Mapping[str, Any]) -> str:
     """The image store that `docker info` names: containerd's holds several platforms."""
-    driver = info.get("Driver", "")
-    kinds = [value for key, value in info.get("DriverStatus") or [] if key == "driver-type"]
-    if any("containerd" in kind for kind in kinds):
-        return f"containerd ({driver})"
-    return f"classic ({driver}), one platform an image"
+    store = store_of(info)
+    limit = "" if store == "containerd" else ", one platform an image"
+    return f"{store} ({info.get('Driver', '')}){limit}"
 
 
 def _by_hand(endpoint: Endpoint) -> str:

@@ -29,8 +29,8 @@ from .finding import Finding, Status, fail, ok, warn
 PYTHONS: Final = ((3, 11), (3, 14))
 """The oldest and the newest Python that these tasks run on."""
 
-MINIMUM_ENGINE: Final = (23, 0)
-"""The oldest engine with BuildKit as its own builder."""
+MINIMUM_ENGINE: Final = {"Docker": (23, 0), "Podman": (5, 0)}
+"""The oldest Docker with BuildKit as its own builder; the oldest Podman on which verify ends."""
 
 _LOW_DISK: Final = 5_000_000_000
 _FULL_DISK: Final = 1_000_000_000
@@ -124,8 +124,10 @@ def engine(engine: Engine, settings: Settings) -> Iterator[Finding]:
     status = setup.describe(engine.endpoint, python_of(settings)[0])
     version = tuple(int(part) for part in status.version.split(".")[:2] if part.isdigit())
     detail = f"{status.version}, {engine.endpoint.owner}, {engine.endpoint.host}"
-    if version and version < MINIMUM_ENGINE:
-        fix = f"install Docker {MINIMUM_ENGINE[0]} or later"
+    product = "Podman" if status.image_store.startswith("podman") else "Docker"
+    oldest = MINIMUM_ENGINE[product]
+    if version and version < oldest:
+        fix = f"install {product} {oldest[0]} or later"
         yield fail("engine", detail, fix)
     else:
         yield ok("engine", detail)
@@ -157,7 +159,7 @@ def _programs() -> Finding:
 
 
 def _store(status: setup.Status, settings: Settings) -> Finding:
-    if len(settings.platforms) > 1 and status.image_store.startswith("classic"):
+    if len(settings.platforms) > 1 and not status.image_store.startswith("containerd"):
         detail = f"{status.image_store}, and udf.platforms names {len(settings.platforms)}"
         fix = "turn on the containerd image store, or name a builder: `--builder NAME`"
         if not settings.builder:
