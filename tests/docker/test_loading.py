@@ -236,8 +236,9 @@ def test_a_layer_that_the_store_does_not_have(place: Place, python: ImageParts) 
     without = Variant(config=variant.config, manifest=variant.manifest, layers=())
     with pytest.raises(LoadRefusedError) as caught:
         place.load(first, Image(names=whole.names, variants=(without,)), last)
-    assert caught.value.loaded == (f"a:{place.tag}",)
-    missing(place, "b", "c")
+    # Some engines stop there, others go on.
+    assert caught.value.loaded in ((f"a:{place.tag}",), (f"a:{place.tag}", f"c:{place.tag}"))
+    missing(place, "b", *(() if len(caught.value.loaded) == 2 else ("c",)))
     assert len(place.load(first, whole, last)) == 3
     for name, image in (("a", first), ("b", whole), ("c", last)):
         assert place.inspect(name)["Id"] == place.id_of(image)

@@ -70,6 +70,10 @@ def http_answer(body: bytes, status: str = "200 OK") -> bytes:
 
 
 LOADED = b'{"stream":"Loaded image: a:stable\\n"}\r\n'
+NOT_UNPACKED = (
+    b'{"stream":"Loaded image: b:1\\n"}\r\n'
+    b'{"stream":"Error unpacking image b:1: layer sha256:1: not found\\n"}\r\n'
+)
 
 
 def test_a_load_is_sent_in_chunks_and_its_answer_is_read(
@@ -91,6 +95,8 @@ def test_a_load_is_sent_in_chunks_and_its_answer_is_read(
         (http_answer(b"", "500 Internal Server Error"), (), "the engine gives no reason"),
         (http_answer(b"not json\n" + LOADED), ("a:stable",), ""),
         (http_answer(b'{"stream":"Loaded image: a:1,b:2\\n"}'), ("a:1", "b:2"), ""),
+        (http_answer(b'{"stream":"Loaded image: docker.io/library/a:1\\n"}'), ("a:1",), ""),
+        (http_answer(LOADED + NOT_UNPACKED), ("a:stable",), "layer sha256:1: not found"),
     ],
 )
 def test_an_error_is_an_error_whatever_the_status(
@@ -202,6 +208,12 @@ def cli(tmp_path: Path, script: str) -> Channel:
 def test_an_engine_elsewhere_is_spoken_to_through_the_cli(tmp_path: Path) -> None:
     channel = cli(tmp_path, 'echo "$@" >&2; cat >&2; echo "Loaded image: a:stable"')
     assert channel.load([b"abc"]) == Answer(loaded=("a:stable",))
+
+
+def test_what_the_cli_says_after_it_has_loaded(tmp_path: Path) -> None:
+    said = "Loaded image: a:1\nLoaded image: b:1\nError unpacking image b:1: no layer: c"
+    channel = cli(tmp_path, f"cat >/dev/null; echo '{said}'")
+    assert channel.load([b"abc"]) == Answer(loaded=("a:1",), error="no layer: c")
 
 
 def test_the_error_of_the_cli(tmp_path: Path) -> None:

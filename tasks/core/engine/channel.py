@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,8 @@ from .endpoint import Endpoint
 _UNIX: Final = "unix://"
 _SECONDS: Final = 600.0
 _LOADED: Final = "Loaded image: "
+# Since 28, containerd's store only mentions that it lacks a layer, after it has said "Loaded".
+_NOT_UNPACKED: Final = re.compile(r"Error unpacking image (?P<name>\S+): (?P<why>.*)")
 _CLOSE: Final = {"Connection": "close"}
 
 
@@ -223,8 +226,7 @@ def _object(data: bytes) -> Mapping[str, Any]:
 
 def _read_answer(text: str, *, failed: bool) -> Answer:
     """The stream of JSON objects that a load gives; its status is 200 even where it fails."""
-    loaded: dict[str, None] = {}
-    error = ""
+    stream = error = ""
     for line in text.splitlines():
         try:
             said = json.loads(line)
@@ -232,21 +234,25 @@ def _read_answer(text: str, *, failed: bool) -> Answer:
             said = {}
             error = error or (line.strip() if failed else "")
         if isinstance(said, dict):
-            loaded |= dict.fromkeys(_names(str(said.get("stream", ""))))
+            stream += f"{said.get('stream', '')}\n"
             error = str(said.get("error") or (failed and said.get("message")) or error)
     if failed and not error:
         error = "the engine gives no reason"
+    return _answer(stream, error)
+
+
+def _answer(text: str, error: str) -> Answer:
+    """The answer to a load whose progress is ``text`` and which ended with ``error``, if any."""
+    loaded: dict[str, None] = {}
+    for line in text.splitlines():
+        if line.startswith(_LOADED):
+            # Podman puts all names into one line, and writes out the default registry.
+            names = line.removeprefix(_LOADED).split(",")
+            loaded |= {ImageReference.parse(name.strip()).familiar: None for name in names}
+        elif found := _NOT_UNPACKED.match(line):
+            loaded.pop(found["name"], None)
+            error = error or found["why"]
     return Answer(loaded=tuple(loaded), error=error)
-
-
-def _names(text: str) -> list[str]:
-    # Podman puts them all into one line, and writes out the default registry.
-    return [
-        ImageReference.parse(name.strip()).familiar
-        for line in text.splitlines()
-        if line.startswith(_LOADED)
-        for name in line.removeprefix(_LOADED).split(",")
-    ]
 
 
 # --- through the docker CLI --------------------------------------------------------------------
@@ -294,10 +300,9 @@ class _Cli:
             code = process.wait()
             errors.seek(0)
             error = errors.read().decode(errors="replace").strip()
-        loaded = tuple(_names(said))
         if code and _is_lost(error):
             raise EngineLostError(error)
-        return Answer(loaded=loaded, error=error or f"exit code {code}" if code else "")
+        return _answer(said, error or f"exit code {code}" if code else "")
 
     def remove(self, image: str) -> None:
         with contextlib.suppress(NoSuchImageError):
