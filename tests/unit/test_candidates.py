@@ -212,6 +212,29 @@ def test_the_probe_needs_no_emulation_where_the_base_is(
     assert (wanted.platform, wanted.probe_platform) == ("linux/arm64", platform)
 
 
+def test_images_of_a_platform_that_is_not_the_engines_own(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, one = base_of(settings).image, udf(tmp_path, text=ONE_CASE)
+    foreign = {"map-x:stable", base}
+
+    def images_of(self: Engine, references: list[str]) -> dict[str, Image]:
+        return {
+            name: Image(id=name, architecture="s390x") for name in references if name in foreign
+        }
+
+    monkeypatch.setattr(Engine, "images", images_of)
+    monkeypatch.setattr(Engine, "platform", "linux/amd64")
+    with pytest.raises(EmulationError, match="cannot run linux/s390x"):
+        candidate(Engine(endpoint=inspected("linux/amd64")), settings, one)
+    # With an emulator it runs, and the base, of that platform as well, is no better for the probe.
+    found = candidate(Engine(endpoint=inspected("linux/amd64", "linux/s390x")), settings, one)
+    assert found.probe_image == found.image
+    # To the engine of such a machine, they are its own.
+    monkeypatch.setattr(Engine, "platform", "linux/s390x")
+    assert candidate(Engine(endpoint=inspected("linux/s390x")), settings, one).probe_image == base
+
+
 def inspected(*platforms: str) -> Endpoint:
     def run(argv: Sequence[str], **_: object) -> Done:
         return Done(argv=tuple(argv), code=0, stdout=f"Platforms: {', '.join(platforms)}\n")

@@ -150,6 +150,11 @@ class TestLocal:
         plan = decide(settings(), [spec()], facts(more={base().image: other}))
         assert plan.bases[0].reason == "not built yet"
 
+    def test_a_base_for_another_platform_under_the_same_name(self) -> None:
+        foreign = replace(stored(base()), native=False)
+        plan = decide(settings(), [spec()], facts(more={base().image: foreign}))
+        assert plan.bases[0].reason == "not built yet"
+
     def test_a_base_that_only_the_registry_has(self) -> None:
         # It is pulled when the plan is carried out: `reuse` says so.
         plan = decide(settings(registry=REGISTRY), [shared()], facts())

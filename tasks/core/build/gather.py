@@ -164,7 +164,11 @@ def _about_builder(
 def _stored(engine: Engine, references: Sequence[str]) -> dict[str, StoredImage]:
     return {
         name: StoredImage(
-            labels=image.labels, size=image.size, layers=image.layers, names=image.names
+            labels=image.labels,
+            size=image.size,
+            layers=image.layers,
+            names=image.names,
+            native=engine.is_native(image),
         )
         for name, image in engine.images(references).items()
     }

@@ -134,7 +134,9 @@ def _require_bases(
 
 def has_base(engine: Engine, base: Base) -> bool:
     image = engine.images([base.image]).get(base.image)
-    return image is not None and image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint
+    if image is None or not engine.is_native(image):
+        return False  # of whatever platform it is, it has the same name
+    return image.labels.get(labels.BASE_FINGERPRINT) == base.fingerprint
 
 
 def _python_images(plan: Plan) -> list[str]:

@@ -16,7 +16,7 @@ from ..model.loading import lazily
 from ..model.parallel import parallel
 from ..model.progress import Say
 from ..model.reference import ImageReference
-from ..model.settings import NO_BUILDER, platform_of
+from ..model.settings import NO_BUILDER, native_platform, platform_of
 from . import find
 from .builder import Builder, engine_of, inspect
 from .endpoint import Endpoint
@@ -91,6 +91,12 @@ class Engine:
         if self.other:
             return self.other.platforms[0]
         return platform_of(str(self._about.get("Architecture")))
+
+    def is_native(self, image: Image) -> bool:
+        """Whether an image is for the platform that the engine builds for of its own accord."""
+        own = image.architecture
+        # Most often it is this machine's, and then the engine is not asked for its own.
+        return own in ("", _architecture(native_platform())) or own == _architecture(self.platform)
 
     @functools.cached_property
     def _about(self) -> Mapping[str, Any]:
@@ -247,6 +253,10 @@ def connect(builder: str = "") -> Engine:
     if found.is_engine:
         return Engine(endpoint=engine_of(endpoint, found))
     return Engine(endpoint=endpoint, other=found)
+
+
+def _architecture(platform: str) -> str:
+    return platform.split("/")[1]
 
 
 @functools.cache

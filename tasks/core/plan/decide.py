@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..inputs.fingerprint import difference, digest
 from ..model.errors import ConfigError, EngineUnreachableError
-from ..model.labels import BASE_FINGERPRINT, FILES, Inputs, RecordedInputs, files_as_one
+from ..model.labels import FILES, Inputs, RecordedInputs, files_as_one
 from ..model.loading import lazily
 from ..model.settings import Settings
 from ..model.udf import InvalidUdf
@@ -374,7 +374,7 @@ def _base_step(
 ) -> BaseStep:
     """The step of a base; ``builds`` says that images are built on it."""
     stored = facts.store.get(base.image)
-    has = stored is not None and stored.labels.get(BASE_FINGERPRINT) == base.fingerprint
+    has = stored is not None and stored.is_base(base.fingerprint)
     published = facts.published.get(base.image)
     if published and not set(settings.targets) <= set(published.platforms):
         published = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..model.labels import RecordedInputs, recorded
+from ..model.labels import BASE_FINGERPRINT, RecordedInputs, recorded
 
 
 class Layered(Protocol):
@@ -25,12 +25,20 @@ class Layered(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """An image in the engine's store. ``size`` is in bytes; ``layers`` are diff IDs."""
+    """An image in the engine's store. ``size`` is in bytes; ``layers`` are diff IDs.
+
+    ``native`` says whether it is for the engine's own platform.
+    """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
     layers: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    native: bool = True
+
+    def is_base(self, fingerprint: str) -> bool:
+        """Whether it is the base of a fingerprint, which is that of the base of any platform."""
+        return self.native and self.labels.get(BASE_FINGERPRINT) == fingerprint
 
     @property
     def recorded(self) -> RecordedInputs:

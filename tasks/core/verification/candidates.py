@@ -169,14 +169,18 @@ def candidates(
             continue
         image = udf.image(settings)
         base = bases[udf.python, udf.base]
-        if image not in existing:
-            missing = not_built([udf.name], [image])
-            result.append(Verdict(udf=udf.name, kind=udf.kind, image=image, error=missing))
-        else:
-            probe_image = base if base in existing else image
-            result += [
-                Candidate(image=image, probe_image=probe_image, **vars(each)) for each in read
-            ]
+        try:
+            if image not in existing:
+                raise not_built([udf.name], [image])
+            if not engine.is_native(existing[image]):
+                check_platform(engine, f"linux/{existing[image].architecture}")
+        except UdfError as error:
+            result.append(Verdict(udf=udf.name, kind=udf.kind, image=image, error=error))
+            continue
+        # A base for another platform has the same name.
+        is_there = base in existing and engine.is_native(existing[base])
+        probe_image = base if is_there else image
+        result += [Candidate(image=image, probe_image=probe_image, **vars(each)) for each in read]
     result += [Verdict(udf=each.name, error=each.error) for each in selected.invalid]
     return result
 
@@ -231,7 +235,7 @@ def _runs(udf: Udf, uses: Sequence[Use]) -> list[_Run]:
 def check_platform(engine: Engine, platform: str) -> None:
     """Raise :class:`EmulationError` if the engine cannot run containers of ``platform``."""
     known = builder.inspect(engine.endpoint, engine.endpoint.builder).platforms
-    if platform not in known:
+    if not any(f"{each}/".startswith(f"{platform}/") for each in known):
         what = f"this engine cannot run {platform}, only {', '.join(known)}"
         step = (
             "run verify on a machine of that platform, or register an emulator on this one "
