@@ -832,8 +832,11 @@ def test_pythons_of_this_machine(tmp_path: Path) -> None:
     other = tmp_path / "python3.99"
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)
+    shim = tmp_path / "python3.97"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
     environ = {"PATH": str(tmp_path)}
-    assert uv.pythons([OWN, "3.99", "3.98"], environ) == {OWN, "3.99"}
+    assert uv.pythons([OWN, "3.99", "3.98", "3.97"], environ) == {OWN, "3.99"}
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,13 @@ def python_of(version: str, environ: Mapping[str, str]) -> str:
 
 def pythons(versions: Collection[str], environ: Mapping[str, str]) -> frozenset[str]:
     """Those of ``versions`` for which this machine can write bytecode."""
-    return frozenset(each for each in versions if python_of(each, environ))
+    found = {each: python_of(each, environ) for each in versions}
+    # A manager of Pythons may have put a name on PATH behind which there is none.
+    return frozenset(each for each, python in found.items() if python and _runs(python))
+
+
+def _runs(python: str) -> bool:
+    return python == sys.executable or bool(programs.run([python, "-c", ""]))
 
 
 class Uv:
