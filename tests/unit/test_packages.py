@@ -114,6 +114,11 @@ class TestSource:
         assert 'Dir::Etc::parts "/dev/null";' in conf
         assert f'Dir::State::lists "{apt}/work/lists";' in conf
 
+    def test_another_architecture(self, apt: Path) -> None:
+        (apt / "uris").write_text("'http://m/good/dists/trixie/InRelease' a 0\n")
+        packages.source(apt / "work", "trixie", "arm64")
+        assert 'APT::Architectures "arm64";' in (apt / "conf").read_text()
+
     def test_no_mirror_has_it(self, apt: Path) -> None:
         (apt / "uris").write_text("'http://m/bad/dists/noble/InRelease' a 0\n")
         with pytest.raises(EngineSetupError, match=r"no mirror .* has Debian trixie") as caught:

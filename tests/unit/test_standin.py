@@ -152,6 +152,16 @@ class TestMaking:
         assert "--arch=arm64" in argv
         assert argv[-3:] == ["trixie", "/made/tree", "http://m/debian"]
 
+    def test_for_another_architecture_it_runs_nothing_of_it(self) -> None:
+        argv = standin.bootstrap_argv(
+            LAYOUT, self.source, "trixie", "arm64", Path("/made"), foreign=True
+        )
+        assert argv[argv.index("--variant=minbase") - 1] == "--foreign"
+        argv = list(
+            standin.import_argv(Endpoint(host="x"), Path("/a"), "p:1", "trixie", "linux/arm64")
+        )
+        assert argv[argv.index("--platform") + 1] == "linux/arm64"
+
     def test_the_archive_is_named_by_what_is_in_it(self) -> None:
         name = standin.archive_name("trixie", "amd64")
         assert name == "trixie-amd64-python3+python3-venv+ca-certificates-1.tar"

@@ -1,5 +1,5 @@
 """Programs that only a measurement needs, as Debian packages that are unpacked: a registry that
-is pushed to, and Buildah.
+is pushed to, Buildah, and an emulator.
 
 apt finds what this machine lacks of the packages they depend on. Nothing is installed, and what
 was fetched once stays in the user's cache.
@@ -38,13 +38,19 @@ http: {{addr: "{host}", secret: "of no use"}}
 """
 
 
-def fetch(package: str) -> Path:
+_BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
+_QEMU: Final = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+
+
+def fetch(package: str, suite: str = "") -> Path:
     """The folder with a package of this machine's Debian, and with what it needs, unpacked.
+
+    ``suite`` is another Debian release than this machine's.
 
     Raises :class:`EngineSetupError` where this machine is no Debian or cannot reach a mirror.
     """
     packages.require_host()
-    suite = packages.candidates()[0][1]
+    suite = suite or packages.candidates()[0][1]
     folder = cache_folder(os.environ) / "bench-tools" / f"{package}-{suite}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +107,37 @@ def serving(folder: Path) -> Iterator[Registry]:
         finally:
             process.terminate()
     shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def emulator(platform: str) -> Iterator[None]:
+    """The kernel runs programs for ``platform`` by QEMU, in containers as well.
+
+    That is a setting of the whole machine, and so undone afterwards. Raises
+    :class:`EngineSetupError` where it cannot be made.
+    """
+    name = _QEMU[platform]
+    tree = fetch("qemu-user", packages.SUITE)  # the first release in which it needs no library
+    listed = tree / f"usr/share/qemu/binfmt.d/qemu-{name}.conf"
+    entry = _BINFMT / f"numaflow-udf-{name}"
+    with contextlib.ExitStack() as stack:
+        if not (_BINFMT / "register").exists():
+            argv = ["mount", "-t", "binfmt_misc", "none", str(_BINFMT)]
+            packages.run(argv, f"registering an emulator of {platform}")
+            stack.callback(packages.run, ["umount", _BINFMT], "unmounting binfmt_misc")
+        # :name:type:offset:magic:mask:interpreter:flags
+        _, _, *match, _, flags = listed.read_text(encoding="utf-8").strip().split(":")
+        line = [*("", entry.name), *match, f"{tree}/usr/bin/qemu-{name}", flags]
+        try:
+            if entry.exists():  # of a run that was killed
+                entry.write_text("-1")
+            (_BINFMT / "register").write_text(":".join(line))
+        except OSError as error:
+            what = f"no emulator of {platform} can be registered: {error.strerror}"
+            step = "run it as root of the machine, not in a container"
+            raise EngineSetupError(what, next_step=step) from error
+        stack.callback(entry.write_text, "-1")
+        yield
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

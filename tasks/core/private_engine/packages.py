@@ -266,15 +266,16 @@ def candidates() -> list[tuple[str, str]]:
     return sources(uris, match.group(1) if match else "")
 
 
-def source(work: Path, wanted: str = SUITE) -> Source:
+def source(work: Path, wanted: str = SUITE, architecture: str = "") -> Source:
     """The mirror of this machine that has the release ``wanted``, checked with the keyring.
 
-    Writes an apt configuration for this mirror alone to ``work``.
+    Writes an apt configuration for this mirror alone to ``work``; ``architecture`` is another
+    one than this machine's.
     """
     keyring = _keyring()
     refused: list[str] = []
     for mirror, suite in candidates():
-        configure(work, mirror, dict.fromkeys((wanted, suite)), keyring)
+        configure(work, mirror, dict.fromkeys((wanted, suite)), keyring, architecture)
         try:
             run(["apt-get", "update", "-q"], f"reading the lists of {mirror}", apt_env(work))
         except EngineSetupError as error:
@@ -286,7 +287,9 @@ def source(work: Path, wanted: str = SUITE) -> Source:
     raise EngineSetupError(what, next_step=step, detail="\n".join(refused))
 
 
-def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> None:
+def configure(
+    work: Path, mirror: str, suites: Iterable[str], keyring: Path, architecture: str = ""
+) -> None:
     """Write an apt configuration for one mirror to ``work``."""
     for folder in ("lists/partial", "archives/partial"):
         (work / folder).mkdir(parents=True, exist_ok=True)
@@ -314,6 +317,8 @@ def configure(work: Path, mirror: str, suites: Iterable[str], keyring: Path) -> 
         # Otherwise apt downloads as its own user, who cannot write here.
         "APT::Sandbox::User": "root",
     }
+    if architecture:
+        mine |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
     lines = [*reach, *(f'{key} "{value}";' for key, value in mine.items())]
     (work / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shutil
 import subprocess
 import tempfile
 import time
@@ -98,6 +99,34 @@ def ensure_image(
         with timed(say, f"importing the stand-in for {image}"):
             run(import_argv(endpoint, archive, image, suite), "importing it", endpoint.env)
     return "stand-in"
+
+
+def publish(
+    endpoint: Endpoint,
+    image: str,
+    name: str,
+    platform: str,
+    say: Say,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[str, str]:
+    """Push an index ``name``: the stand-in ``image`` of the engine, and one for ``platform``.
+
+    Gives the names under which the engine keeps the two.
+    """
+    layout, suite = Layout.of(os.environ if environ is None else environ), suite_of(image)
+    architecture = platform.partition("/")[2]
+    with locked(layout, say):
+        archive = ensure_archive(layout, suite, architecture, say)
+    parts = (f"{name}-own", f"{name}-{architecture}")
+    docker, doing = endpoint.docker, f"publishing {name}"
+    for argv in (
+        [*docker, "tag", image, parts[0]],
+        import_argv(endpoint, archive, parts[1], suite, platform),
+        *([*docker, "push", "--quiet", part] for part in parts),
+        [*endpoint.buildx, "imagetools", "create", "--tag", name, *parts],
+    ):
+        run(argv, doing, endpoint.env)
+    return parts
 
 
 def _pull(endpoint: Endpoint, image: str, say: Say) -> str:
@@ -199,6 +228,9 @@ def archive_name(suite: str, architecture: str) -> str:
 def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> Path:
     """The archive of a Debian root file system with Python. It is made once and kept.
 
+    For another architecture than this machine's, packages are unpacked and none of their
+    scripts runs, so that nothing is emulated.
+
     Call it with the lock held, since it works in the engine's folder.
     """
     archive = layout.archives / archive_name(suite, architecture)
@@ -210,7 +242,8 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
         work = Path(name)
         tree = work / "tree"
         with timed(say, f"installing Debian {suite} with Python {PYTHONS[suite]} into a folder"):
-            source = packages.source(work, suite)
+            foreign = architecture != host_architecture()
+            source = packages.source(work, suite, architecture)
             shim = work / "bin" / "wget"
             shim.parent.mkdir()
             shim.write_text(_WGET, encoding="utf-8")
@@ -222,8 +255,10 @@ def ensure_archive(layout: Layout, suite: str, architecture: str, say: Say) -> P
             }
             (work / "status").touch()
             run(prefetch_argv(work, suite), f"downloading the packages of Debian {suite}", env)
-            argv = bootstrap_argv(layout, source, suite, architecture, work)
+            argv = bootstrap_argv(layout, source, suite, architecture, work, foreign=foreign)
             run(argv, f"installing Debian {suite} into a folder", env)
+            if foreign:
+                _unpack(tree)
         with timed(say, "packing the root file system"):
             tidy(tree)
             made = work / archive.name
@@ -247,18 +282,39 @@ def prefetch_argv(work: Path, suite: str) -> list[str]:
     ]
 
 
+def _unpack(tree: Path) -> None:
+    """Unpack what debootstrap has fetched, and write what the scripts of packages would."""
+    for deb in sorted((tree / "var/cache/apt/archives").glob("*.deb")):
+        run(["dpkg-deb", "-x", deb, tree], f"unpacking {deb.name}")
+    shutil.rmtree(tree / "debootstrap")
+    for folder in ("etc/dpkg/dpkg.cfg.d", "usr/local/bin"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("passwd", "group"):
+        shutil.copy(tree / f"usr/share/base-passwd/{name}.master", tree / "etc" / name)
+    certificates = sorted((tree / "usr/share/ca-certificates").rglob("*.crt"))
+    bundle = b"".join(path.read_bytes() for path in certificates)
+    (tree / "etc/ssl/certs/ca-certificates.crt").write_bytes(bundle)
+
+
 def bootstrap_argv(
-    layout: Layout, source: packages.Source, suite: str, architecture: str, work: Path
+    layout: Layout,
+    source: packages.Source,
+    suite: str,
+    architecture: str,
+    work: Path,
+    *,
+    foreign: bool = False,
 ) -> list[str]:
     """How debootstrap makes the folder ``tree`` in ``work``.
 
     It has a mount namespace of its own and ends with this process, so that a killed run leaves
-    no mount and no process.
+    no mount and no process. With ``foreign``, it runs nothing in that folder.
     """
     return [
         *("setpriv", "--pdeathsig", "SIGKILL"),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
         str(layout.bin / "debootstrap"),
+        *(["--foreign"] if foreign else []),
         "--variant=minbase",
         f"--arch={architecture}",
         f"--include={','.join(PACKAGES)}",
@@ -291,10 +347,13 @@ def tidy(tree: Path) -> None:
     (tree / "etc/dpkg/dpkg.cfg.d/unread").write_text(_EXCLUDES, encoding="utf-8")
 
 
-def import_argv(endpoint: Endpoint, archive: Path, image: str, suite: str) -> Sequence[str]:
+def import_argv(
+    endpoint: Endpoint, archive: Path, image: str, suite: str, platform: str = ""
+) -> Sequence[str]:
     """How the archive is imported as an image, with a label that says what it is."""
     why = f"Debian {suite} with its own Python, in place of {image}, which could not be pulled"
     changes = [f"ENV {pair}" for pair in _ENV]
     changes += ['CMD ["python3"]', f'LABEL {LABEL}="{why}"']
     options = [word for change in changes for word in ("--change", change)]
+    options += ["--platform", platform] if platform else []
     return [*endpoint.docker, "import", *options, "--message", "stand-in", str(archive), image]
