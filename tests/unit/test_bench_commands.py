@@ -75,6 +75,15 @@ def test_another_python_image_reaches_every_tool(tmp_path: Path, name: str) -> N
     assert bake["args"]["PYTHON_IMAGE"] == "moved:1"
 
 
+def test_another_platform_reaches_every_tool(tmp_path: Path) -> None:
+    foreign, commands = replace(ONE, platform="linux/arm64"), machine(tmp_path).commands
+    (argv,) = commands(APPROACHES["uv-example"], foreign)
+    assert words(argv, "--platform") == "linux/arm64"
+    (argv,) = commands(APPROACHES["bake"], foreign)
+    assert words(argv, "--set") == "*.platform=linux/arm64"
+    assert foreign.environ["INVOKE_UDF_PLATFORMS"] == "linux/arm64"
+
+
 def test_the_tasks_name_images_as_builds_by_hand_do() -> None:
     assert ONE.image("map/even_odd") == f"{NOWHERE}/map-even-odd:t"
     assert ONE.environ == {

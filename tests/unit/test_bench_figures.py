@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.bench import check, session, summary, tables
+from tasks.core.bench import check, session, summary, tables, tools
 from tasks.core.bench.approaches import APPROACHES
 from tasks.core.bench.results import Results, Sample, ScaleSample
 from tasks.core.bench.scenarios import SCENARIOS
 from tasks.core.bench.summary import Cell
-from tasks.core.model.errors import BenchWorseError, ConfigError
+from tasks.core.model.errors import BenchWorseError, ConfigError, EngineSetupError
 from tasks.core.model.settings import Settings
 
 
@@ -313,6 +313,39 @@ def test_names_choose_in_the_order_of_measuring() -> None:
         ("edit", "floor"),
     ]
     assert request(scenarios="none").jobs == []
+
+
+def _jobs(monkeypatch: pytest.MonkeyPatch, native: str, *, here: bool) -> tuple[set[str], str]:
+    """The approaches that build for arm64 where no emulator can be registered, and what is said."""
+
+    def refuse(platform: str) -> None:
+        what = f"no emulator of {platform}"
+        raise EngineSetupError(what, next_step="x")
+
+    monkeypatch.setattr(session, "native_platform", lambda: native)
+    monkeypatch.setattr(tools, "emulator", refuse)
+    said: list[str] = []
+    todo = request(scenarios="arm64,edit", rounds=1).jobs
+    found = session._buildable(todo, said.append, here=here)
+    assert len(found) > len([job for job in todo if job.scenario.platform])
+    return {job.approach.name for job in found if job.scenario.platform}, "\n".join(said)
+
+
+def test_without_an_emulator_only_the_tasks_build_for_another_platform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names, said = _jobs(monkeypatch, "linux/amd64", here=False)
+    assert names == {"shared-base", "assembled"}
+    assert said == "left out: linux/arm64 by hand: no emulator of linux/arm64"
+
+
+@pytest.mark.parametrize(("native", "here"), [("linux/arm64", False), ("linux/amd64", True)])
+def test_another_platform_takes_another_machine_and_an_engine_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, native: str, here: bool
+) -> None:
+    names, said = _jobs(monkeypatch, native, here=here)
+    assert names == set()
+    assert said.startswith("left out: linux/arm64, which needs another machine")
 
 
 def test_since_measures_the_tasks_before_and_after() -> None:

@@ -217,8 +217,9 @@ def test_the_json_is_a_whole_measurement(committed: Results) -> None:
         for scenario in SCENARIOS.values()
         for strategy in scenario.approaches
     }
-    # A quick run may be older than what can be measured now.
-    assert found <= wanted if committed.quick else found == wanted
+    # A quick run may be older than what can be measured now. Not every machine has an emulator.
+    left_out = {cell for cell in wanted if SCENARIOS[cell[0]].platform}
+    assert found <= wanted if committed.quick else found | left_out == wanted
     assert {("cold", "shared-base"), ("edit", "unoptimized"), ("edit", "floor")} <= found
     assert {each.udfs for each in committed.scale} >= {10, 100}
 

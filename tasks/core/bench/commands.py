@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,8 @@ class Build:
 
     ``every`` says that these are all UDFs of the root. ``push`` sends the images to
     ``registry``. ``fresh`` uses no step of an earlier build. ``python_image`` is another one
-    than the machine's. ``alone`` is the cache folder of a build that has no engine.
+    than the machine's. ``platform`` is another one as well. ``alone`` is the cache folder of
+    a build that has no engine.
     """
 
     root: str
@@ -47,11 +48,17 @@ class Build:
     push: bool = False
     fresh: bool = False
     python_image: str = ""
+    platform: str = ""
     alone: Path | None = None
 
     def image(self, udf: str) -> str:
         """The image of one UDF."""
         return f"{self.registry}/{image_name(udf)}:{self.tag}"
+
+    def pushed_for(self, platform: str, python_image: str, registry: str) -> Build:
+        """The same for another platform, from another Python image into another registry."""
+        found = replace(self, platform=platform, python_image=python_image)
+        return replace(found, registry=registry, push=True)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -63,6 +70,8 @@ class Build:
         }
         if self.python_image:
             found["INVOKE_UDF_PYTHON_IMAGE"] = self.python_image
+        if self.platform:
+            found["INVOKE_UDF_PLATFORMS"] = self.platform
         if self.alone:
             found |= {"XDG_CACHE_HOME": str(self.alone), "DOCKER_HOST": _NO_ENGINE}
         return found
@@ -137,6 +146,7 @@ class Machine:
     def _docker(self, approach: Approach, build: Build) -> list[list[str]]:
         more = ["--push"] if build.push else []
         more += ["--no-cache"] if build.fresh else []
+        more += ["--platform", build.platform] if build.platform else []
         return [
             self.docker(
                 *(approach.dockerfile, approach.context, "--tag", build.image(udf), *more),
@@ -152,6 +162,7 @@ class Machine:
         argv += ["--file", _NETWORK_FILE] if self.network else []
         argv += ["--push"] if build.push else []
         argv += ["--no-cache"] if build.fresh else []
+        argv += ["--set", f"*.platform={build.platform}"] if build.platform else []
         return [[*argv, *(image_name(udf) for udf in build.udfs)]]
 
     def _buildah(self, approach: Approach, build: Build) -> list[list[str]]:

@@ -19,7 +19,7 @@ from typing import Final
 
 from ..engine.client import Engine, connect
 from ..engine.layout import Layout, cache_folder
-from ..model.errors import EngineUnreachableError
+from ..model.errors import EngineSetupError, EngineUnreachableError
 from ..model.programs import Runner, run
 from ..model.progress import Say
 from ..model.reference import ImageReference
@@ -33,8 +33,9 @@ class Lab:
     """An engine to measure on.
 
     ``environ`` is the environment in which what is measured runs; ``own`` says whether the
-    engine is the measurement's own, so that it may be emptied. ``state`` tells whether its
-    Python image is a stand-in. ``folder`` is there to work in.
+    engine is the measurement's own, so that it may be emptied, but for the images that are
+    ``kept``. ``state`` tells whether its Python image is a stand-in. ``folder`` is there to work
+    in.
     """
 
     engine: Engine
@@ -43,6 +44,7 @@ class Lab:
     python_image: str
     state: standin.State
     folder: Path
+    kept: set[str] = field(default_factory=set)
 
     def images(self) -> dict[str, str]:
         """The id of every image that has a name, by name."""
@@ -50,20 +52,39 @@ class Lab:
         return {name: id for name, id in rows if _NONE not in name}
 
     def empty(self) -> None:
-        """Remove every image but the Python image, and the whole build cache.
+        """Remove every image but Python images, and the whole build cache.
 
         For an engine of the measurement's own alone; a programming error elsewhere.
         """
         if not self.own:
             message = "only an engine of its own may be emptied"
             raise ValueError(message)
-        kept = self.images().get(self.python_image)
-        others = {id for _, id in self._list("{{.Repository}} {{.ID}}")} - {kept}
+        kept = {self.images().get(name) for name in (self.python_image, *self.kept)}
+        others = {id for _, id in self._list("{{.Repository}} {{.ID}}")} - kept
         if others:
             self._do("image", "rm", "--force", *sorted(others))
         # Cache mounts (downloads of apt, pip and uv) are part of it.
         self._do("builder", "prune", "--all", "--force")
         shutil.rmtree(cache_folder(self.environ) / "contexts", ignore_errors=True)
+
+    def python_for(self, platform: str, host: str) -> str:
+        """The name of a Python image for this machine's platform and ``platform``.
+
+        Of a stand-in, another one is made for ``platform``, and both are pushed to the registry
+        ``host``.
+        """
+        image = self.python_image
+        if self.state != "stand-in":
+            if problem := standin.pull(self.engine.endpoint, image, platform=platform):
+                what = f"the Python image {image} cannot be pulled for {platform}: {problem}"
+                step = "leave out that scenario: `invoke bench --scenarios ...`"
+                raise EngineSetupError(what, next_step=step)
+            return image
+        name = f"{host}/{image.rpartition('/')[2]}"
+        endpoint = self.engine.endpoint
+        parts = standin.publish(endpoint, image, name, platform, _quiet, self.environ)
+        self.kept.update(parts)
+        return name
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove images by name."""

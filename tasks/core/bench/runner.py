@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from ..model.errors import BuildFailedError
 from ..model.progress import Say
 from ..model.settings import Settings
 from ..plan.specs import BASE_REPOSITORY
-from . import process, readiness
+from . import process, readiness, tools
 from .approaches import APPROACHES, BASE, Approach
 from .commands import INVOKE, NOWHERE, Build, Machine
 from .jobs import Job
@@ -49,12 +50,14 @@ class Runner:
         place: Place,
         buildah: Buildah | None = None,
         registry: Registry | None = None,
+        python_for: Mapping[str, str] | None = None,
     ) -> None:
         self.lab = lab
         self.settings = settings
         self.say = say
         self.place = place
         self.registry = registry
+        self.python_for = python_for or {}
         self.machine = Machine.of(lab, settings, buildah)
         self._counter = itertools.count(1)
         self._known: dict[str, StoredLayer] = {}
@@ -214,6 +217,13 @@ class Runner:
         if not job.approach.engine:
             name = f"alone-{next(self._counter)}" if scenario.job else "alone"
             build = replace(build, alone=self.lab.folder / name)
+        if platform := scenario.platform:
+            assert self.registry
+            place = f"{self.registry.host}/bench-{next(self._counter)}"  # has nothing of it yet
+            build = build.pushed_for(platform, self.python_for[platform], place)
+            # Registered for those that need it, and for no build of the tasks.
+            with nullcontext() if job.approach.tool == "invoke" else tools.emulator(platform):
+                return _sample(job, self._build(state, build, what))
         sample = _sample(job, self._build(state, build, what))
         if scenario.pushed:
             return self._pushed(sample, before)

@@ -37,20 +37,22 @@ _NO_ENGINE: Final = ("buildah", "no-engine")
 # Each push of all images with the others takes half an hour, and shows what `all` shows.
 _MOVED: Final = ("uv-example", "bake", "shared-base", "assembled")
 _TASKS: Final = ("shared-base",)
+_FOREIGN: Final = ("uv-example", "bake", "shared-base", "assembled")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One situation: what changes before the build, and what is built.
 
-    ``empty`` removes the build cache and all images before. ``every`` builds all UDFs, not
-    one. ``ready`` measures up to the UDF's first ``ready``, from the change on; ``pushed`` until
-    the image is in a registry on this machine. ``job`` does it as a new CI job without an engine
-    does: nothing is on the machine but the tools and the Python image. ``shared`` lets the
-    neighbour have the package first. ``data`` gives the UDF a file of so many bytes. ``task`` is
-    run in place of a build. ``quick`` and ``full`` are how often it is measured; ``one_by_one``
-    is that of a full run for approaches that build all UDFs one after the other, 0 for no other
-    number: a sample of theirs is the sum of twenty builds.
+    ``empty`` removes the build cache and all images before. ``every`` builds all UDFs, not one.
+    ``ready`` measures up to the UDF's first ``ready``, from the change on; ``pushed`` until the
+    image is in a registry on this machine. ``job`` does it as a new CI job without an engine does:
+    nothing is on the machine but the tools and the Python image. ``platform`` builds for that one,
+    which the machine does not have. ``shared`` lets the neighbour have the package first. ``data``
+    gives the UDF a file of so many bytes. ``task`` is run in place of a build. ``quick`` and
+    ``full`` are how often it is measured; ``one_by_one`` is that of a full run for approaches that
+    build all UDFs one after the other, 0 for no other number: a sample of theirs is the sum of
+    twenty builds.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Scenario:
     ready: bool = False
     pushed: bool = False
     job: bool = False
+    platform: str = ""
     shared: bool = False
     data: int = 0
     task: str = ""
@@ -83,6 +86,9 @@ SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
         Scenario(name="cold", change="none", empty=True, full=3),
+        Scenario(
+            name="arm64", change="none", empty=True, platform="linux/arm64", approaches=_FOREIGN
+        ),
         Scenario(name="no-op", change="none", quick=3, full=10, approaches=_WITH_FLOOR),
         Scenario(name="edit", quick=3, full=10, approaches=_WITH_FLOOR),
         Scenario(name="edit-to-ready", ready=True, quick=2, approaches=_IN_ENGINE),
@@ -111,12 +117,13 @@ SCENARIOS: Final = {
 }
 """Every scenario by name, in the order in which they are measured.
 
-`cold` empties the engine, and so comes first. `sdk` comes last: what follows it would be
+`cold` and `arm64` empty the engine, and so come first. `sdk` comes last: what follows it would be
 built with another SDK.
 """
 
 WORDS: Final = {
     "cold": "the first build on a machine: no build cache, no images but Python's",
+    "arm64": "the first image for linux/arm64 in a registry, from a machine of another platform",
     "no-op": "the same build again, with nothing changed",
     "edit": "one line of the handler changed",
     "edit-to-ready": "from saving that line to the UDF's first `ready`, in a container",

@@ -14,10 +14,10 @@ from typing import TypeVar
 from invoke.exceptions import Exit
 
 from ..build.specs import python_of
-from ..model.errors import ConfigError, did_you_mean
+from ..model.errors import ConfigError, EngineSetupError, did_you_mean
 from ..model.places import SHIPPED
 from ..model.progress import Say
-from ..model.settings import Settings
+from ..model.settings import Settings, native_platform
 from ..output.interrupts import interruptible
 from ..private_engine import packages
 from . import check, host, jobs, own, page, scale, tables, tools
@@ -169,8 +169,9 @@ def _measure(request: Request, results: Results, say: Say) -> None:
     # Every approach starts from the same image, pinned or not.
     settings = replace(settings, python_image=python_of(settings)[0])
     if not packages.suits_host() and any(map(_needs_debian, todo)):
-        say("left out: `buildah` and what is pushed, which need Debian and root")
+        say("left out: `arm64`, `buildah` and what is pushed, which need Debian and root")
         todo = [job for job in todo if not _needs_debian(job)]
+    todo = _buildable(todo, say, here=request.here)
     with contextlib.ExitStack() as stack:
         lab = stack.enter_context(open_lab(settings.python_image, say, here=request.here))
         if not lab.own:
@@ -178,7 +179,9 @@ def _measure(request: Request, results: Results, say: Say) -> None:
         buildah = registry = None
         if any(job.approach.tool == "buildah" for job in todo):
             buildah = stack.enter_context(tools.buildah())
-        if packages.suits_host() and (sizes or any(job.scenario.pushed for job in todo)):
+        platforms = {job.scenario.platform for job in todo if job.scenario.platform}
+        pushed = sizes or platforms or any(job.scenario.pushed for job in todo)
+        if packages.suits_host() and pushed:
             registry = stack.enter_context(tools.serving(lab.folder / "registry"))
         folder = lab.folder / "repository"
         runner = Runner(
@@ -188,6 +191,9 @@ def _measure(request: Request, results: Results, say: Say) -> None:
             place=pair.place(folder) if pair else Place.of_examples(folder, quick=request.quick),
             buildah=buildah,
             registry=registry,
+            python_for={
+                each: lab.python_for(each, registry.host) for each in platforms if registry
+            },
         )
         _describe(lab, settings, results, quick=request.quick)
         results.udfs = len(runner.place.udfs)
@@ -198,7 +204,27 @@ def _measure(request: Request, results: Results, say: Say) -> None:
 
 
 def _needs_debian(job: jobs.Job) -> bool:
-    return job.scenario.pushed or job.approach.tool == "buildah"
+    return bool(job.scenario.pushed or job.scenario.platform) or job.approach.tool == "buildah"
+
+
+def _buildable(todo: list[jobs.Job], say: Say, *, here: bool) -> list[jobs.Job]:
+    """What of ``todo`` can be built here, though it may be for another platform."""
+    platform = next((job.scenario.platform for job in todo if job.scenario.platform), "")
+    if platform and (here or platform == native_platform()):
+        say(f"left out: {platform}, which needs another machine, and an engine of its own")
+        return [job for job in todo if not job.scenario.platform]
+    if any(map(_emulates, todo)):
+        try:
+            with tools.emulator(platform):
+                pass
+        except EngineSetupError as error:
+            say(f"left out: {platform} by hand: {error.what}")
+            return [job for job in todo if not _emulates(job)]
+    return todo
+
+
+def _emulates(job: jobs.Job) -> bool:
+    return bool(job.scenario.platform) and job.approach.tool != "invoke"
 
 
 def _describe(lab: Lab, settings: Settings, results: Results, *, quick: bool) -> None:
