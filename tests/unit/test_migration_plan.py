@@ -634,6 +634,37 @@ class TestDependencies:
         [note] = [each for each in found.notes if "gets its own copy" in each.text]
         assert (note.where.path.name, note.where.line) == ("requirements.txt", 1)
 
+    @pytest.mark.parametrize(
+        ("lines", "files", "where"),
+        [
+            (
+                "RUN pip install -r requirements.txt",
+                {"requirements__txt": "requests\npynumaflow==0.7.0\n"},
+                "requirements.txt:2",
+            ),
+            ("RUN pip install pynumaflow==0.7.0", {}, "requirements.txt"),
+            (
+                "COPY prod.txt .\nRUN pip install -r prod.txt",
+                {"prod__txt": "pynumaflow==0.7.0\n"},
+                "requirements.txt",
+            ),
+            (
+                "RUN poetry install",
+                {"pyproject__toml": '[tool.poetry.dependencies]\npynumaflow = "0.7.0"\n'},
+                "pyproject.toml:2",
+            ),
+        ],
+        ids=["requirements", "named to pip", "another file", "poetry"],
+    )
+    def test_an_sdk_that_numaflow_no_longer_accepts(
+        self, tree: Tree, lines: str, files: dict[str, str], where: str
+    ) -> None:
+        settings, found = self.of(tree, lines, **files)
+        text = "pynumaflow 0.7.0 is older than 0.9.0, the oldest that Numaflow accepts: update it"
+        assert [line for line in left(settings, found) if "pynumaflow" in line] == [
+            f"{where}: {text}"
+        ]
+
     def test_files_that_no_task_reads(self, tree: Tree) -> None:
         settings, found = self.of(tree, "RUN pip install .", setup__py="from setuptools import x\n")
         assert left(settings, found) == [

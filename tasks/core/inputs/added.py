@@ -71,17 +71,19 @@ def added_packages(
     python: str,
     sdk: bool = False,
     needs: Callable[[], Needs] = base_needs,
+    listed: str | None = None,
 ) -> AddedPackages:
     """What ``udf`` adds to a base that has the packages ``base``, and what these need.
 
     ``python`` is the base's version as ``3.13``, or ``""`` where it is not known; ``sdk`` says
     that the base has pynumaflow from source, which then satisfies every requirement on it.
+    ``listed`` is what ``requirements.txt`` will hold, where it is not written yet.
     Raises :class:`ProjectFileError` for a file that is invalid, a lock that is out of date, and
     a ``requires-python`` that the base does not satisfy.
     """
     with _valid(udf.path / udf.declared_in):
         _check_python(udf, python)
-    added = _first(udf, _Base(base, python, sdk, needs))
+    added = _first(udf, _Base(base, python, sdk, needs), listed)
     return _without_sdk(added) if sdk else added
 
 
@@ -95,12 +97,12 @@ class _Base:
     needs: Callable[[], Needs]
 
 
-def _first(udf: Udf, base: _Base) -> AddedPackages:
+def _first(udf: Udf, base: _Base, listed: str | None) -> AddedPackages:
     if found := lock_of(udf):
         with _valid(found.path):
             return _from_lock(udf, found.read(), base)
     with _valid(udf.path / requirements.NAME):
-        if (lines := requirements.read(udf)) is not None:
+        if (lines := requirements.read(udf, listed)) is not None:
             if (hashed := requirements.as_lock(udf, lines, base.python)) is not None:
                 return _from_lock(udf, hashed, base)
             texts = [line.text for line in lines]

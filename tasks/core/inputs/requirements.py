@@ -30,19 +30,24 @@ class Line:
     hashes: tuple[str, ...] = ()
 
 
-def read(udf: Udf) -> list[Line] | None:
+def read(udf: Udf, text: str | None = None) -> list[Line] | None:
     """The requirements of a UDF, or ``None`` where it has no such file.
 
-    Raises :class:`ProjectFileError` for a file that is not in the repository: an error may show
-    what a line of it holds.
+    ``text`` is what the file will hold, where it is not written yet. Raises
+    :class:`ProjectFileError` for a file that is not in the repository: an error may show what a
+    line of it holds.
     """
     path = udf.path / NAME
-    return list(_lines(path, repository_of(udf.path), [], set())) if path.is_file() else None
+    if text is None and not path.is_file():
+        return None
+    return list(_lines(path, repository_of(udf.path), [], set(), text))
 
 
-def _lines(path: Path, top: Path, outer: Sequence[Path], read: set[Path]) -> Iterator[Line]:
+def _lines(
+    path: Path, top: Path, outer: Sequence[Path], read: set[Path], text: str | None = None
+) -> Iterator[Line]:
     """The lines of a file and of what it includes, each file once; ``outer`` include it."""
-    if not is_file(path):
+    if text is None and not is_file(path):
         what = f"{shown(path)} not found; {shown(outer[-1])} includes it"
         raise ProjectFileError(what, next_step="add it, or remove the line that includes it")
     place = path.resolve()
@@ -54,7 +59,7 @@ def _lines(path: Path, top: Path, outer: Sequence[Path], read: set[Path]) -> Ite
     if place in read:
         return
     read.add(place)
-    text = re.sub(r"\\\n", " ", read_text(path))
+    text = re.sub(r"\\\n", " ", read_text(path) if text is None else text)
     for raw in text.splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         if not line:

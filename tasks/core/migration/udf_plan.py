@@ -294,10 +294,11 @@ class _Udf:
         self._say(found)
         if found.requirements is not None:
             self._write(self.folder / "requirements.txt", found.requirements)
-            return
         python = str(self.options.get("python", "")) or python_of(self.settings)[1]
         try:
-            extra = added_packages(self._as_udf(), base_versions(), python=python)
+            extra = added_packages(
+                self._as_udf(), base_versions(), python=python, listed=found.requirements
+            )
             if problem := too_old(extra, self.migration.kind):
                 path = self.folder / extra.source
                 self.hand(Where(path, line_of(path, SDK)), f"{problem}: update it")
