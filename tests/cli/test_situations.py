@@ -1,4 +1,8 @@
-"""No task ends in a traceback, wherever it is called: a process for each place, all tasks in it."""
+"""No task ends in a traceback, wherever it is called: a process for each place, all tasks in it.
+
+Every place is below a path with spaces. Without an engine most tasks end where they ask for one,
+so they are also called with one.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,12 @@ CALLS: dict[str, tuple[str, ...]] = {
     "why": ("--udf map/even_odd", "--all"),
 }
 
+# With an engine: not what takes minutes, never ends, or touches images of others.
+WITHOUT_ENGINE_ONLY = {
+    *("base --force --metadata m.json", "bench --quick", "clean", "dev --udf map/even_odd"),
+    "doctor --fix",
+}
+
 RUN = """
 import contextlib, io, json, sys, traceback
 from tasks import program
@@ -81,7 +91,9 @@ def _repository(place: Path) -> Path:
 
 def _read_only(place: Path) -> Path:
     _repository(place)
-    for folder, _, _ in os.walk(place, topdown=False):
+    for folder, _, names in os.walk(place, topdown=False):
+        for name in names:
+            Path(folder, name).chmod(0o444)
         Path(folder).chmod(0o555)
     return place
 
@@ -107,28 +119,33 @@ PLACES: dict[str, Make] = {
     "a repository without UDFs": _without_udfs,
     "a repository": _repository,
     "a read-only repository": _read_only,
+    "a read-only mount": _repository,
     "a folder inside a UDF": _inside_a_udf,
     "a worktree": _worktree,
 }
 
 
-def called(place: Path, cache: Path) -> list[dict[str, Any]]:
-    """What each call says that is made in ``place``, where no engine answers."""
-    calls = [[task, *each.split()] for task, lines in CALLS.items() for each in lines]
-    argv = [sys.executable, "-P", "-c", RUN, json.dumps(calls)]
+# Mounts a folder over itself, read-only, for one program alone.
+MOUNTED = (
+    *("unshare", "--mount", "--", "sh", "-c"),
+    'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"',
+)
+
+
+def called(place: Path, *argv: str, environ: dict[str, str], lines: list[str]) -> list[Any]:
+    """What each call says that is made in ``place``; ``argv`` runs the program that makes them."""
+    calls = [line.split() for line in lines]
     if os.geteuid() == 0 and (setpriv := shutil.which("setpriv")):
         # Root may write to what is read-only, unless it gives that up.
-        argv = [setpriv, "--bounding-set=-dac_override,-dac_read_search", *argv]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")}
-    nowhere = {"DOCKER_HOST": f"unix://{cache}/none.sock", "XDG_CACHE_HOME": str(cache)}
+        argv = (*argv, setpriv, "--bounding-set=-dac_override,-dac_read_search")
     done = subprocess.run(
-        argv,
+        [*argv, sys.executable, "-P", "-c", RUN, json.dumps(calls)],
         cwd=place,
-        env={**clean, **nowhere, "PYTHONPATH": str(REPOSITORY)},
+        env={**environ, "PYTHONPATH": str(REPOSITORY)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -137,16 +154,16 @@ def called(place: Path, cache: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_task_is_called() -> None:
-    assert set(CALLS) == set(ns.task_names)
-
-
-@pytest.mark.parametrize("make", PLACES.values(), ids=PLACES)
-def test_no_task_ends_in_a_traceback(make: Make, tmp_path: Path) -> None:
-    place = tmp_path / "a path with spaces"
+def check(name: str, parent: Path, environ: dict[str, str], lines: list[str]) -> dict[str, int]:
+    """Make each call in the place of that name, and judge how it ends; the codes of all."""
+    place = parent / "a path with spaces"
     place.mkdir()
     try:
-        found = called(make(place), tmp_path)
+        made = PLACES[name](place)
+        argv = (*MOUNTED, str(made)) if "mount" in name else ()
+        if argv and subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("only root may mount a folder")
+        found = called(made, *argv, environ=environ, lines=lines)
     finally:
         for folder, _, _ in os.walk(place):
             Path(folder).chmod(0o755)
@@ -159,6 +176,37 @@ def test_no_task_ends_in_a_traceback(make: Make, tmp_path: Path) -> None:
             last = each["said"].rstrip().splitlines()[-2:]
             assert [line.partition(":")[0] for line in last] == ["error", "next"], each
         assert "[Errno" not in each["said"], each
+    return {" ".join(each["argv"]): each["code"] for each in found}
+
+
+def own_environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("INVOKE_")}
+
+
+LINES = [f"{task} {each}".rstrip() for task, lines in CALLS.items() for each in lines]
+
+
+def test_every_task_is_called() -> None:
+    assert set(CALLS) == set(ns.task_names)
+    assert set(LINES) > WITHOUT_ENGINE_ONLY
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_no_task_ends_in_a_traceback(name: str, tmp_path: Path) -> None:
+    nowhere = {"DOCKER_HOST": f"unix://{tmp_path}/none.sock", "XDG_CACHE_HOME": str(tmp_path)}
+    check(name, tmp_path, {**own_environ(), **nowhere}, LINES)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", PLACES)
+def test_nor_with_an_engine(name: str, tag: str, tmp_path: Path) -> None:
+    lines = [line for line in LINES if line not in WITHOUT_ENGINE_ONLY]
+    network = os.environ.get("INVOKE_UDF_NETWORK", "")
+    ours = {"INVOKE_UDF_TAG": tag, **({"INVOKE_UDF_NETWORK": network} if network else {})}
+    codes = check(name, tmp_path, {**own_environ(), **ours}, lines)
+    built = codes["image-fast --udf map/even_odd"] == 0
+    assert built is (name not in ("an empty folder", "a repository without UDFs")), codes
 
 
 def _errors(kind: type[UdfError]) -> list[type[UdfError]]:
