@@ -73,6 +73,23 @@ def programs(wheel: Path) -> Path:
     return venv / "bin"
 
 
+@pytest.fixture(scope="module")
+def runners(wheel: Path) -> dict[str, tuple[str | Path, ...]]:
+    """How ``uvx`` and ``pipx run`` call the package, each with a cache of its own.
+
+    Both are told where the wheel is, since no release is on an index yet; that aside, it is what
+    the README says.
+    """
+    venv, python = wheel.parent / "runners", ("--python", sys.executable)
+    run(sys.executable, "-m", "venv", venv, cwd=wheel.parent)
+    run(venv / "bin/python", "-m", "pip", "install", "-q", "uv", "pipx", cwd=wheel.parent)
+    uv, pipx = (f"{name}={wheel.parent}/{name}" for name in ("UV_CACHE_DIR", "PIPX_HOME"))
+    return {
+        "uvx": ("env", uv, venv / "bin/uvx", *python, "--from", wheel, TOOL),
+        "pipx run": ("env", pipx, uv, venv / "bin/pipx", "run", *python, "--spec", wheel, TOOL),
+    }
+
+
 def test_the_wheel_holds_one_package_with_what_it_reads(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -123,6 +140,33 @@ def test_from_an_empty_folder_to_a_verified_image(
     for task in ("base", "deps"):
         told = run(programs / TOOL, task, cwd=place).stderr
         assert f"the base is locked as in {TOOL} " in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["uvx", "pipx run"])
+def test_without_an_installation(
+    engine: Engine,
+    runners: dict[str, tuple[str | Path, ...]],
+    tag: str,
+    tmp_path: Path,
+    runner: str,
+) -> None:
+    def call(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return run(*runners[runner], *words, cwd=tmp_path, code=code)
+
+    assert call("--version").stdout.startswith(f"{TOOL} ")
+    assert "image-fast" in call("--list").stdout
+    # Texts name what a user can type again.
+    assert f"run `{runner} {TOOL} init`" in call("list", code=10).stderr
+    assert list(tmp_path.iterdir()) == []
+    written = call("init", "--apply").stdout
+    assert f"next: {runner} {TOOL} image-fast --udf map/my_udf\n" in written
+    call("new", "--udf", "sink/other")
+    names = [each["udf"] for each in json.loads(call("list", "--json").stdout)]
+    assert names == ["map/my_udf", "sink/other"]
+    call("image-fast", "--udf", "map/my_udf", "--tag", tag)
+    verified = call("verify", "--udf", "map/my_udf", "--tag", tag)
+    assert "fail" not in verified.stdout
 
 
 def test_three_ways_to_call_the_tasks(programs: Path, tmp_path: Path) -> None:

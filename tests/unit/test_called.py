@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import tasks
@@ -41,21 +43,33 @@ CALLS = {
 
 
 RUNNERS = {
-    "installed": ("/home/x/.venv", "numaflow-udf-build"),
-    "as a tool of uv": ("/home/x/.local/share/uv/tools/numaflow-udf-build", "numaflow-udf-build"),
-    "uvx": ("/home/x/.cache/uv/archive-v0/2HYVqHlRp", "uvx numaflow-udf-build"),
-    "installed with pipx": ("/home/x/pipx/venvs/numaflow-udf-build", "numaflow-udf-build"),
-    "pipx run": ("/home/x/.cache/pipx/0123456789abcde", "pipx run numaflow-udf-build"),
-    "pipx run, before": ("/home/x/.local/pipx/.cache/012345", "pipx run numaflow-udf-build"),
+    "installed": (".venv", "", "numaflow-udf-build"),
+    "as a tool of uv": ("uv/tools/numaflow-udf-build", "uv-receipt.toml", "numaflow-udf-build"),
+    "uvx": ("uv/archive-v0/2HYVqHlRp", "", "uvx numaflow-udf-build"),
+    "installed with pipx": (
+        "pipx/venvs/numaflow-udf-build",
+        "pipx_metadata.json",
+        "numaflow-udf-build",
+    ),
+    "pipx run": (".cache/pipx/012345", "pipx_metadata.json", "pipx run numaflow-udf-build"),
+    "with its folder named": (
+        "tools/.cache/012345",
+        "pipx_metadata.json",
+        "pipx run numaflow-udf-build",
+    ),
 }
 
 
-@pytest.mark.parametrize(("prefix", "wanted"), RUNNERS.values(), ids=RUNNERS)
+@pytest.mark.parametrize(("place", "file", "wanted"), RUNNERS.values(), ids=RUNNERS)
 def test_what_runs_it_from_a_cache_is_named(
-    monkeypatch: pytest.MonkeyPatch, prefix: str, wanted: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, file: str, wanted: str
 ) -> None:
+    prefix = tmp_path / place
+    prefix.mkdir(parents=True)
+    if file:
+        (prefix / file).touch()
     monkeypatch.setattr("sys.argv", [f"{prefix}/bin/numaflow-udf-build", "list"])
-    monkeypatch.setattr("sys.prefix", prefix)
+    monkeypatch.setattr("sys.prefix", str(prefix))
     assert as_called("`invoke list`") == f"`{wanted} list`"
 
 

@@ -31,7 +31,8 @@ def program() -> str:
     above = Path(sys.prefix).parent
     if above.name.startswith("archive-v"):
         return f"uvx {CONSOLE}"
-    if "pipx" in (above.name, above.parent.name) and above.name != "venvs":
+    # pipx keeps what it installs in `venvs`, wherever its own folders are.
+    if above.name != "venvs" and Path(sys.prefix, "pipx_metadata.json").is_file():
         return f"pipx run {CONSOLE}"
     return CONSOLE
 
