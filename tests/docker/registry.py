@@ -177,7 +177,7 @@ def registry(
     data = folder / "data"
     data.mkdir()
     port = port or free_port()
-    ca = _certificate(folder, name) if tls else None
+    ca = certify(folder, name) if tls else None
     certificate = f"tls: {{certificate: {folder}/cert.pem, key: {folder}/key.pem}}" if tls else ""
     auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}" if login else ""
     if login:
@@ -221,7 +221,7 @@ def bcrypt(password: str) -> str:
     return str(found.decode())
 
 
-def _certificate(folder: Path, name: str) -> Path:
+def certify(folder: Path, name: str) -> Path:
     """A CA, and below it a certificate for ``name``; the CA's file."""
 
     def openssl(*words: str) -> None:

@@ -58,6 +58,11 @@ FORMS = {
     "workdir": Form(udfs=("udfs/words",), settings=""),
     # one image for two UDFs: the args of a pipeline choose, the Dockerfile starts nothing
     "args": Form(udfs=("udfs/several",)),
+    # a Debian package, on another release of Debian than the base's
+    "debian": Form(
+        udfs=("udfs/field",),
+        by_hand=("udfs/field/Dockerfile:1: base image python:3-slim-bookworm names no version",),
+    ),
     # one UDF at the root of its repository: that folder's parent is the root
     "at_root": Form(udfs=("greeting",)),
 }
