@@ -540,6 +540,7 @@ class TestDependencies:
         )
         files = {"Dockerfile": dockerfile, "Makefile": command}
         settings = tree({**files, "shared/requirements.txt": "pynumaflow\n"})
+        (settings.root / ".git").mkdir()  # a file above a UDF may be read within its repository
         found = the_one(settings)
         assert new(found, "requirements.txt") == "-r ../../shared/requirements.txt\n"
         assert left(settings, found) == []
