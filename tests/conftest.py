@@ -144,8 +144,6 @@ def tag(engine: Engine) -> Iterator[str]:
     """A tag that no other image has; every image with it is removed after the test."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield name
-    listed = engine.docker(
-        "image", "ls", "--filter", f"reference=*:{name}", "--format", "{{.Repository}}"
-    )
-    for repository in listed.stdout.split():
+    listed = engine.list_images("--filter", f"reference=*:{name}", "--format", "{{.Repository}}")
+    for repository in listed.split():
         engine.docker("image", "rm", "--force", f"{repository}:{name}")

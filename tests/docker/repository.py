@@ -132,7 +132,7 @@ def wait_for_log(engine: Engine, container: str, text: str, seconds: float = 30)
 def forget(engine: Engine, host: str) -> None:
     """Remove every image that is named after a registry, and the local names of its bases."""
     form = "{{.Repository}} {{.Tag}} {{.Digest}}"
-    listed = engine.docker("image", "ls", "--digests", "--format", form).stdout.splitlines()
+    listed = engine.list_images("--digests", "--format", form).splitlines()
     found = [line.split() for line in listed]
     images = [(name, tag) for name, tag, _ in found]
     kept = {tag for name, tag in images if name == "numaflow-python-base"}
@@ -148,15 +148,15 @@ def forget(engine: Engine, host: str) -> None:
 
 
 def _tags(engine: Engine, repository: str) -> list[str]:
-    return engine.docker("image", "ls", "--format", "{{.Tag}}", repository).stdout.split()
+    return engine.list_images("--format", "{{.Tag}}", repository).split()
 
 
 def remove(engine: Engine, pattern: str) -> None:
     """Remove every image whose reference matches ``pattern``."""
-    listed = engine.docker(
-        "image", "ls", "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}"
+    listed = engine.list_images(
+        "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}"
     )
-    if names := listed.stdout.split():
+    if names := listed.split():
         engine.docker("image", "rm", "--force", *names)
 
 

@@ -71,10 +71,10 @@ def test_runs_at_the_same_moment_build_one_base(
         assert done.returncode == 0, done.stderr
     # Exactly one of them has built the base, and said so; the others have waited for it.
     assert sum("does not exist: building it first" in done.stderr for done in runs) == 1
-    listed = engine.docker(
-        "image", "ls", "--no-trunc", "--format", "{{.ID}}", f"{registry}/numaflow-python-base"
+    listed = engine.list_images(
+        "--no-trunc", "--format", "{{.ID}}", f"{registry}/numaflow-python-base"
     )
-    assert len(set(listed.stdout.split())) == 1
+    assert len(set(listed.split())) == 1
     one, other = f"{registry}/map-even-odd:stable", f"{registry}/map-flatmap:stable"
     base = engine.images([f"{registry}/numaflow-python-base:latest"])
     (base_layers,) = (image.layers for image in base.values())

@@ -32,10 +32,8 @@ IMAGE = "127.0.0.1:1/bench/python:3.13-slim-trixie"
 
 
 def _names(engine: Engine) -> dict[str, str]:
-    done = engine.docker(
-        "image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"
-    )
-    lines = (line.split() for line in done.stdout.splitlines())
+    done = engine.list_images("--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    lines = (line.split() for line in done.splitlines())
     return {name: id for name, id in lines if "<none>" not in name}
 
 

@@ -62,7 +62,7 @@ def _buildx(engine: Engine, *words: str) -> None:
 def _store(engine: Engine) -> tuple[set[str], str]:
     """Every image of an engine by tag and id, and the size of its build cache."""
     form = "{{.Repository}}:{{.Tag}} {{.ID}}"
-    images = set(engine.docker("image", "ls", "--format", form).stdout.splitlines())
+    images = set(engine.list_images("--format", form).splitlines())
     usage = engine.docker("system", "df", "--format", "{{.Type}} {{.Size}}").stdout
     (cache,) = re.findall("Build Cache .*", usage)
     return images, cache

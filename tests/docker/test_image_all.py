@@ -188,8 +188,8 @@ def test_system_packages_and_a_python_image_of_ones_own(
     assert repository.run(engine, image, "hello").startswith("Hello")
     assert repository.run(engine, image, "id", "-u").strip() == "10001"
     assert repository.run(engine, image, "sh", "-c", "ls -A /var/lib/apt/lists").split() == []
-    bases = engine.docker("image", "ls", "--format", "{{.Tag}}", f"{registry}/numaflow-python-base")
-    assert len(set(bases.stdout.split()) - {"latest"}) == 2
+    bases = engine.list_images("--format", "{{.Tag}}", f"{registry}/numaflow-python-base")
+    assert len(set(bases.split()) - {"latest"}) == 2
     labels = engine.images([image, found["map/older"]["image"]])
     assert len({each.labels["io.numaflow.udf.base.fingerprint"] for each in labels.values()}) == 2
     assert set(results(invoke("image-all", *options, "--json")).values()) == {"unchanged"}

@@ -62,7 +62,7 @@ def test_the_gain_is_shown(base: str, engine: Engine, migrated: Path, invoke: In
     assert good["environment"] == {"PIP_NO_INPUT": "only in the old image"}
     # Nothing stays, and the repository is as it was.
     assert repository.snapshot(migrated) == before
-    listed = engine.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    listed = engine.list_images("--format", "{{.Repository}}:{{.Tag}}").split()
     assert [name for name in listed if "compare" in name] == []
 
 

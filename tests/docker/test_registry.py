@@ -89,7 +89,7 @@ def test_a_machine_that_never_built_the_base_pulls_it(
     record_property: Callable[[str, object], None],
 ) -> None:
     with engines.second() as fresh:
-        assert fresh.engine.docker("image", "ls", "--quiet").stdout == ""
+        assert fresh.engine.list_images("--quiet") == ""
         start = time.monotonic()
         arguments = ("image-fast", "--udf", "map/even_odd", "--registry", hub.host)
         done = engines.invoke(fresh, *arguments, environment={LOG: str(tmp_path / "log")})

@@ -123,10 +123,8 @@ def tag(engine: Engine) -> Iterator[str]:
     """A tag that no other image has; every image with it is removed at the end."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     yield name
-    listed = engine.docker(
-        "image", "ls", "--filter", f"reference=*:{name}", "--format", "{{.Repository}}"
-    )
-    if images := [f"{repository}:{name}" for repository in listed.stdout.split()]:
+    listed = engine.list_images("--filter", f"reference=*:{name}", "--format", "{{.Repository}}")
+    if images := [f"{repository}:{name}" for repository in listed.split()]:
         engine.docker("image", "rm", "--force", *images)
 
 

@@ -207,6 +207,38 @@ class TestImages:
         ]
 
 
+REMOVED = "failed to calculate size of image docker.io/library/a:1: content digest: not found"
+
+
+@pytest.mark.parametrize(
+    ("refusals", "stderr", "asked"),
+    [(0, REMOVED, 1), (3, REMOVED, 4), (9, REMOVED, 5), (9, "odd", 1)],
+)
+def test_an_image_may_be_removed_while_the_engine_lists_them(
+    refusals: int, stderr: str, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    calls: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str], **_: object) -> Done:
+        calls.append(tuple(argv[1:]))
+        if len(calls) <= refusals:
+            return Done(argv=tuple(argv), code=1, stderr=stderr)
+        return Done(argv=tuple(argv), code=0, stdout="b:1\n")
+
+    engine = Engine(endpoint=Endpoint(host="unix:///nowhere", run=run))
+    if refusals < asked:
+        assert engine.list_images("--quiet") == "b:1\n"
+    else:
+        with pytest.raises(EngineUnreachableError, match=f"`docker image ls` .*: {stderr}"):
+            engine.list_images("--quiet")
+    assert calls == [("image", "ls", "--quiet")] * asked
+    # The first question waits for nothing, and each later one longer than the one before.
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 0
+
+
 class TestTag:
     @pytest.mark.parametrize(("refusals", "tagged"), [(0, True), (3, True), (9, False)])
     def test_another_run_may_give_the_name_at_the_same_moment(

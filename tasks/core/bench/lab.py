@@ -92,8 +92,8 @@ class Lab:
             self._do("image", "rm", "--force", *names)
 
     def _list(self, form: str) -> list[tuple[str, str]]:
-        done = self._do("image", "ls", "--all", "--no-trunc", "--format", form)
-        pairs = (line.rsplit(" ", 1) for line in done.splitlines() if line.strip())
+        listed = self.engine.list_images("--all", "--no-trunc", "--format", form)
+        pairs = (line.rsplit(" ", 1) for line in listed.splitlines() if line.strip())
         return [(name, id) for name, id in pairs]
 
     def _do(self, *arguments: str) -> str:

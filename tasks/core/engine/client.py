@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +35,9 @@ _REFERENCES_A_CALL: Final = 75
 _AT_ONCE: Final = 8
 """References that are asked for at once by each of the calls at a time."""
 _TAG_TRIES: Final = 5
+_LIST_TRIES: Final = 5
+_LIST_PAUSE: Final = 0.1
+"""Seconds before the second try; each later one waits that much longer."""
 _CALLS_AT_A_TIME: Final = 4
 
 
@@ -114,11 +118,22 @@ class Engine:
 
     def every_image(self) -> list[tuple[tuple[str, ...], Image]]:
         """All images that the engine has, each with its tags; a replaced one has none."""
-        done = self.docker("image", "ls", "--quiet", "--no-trunc")
+        ids = list(dict.fromkeys(self.list_images("--quiet", "--no-trunc").split()))
+        return [(image.names, image) for image in self._inspect(ids)]
+
+    def list_images(self, *options: str) -> str:
+        """What ``docker image ls`` prints with these options.
+
+        containerd's store refuses the whole list when one image of it is removed meanwhile.
+        """
+        for attempt in range(_LIST_TRIES):
+            time.sleep(_LIST_PAUSE * attempt)
+            done = self.docker("image", "ls", *options)
+            if done or "failed to calculate size of image" not in done.stderr:
+                break
         if not done:
             raise self._error(done)
-        ids = list(dict.fromkeys(done.stdout.split()))
-        return [(image.names, image) for image in self._inspect(ids)]
+        return done.stdout
 
     def _inspect(self, references: Sequence[str]) -> list[Image]:
         # Through the socket, since the CLI takes 20 ms to start. An engine that does not answer
