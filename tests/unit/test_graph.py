@@ -40,7 +40,7 @@ from tests.unit.plans import (
     udf,
 )
 
-BY_HAND = {"EXAMPLE_PATH": "udfs/map/a", "DEPENDENCIES": "none"}
+GIVEN = {"EXAMPLE_PATH": "udfs/map/a", "DEPENDENCIES": "none", "OWNER": "0:0"}
 """What a build by hand is told, and what it would do by itself."""
 
 # --- the graph --------------------------------------------------------------------------------
@@ -54,10 +54,10 @@ class TestSharedBase:
         assert target["context"] == "/repository"
         assert target["dockerfile"] == "dockerfiles/Dockerfile.shared-base"
         assert target["tags"] == ["map-a:stable"]
-        assert target["output"] == ["type=docker"]
+        assert target["output"] == ["type=docker,compression=gzip,compression-level=1"]
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         # By the name for which no registry is asked.
-        assert target["args"] == {"BASE_IMAGE": base().local, **BY_HAND}
+        assert target["args"] == {"BASE_IMAGE": base().local, **GIVEN}
         assert {"secret", "network", "platforms"}.isdisjoint(target)
 
     def test_labels(self) -> None:
@@ -78,7 +78,7 @@ class TestSharedBase:
         made = definition(step(), bases=[base()])
         assert made["group"]["default"]["targets"] == ["base", "map-a"]
         target = targets(made)["map-a"]
-        assert target["args"] == {"BASE_IMAGE": "numaflow-base", **BY_HAND}
+        assert target["args"] == {"BASE_IMAGE": "numaflow-base", **GIVEN}
         assert target["contexts"] == {"udf": "/contexts/map-a", "numaflow-base": "target:base"}
         # What the image says of its base is a name that holds later as well.
         assert target["labels"]["org.opencontainers.image.base.name"] == base().image
@@ -159,6 +159,7 @@ class TestSharedBase:
         }
         assert targets(made)["base-python-3-12"]["args"] == {
             "PYTHON_IMAGE": "python:3.12-slim-trixie",
+            "OWNER": "0:0",
             "INSTALLER": "uv",
         }
 
@@ -169,7 +170,7 @@ class TestOptimized:
         made = definition(one, secrets=SECRETS)
         (target,) = targets(made).values()
         assert target["dockerfile"] == "dockerfiles/Dockerfile.optimized"
-        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv", **BY_HAND}
+        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv", **GIVEN}
         assert target["contexts"] == {"udf": "/contexts/map-a"}
         assert target["secret"] == list(SECRETS)
         own = target["labels"]
@@ -201,7 +202,7 @@ class TestBaseTarget:
         (target,) = targets(made).values()
         assert target["dockerfile"] == "Dockerfile.base"
         assert target["tags"] == list(base(registry="ghcr.io/team").tags)
-        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "INSTALLER": "uv"}
+        assert target["args"] == {"PYTHON_IMAGE": PYTHON, "OWNER": "0:0", "INSTALLER": "uv"}
         assert target["secret"] == list(SECRETS)
         assert target["labels"][labels.BASE_FINGERPRINT] == base().fingerprint
         assert target["labels"]["org.opencontainers.image.base.name"] == PYTHON
@@ -336,7 +337,7 @@ def test_what_a_builder_without_a_store_pushes() -> None:
     own = shared()
     where = environment(own, output=REGISTRY, origin=Origin(revision="abc"))
     (target,) = targets(bake(Plan(steps=(own,), push=True, linked=True), where)).values()
-    assert target["output"] == ["type=registry"]
+    assert target["output"] == ["type=registry,compression=gzip,compression-level=1"]
     assert target["tags"] == ["r.test/map-a:v1", f"r.test/map-a:{own.spec.content_tag}"]
     assert target["attest"] == ["type=provenance,mode=min"]
     revision = "org.opencontainers.image.revision=abc"

@@ -122,7 +122,7 @@ def instructed(
             own |= {"Entrypoint": json.loads(rest), "Cmd": None}
         elif name == "CMD":
             own["Cmd"] = json.loads(rest)
-        elif name != "COPY":  # what it copies is a layer
+        elif name not in ("ARG", "COPY"):  # what it copies is a layer
             what = f"the instruction {name} of a Dockerfile cannot be carried out here"
             raise BadImageError(what)
     return {**config, "config": {key: value for key, value in own.items() if value is not None}}

@@ -20,15 +20,15 @@ from .decide import BaseStep, PackagesStep, Plan, Step
 from .installer import Installer
 from .specs import BASE_REPOSITORY, Base, ImageSpec, base_labels, image_labels
 
-STORE: Final = "type=docker"
-"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there.
-
-Layers are packed with gzip, the default: zstd packs that of a base in 2.1 s instead of 5.9 s, but
-BuildKit keeps what it has packed before, in whatever form. Two forms in use on one engine would
-give equal inputs other digests, depending on which came first.
-"""
-REGISTRY: Final = "type=registry"
+# At this level, the environment of a base is packed in 1.1 s instead of 3.3 s, into 31 MB instead
+# of 27 MB. BuildKit keeps what it has packed before, in whatever form: so that equal inputs have
+# equal digests, all targets have one form. zstd would be faster still, and read by fewer.
+_PACKED: Final = "compression=gzip,compression-level=1"
+STORE: Final = f"type=docker,{_PACKED}"
+"""Into the engine's store, as bake's ``output``; a builder elsewhere sends the image there."""
+REGISTRY: Final = f"type=registry,{_PACKED}"
 """To the registry that the tags name."""
+_OWNER: Final = {"OWNER": "0:0"}  # the Dockerfiles say why
 CACHE: Final = "type=cacheonly"
 """Nowhere: other targets start from it."""
 
@@ -168,11 +168,8 @@ def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
     tags = base.tags if where.base_output == STORE else (base.image,)
     target = _common(where, BASE_DOCKERFILE, tags, base_labels(base, where.pythons))
     target["output"] = [where.base_output]
-    target["args"] = {
-        **_python_arguments(base, where),
-        "INSTALLER": base.installer,
-        **_epoch(where),
-    }
+    arguments = {**_python_arguments(base, where), "INSTALLER": base.installer}
+    target["args"] = arguments | _OWNER | _epoch(where)
     target["contexts"] = _base_contexts(base, where)
     if where.origin is not None:
         values = oci_annotations(
@@ -189,7 +186,7 @@ def base_target(base: Base, where: BuildEnvironment) -> dict[str, Any]:
 def _udf_target(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str, Any]:
     spec = step.spec
     # By hand, a build installs what the folder declares; here it is known what there is.
-    arguments = {"EXAMPLE_PATH": _path(spec), "DEPENDENCIES": "none", **spec.arguments}
+    arguments = {"EXAMPLE_PATH": _path(spec), "DEPENDENCIES": "none", **_OWNER, **spec.arguments}
     contexts = {"udf": where.contexts[spec.target]}
     if spec.target in where.requirements:
         contexts["requirements"] = where.requirements[spec.target]
@@ -274,7 +271,7 @@ def _own_steps(step: Step, base: BaseStep, where: BuildEnvironment) -> dict[str,
             "context": where.repository,
             "dockerfile": DOCKERFILES["optimized"],
             "target": "runtime",
-            "args": arguments | _epoch(where),
+            "args": arguments | _OWNER | _epoch(where),
             "contexts": _base_contexts(spec.base, where),
             **common,
         }
