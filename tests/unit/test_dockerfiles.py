@@ -17,6 +17,7 @@ BASE = REPOSITORY / BASE_DOCKERFILE
 OPTIMIZED = REPOSITORY / DOCKERFILES["optimized"]
 SHARED = REPOSITORY / DOCKERFILES["shared-base"]
 OURS = (BASE, OPTIMIZED, SHARED)
+LOCK = REPOSITORY / "dockerfiles" / "lock" / "Dockerfile"
 EVERY = [BASE, *sorted((REPOSITORY / "dockerfiles").glob("Dockerfile.*"))]
 EVERY = [path for path in EVERY if path.suffix != ".dockerignore"]
 
@@ -140,11 +141,11 @@ def test_secrets_are_mounted_and_never_arguments(path: Path) -> None:
             assert found == {"ca", "netrc", "host-env"}, line
 
 
-@pytest.mark.parametrize("path", OURS, ids=by_name)
-def test_caches_are_apart(path: Path) -> None:
+def test_caches_are_apart() -> None:
     """No cache by the name that its path gives it: every Dockerfile on the engine shares that."""
     caches = [
-        (match[1], "".join(re.findall(r"target=/scripts/(\S+?\.sh) ", line)[-1:]))
+        (match[1], line.split()[-1])
+        for path in (*OURS, LOCK)
         for line in runs(path)
         for match in re.finditer(r"--mount=type=cache,(\S+)", line)
     ]
