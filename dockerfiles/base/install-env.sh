@@ -5,6 +5,7 @@
 set -eu
 . /scripts/host-settings.sh
 . /scripts/target-platform.sh
+command -v uv >/dev/null || sh /scripts/install-uv.sh
 
 VENV=/opt/venv
 USER_ID=10001

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Poetry, which makes and exports locks. All versions and hashes stand in poetry.txt.
+# uv, and Poetry, which makes and exports locks. All versions and hashes stand in poetry.txt.
 set -eu
 . /scripts/host-settings.sh
+sh /scripts/install-uv.sh
 
 uv venv --quiet /opt/poetry
 uv pip install --quiet --python /opt/poetry/bin/python \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stage 1, uv: the one program that installs. Its version and hashes stand in uv.txt.
+# uv: the one program that installs. Its version and hashes stand in uv.txt.
 set -eu
 . /scripts/host-settings.sh
 
