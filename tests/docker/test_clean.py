@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from tasks.core.engine import Engine, store
 from tasks.core.model import labels
 from tasks.core.plan.specs import LOCAL_REGISTRY
 from tasks.core.upkeep import cleaning, stale_images
+from tasks.core.upkeep.deps.gather import PACKAGES_LAYER
 from tests.conftest import Invoke
+from tests.docker.repository import add_udf
 
 
 class Images:
@@ -193,6 +196,36 @@ def test_downloads_of_our_steps_can_be_cleaned(engine: Engine, base: str, images
     left = {each.id for each in store.build_cache(engine)}
     assert {each.id for each in mounted if names[1] in each.description} <= left
     assert found[0].id not in left
+
+
+@pytest.mark.parametrize("how", [("image-fast",), ("image-fast", "--no-assemble"), ("image",)])
+def test_what_the_tasks_make_is_known_as_theirs(
+    how: tuple[str, ...], engine: Engine, base: str, invoke: Invoke, root: Path, tag: str
+) -> None:
+    assert base
+    # It adds a package, so that every kind of layer is there.
+    add_udf(root, "map/one", project='dependencies = ["iniconfig==2.0.0"]\n')
+    done = invoke(*how, "--root", str(root), "--tag", tag, "--udf", "map/one")
+    assert done.returncode == 0, done.stderr
+    image = f"map-one:{tag}"
+    assert stale_images.is_ours(store.history(engine, image))
+    assert stale_images.is_ours(store.history(engine, base)) is False
+    (layer,) = [
+        each
+        for each in store.history(engine, image)
+        if any(mark in each.made_by for mark in PACKAGES_LAYER)
+    ]
+    assert layer.size > 0
+    records = store.build_cache(engine)
+    known = {each.id for each in cleaning.unused_cache(records, older=-1, now=time.time())}
+    copies = ("--from=env /rootfs/ /", "--from=dependencies /layer/ /", "--from=udf /*/ /udf/")
+    own = [
+        each
+        for each in records
+        if each.description.endswith(copies) and not each.in_use and not each.shared
+    ]
+    assert own
+    assert {each.id for each in own} <= known
 
 
 def test_an_image_that_came_into_use_meanwhile_stays(engine: Engine, images: Images) -> None:

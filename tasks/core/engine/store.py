@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # BuildKit takes a regular expression for the ids to prune; one of a sane length.
 _IDS_A_CALL: Final = 100
 _SECONDS: Final = 120
+_OWNER: Final = re.compile(r" --chown=\S*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ def _record(data: dict[str, Any]) -> CacheRecord:
         id=data["ID"],
         parents=tuple(parents) or tuple(filter(None, [data.get("Parent", "")])),
         type=data["Type"],
-        description=data.get("Description", ""),
+        description=without_owner(data.get("Description", "")),
         size=int(data["Size"]),
         used=_time(data.get("LastUsedAt") or data.get("CreatedAt") or ""),
         in_use=bool(data["InUse"]),
@@ -193,7 +195,12 @@ def history(engine: Engine, image: str) -> list[Layer]:
         *("--format", '{"made_by":{{json .CreatedBy}},"size":{{json .Size}}}', image),
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
-    return [Layer(made_by=line["made_by"], size=int(line["size"])) for line in lines]
+    return [Layer(made_by=without_owner(line["made_by"]), size=int(line["size"])) for line in lines]
+
+
+def without_owner(step: str) -> str:
+    """A step without the owner that tasks name in their copies, and builds by hand do not."""
+    return _OWNER.sub("", step)
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ from .findings import Dependencies
 from .grouping import grouping
 from .refit import refit
 
-# The step that makes the layer of a UDF's packages: assembled, built, and built in older versions.
-_LAYER: Final = (f"{COMMENT} packages ", "COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
+PACKAGES_LAYER: Final = (f"{COMMENT} packages ", "COPY /layer/ / ", "COPY /deps/ /opt/deps/ ")
+"""The step that makes the layer of a UDF's packages: assembled, built, built in older versions."""
 _LARGEST_TEXT: Final = 1_000_000
 
 
@@ -140,7 +140,7 @@ def _read_images(engine: Engine, specs: Sequence[ImageSpec], current: Collection
             found.layers[spec.udf.name] = sum(
                 layer.size
                 for layer in store.history(engine, spec.image)
-                if any(each in layer.made_by for each in _LAYER)
+                if any(each in layer.made_by for each in PACKAGES_LAYER)
             )
     return found
 
