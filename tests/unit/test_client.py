@@ -207,12 +207,13 @@ class TestImages:
         ]
 
 
-REMOVED = "failed to calculate size of image docker.io/library/a:1: content digest: not found"
+REMOVED = "content digest sha256:1: not found"
+WITHOUT_SIZE = f"failed to calculate size of image docker.io/library/a:1: {REMOVED}"
 
 
 @pytest.mark.parametrize(
     ("refusals", "stderr", "asked"),
-    [(0, REMOVED, 1), (3, REMOVED, 4), (9, REMOVED, 5), (9, "odd", 1)],
+    [(0, REMOVED, 1), (3, REMOVED, 4), (3, WITHOUT_SIZE, 4), (9, REMOVED, 5), (9, "odd", 1)],
 )
 def test_an_image_may_be_removed_while_the_engine_lists_them(
     refusals: int, stderr: str, asked: int, monkeypatch: pytest.MonkeyPatch

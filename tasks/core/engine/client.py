@@ -129,7 +129,7 @@ class Engine:
         for attempt in range(_LIST_TRIES):
             time.sleep(_LIST_PAUSE * attempt)
             done = self.docker("image", "ls", *options)
-            if done or "failed to calculate size of image" not in done.stderr:
+            if done or "content digest" not in done.stderr:
                 break
         if not done:
             raise self._error(done)
