@@ -30,6 +30,7 @@ from tasks.core.model.errors import EngineSetupError
 from tasks.core.private_engine import packages
 
 USER, PASSWORD = "builder", "registry-pass-8d1f"
+_END_SECONDS = 10
 
 _CONFIG = """\
 version: 0.1
@@ -262,7 +263,8 @@ class Relay:
         # Closing alone would leave the thread in its accept().
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
+        assert not self._thread.is_alive(), "a closed relay still takes connections"
 
     def _serve(self) -> None:
         while True:
