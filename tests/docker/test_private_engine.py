@@ -193,6 +193,10 @@ def test_a_stand_in_is_made_once_and_says_so(second: Endpoint, environ: dict[str
     assert "Debian trixie" in label
 
 
+def _sleeping(layout: Layout) -> list[processes.Process]:
+    return [each for each in processes.own(layout.programs) if each.program.endswith("/sleep")]
+
+
 def test_stop_ends_containers_and_keeps_images(
     second: Endpoint, environ: dict[str, str], layout: Layout
 ) -> None:
@@ -201,7 +205,11 @@ def test_stop_ends_containers_and_keeps_images(
     options = ("--init", "--network", "none", "--volume", "/usr:/usr:ro")
     container = _docker(second, "run", "--detach", *options, IMAGE, "/usr/bin/sleep", "300")
     assert _docker(second, "ps", "--quiet", "--no-trunc") == container
-    sleeping = [each for each in processes.own(layout.programs) if each.program.endswith("/sleep")]
+    # The container is started when its init is, which starts the program.
+    end = time.monotonic() + 20
+    while not (sleeping := _sleeping(layout)):
+        assert time.monotonic() < end, processes.own(layout.programs)
+        time.sleep(0.01)
     assert len(sleeping) == 1
 
     assert private.stop(print, environ)
