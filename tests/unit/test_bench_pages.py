@@ -204,6 +204,14 @@ def test_the_readme_holds_the_figures_of_the_json(committed: Results) -> None:
     assert page.between(text) == page.short_block(committed, list(charts.NAMES), "docs")
 
 
+def test_the_page_holds_what_was_measured_again() -> None:
+    again = Results.read(DOCS / "bench-first-build.json")
+    text = (DOCS / page.PAGE).read_text()
+    assert tables.machine(again) in text
+    assert tables.times(again).markdown() in text
+    assert tables.goals(again).markdown() in text
+
+
 @pytest.mark.parametrize("name", charts.NAMES)
 def test_the_pictures_are_drawn_from_the_json(committed: Results, name: str) -> None:
     assert f"data {charts.digest(committed)}" in (DOCS / f"{name}.svg").read_text()
