@@ -112,7 +112,7 @@ def _record(data: dict[str, Any]) -> CacheRecord:
         id=data["ID"],
         parents=tuple(parents) or tuple(filter(None, [data.get("Parent", "")])),
         type=data["Type"],
-        description=without_owner(data.get("Description", "")),
+        description=_without_owner(data.get("Description", "")),
         size=int(data["Size"]),
         used=_time(data.get("LastUsedAt") or data.get("CreatedAt") or ""),
         in_use=bool(data["InUse"]),
@@ -195,10 +195,12 @@ def history(engine: Engine, image: str) -> list[Layer]:
         *("--format", '{"made_by":{{json .CreatedBy}},"size":{{json .Size}}}', image),
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
-    return [Layer(made_by=without_owner(line["made_by"]), size=int(line["size"])) for line in lines]
+    return [
+        Layer(made_by=_without_owner(line["made_by"]), size=int(line["size"])) for line in lines
+    ]
 
 
-def without_owner(step: str) -> str:
+def _without_owner(step: str) -> str:
     """A step without the owner that tasks name in their copies, and builds by hand do not."""
     return _OWNER.sub("", step)
 
