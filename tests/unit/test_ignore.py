@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+import warnings
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,10 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     with contextlib.suppress(BadPatternError):
         assert not Ignore([pattern]).ignores("a" * 255 + "/" + "a/" * 60 + "a" * 255)
     assert time.process_time() - start < 2
+
+
+def test_a_set_that_python_would_warn_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rules = Ignore(["[---d]x"])
+        assert [rules.ignores(f"{each}x") for each in "-da"] == [True, True, False]

@@ -206,6 +206,12 @@ CMD ["python", \\
 
 
 class TestDockerfile:
+    def test_a_list_that_is_nested_thousands_deep(self, write: Write) -> None:
+        (_, command) = dockerfile.instructions(
+            write("Dockerfile", f"FROM x\nCMD {'[' * 100_000}\n")
+        )
+        assert command.json() is None
+
     def test_instructions(self, write: Write) -> None:
         found = dockerfile.instructions(write("Dockerfile", DOCKERFILE))
         assert [(each.name, each.where.line) for each in found] == [

@@ -114,7 +114,8 @@ def _regex(pattern: str) -> str:
             if text[1] in "^!":
                 star = -1  # it may fit a slash
             # What means more to Python than to Docker: nested sets and their operations.
-            parts.append("[" + re.sub(r"--|[\[&|~]", r"\\\g<0>", text[1:-1]) + "]")
+            inner = re.sub(r"---|--|[\[&|~]", r"\\\g<0>", text[1:-1])
+            parts.append("[" + inner.replace(r"\---", r"\--\-") + "]")
         elif text == "[":
             message = "a [ without its end"
             raise re.error(message)

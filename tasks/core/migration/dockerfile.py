@@ -47,7 +47,7 @@ class Instruction:
         """The words of the JSON form, or ``None`` where it is the shell form."""
         try:
             value = json.loads(self.plain)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested thousands deep
             return None
         good = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return value if good else None
